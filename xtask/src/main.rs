@@ -1,2 +1,51 @@
-//! The `myriad` binary.
-fn main() {}
+//! Turns `cargo xtask COMMAND` into care of the repository: checks, fuzzing, benchmark records.
+
+mod bench;
+mod clients;
+mod fuzz;
+mod live;
+mod readme;
+mod tidy;
+
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  tidy                    check arrows between rooms, file heads and lengths, unsafe, dependencies
+  fuzz [--seconds N]      run every fuzz target for N seconds (default 10)
+  clients --python PATH   run the official clients against a live server
+  readme --python PATH    run the README's own commands
+  bench [--rounds N] [--peer-python PATH]
+                          measure Myriad, interleaved with llama.cpp, and write bench/record/
+  bench --table           write the README's table from the latest record
+";
+
+/// The repository's root folder.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent").to_path_buf()
+}
+
+/// The value after `name` among the arguments, if there.
+pub fn option(arguments: &[String], name: &str) -> Option<String> {
+    let at = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(at + 1).cloned()
+}
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some(command) = arguments.first() else { bail!("{USAGE}") };
+    match command.as_str() {
+        "tidy" => tidy::run(),
+        "fuzz" => fuzz::run(&arguments),
+        "clients" => clients::run(&arguments),
+        "readme" => readme::run(&arguments),
+        "bench" => bench::run(&arguments),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("unknown command {other:?}\n{USAGE}"),
+    }
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Says exactly what is missing to build or to test Myriad, and how to get it.
+set -euo pipefail
+purpose=${1:-build}
+missing=0
+
+need() { # command, what for, how to get it
+  if ! command -v "$1" >/dev/null 2>&1; then
+    printf 'missing: %-9s %s\n         get it: %s\n' "$1" "($2)" "$3" >&2
+    missing=1
+  fi
+}
+
+need cargo "compiles Myriad; Rust 1.90 or newer" "https://rustup.rs, or your system's packages"
+need cc "compiles the TLS library that \`myriad pull\` uses" "apt-get install gcc    (or your system's C compiler)"
+need python3 "fetches the default model" "apt-get install python3 python3-pip python3-venv"
+if [ "$purpose" = test ]; then
+  need c++ "compiles the fuzzer" "apt-get install g++"
+  need curl "runs the README's examples" "apt-get install curl"
+fi
+if command -v python3 >/dev/null 2>&1 && ! python3 -m pip --version >/dev/null 2>&1; then
+  printf 'missing: pip       (fetches the default model)\n         get it: apt-get install python3-pip\n' >&2
+  missing=1
+fi
+if command -v rustc >/dev/null 2>&1; then
+  version=$(rustc --version | sed -E 's/^rustc ([0-9]+)\.([0-9]+).*/\1 \2/')
+  read -r major minor <<<"$version"
+  if [ "$major" -eq 1 ] && [ "$minor" -lt 90 ]; then
+    printf 'too old: rustc 1.%s; Myriad needs 1.90 or newer\n         get it: rustup update stable\n' "$minor" >&2
+    missing=1
+  fi
+fi
+exit $missing

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# `make test`: everything that checks the project, the cheap checks first. Called by the Makefile,
+# which sets CARGO_TARGET_DIR and has fetched the default model.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/myriad
+started=$SECONDS
+step() { printf '\n=== %s  (%d s)\n' "$1" $((SECONDS - started)); }
+
+step "format"
+if cargo fmt --version >/dev/null 2>&1; then
+  cargo fmt --all --check
+else
+  echo "rustfmt is not installed (rustup component add rustfmt): skipped"
+fi
+
+step "tidy"
+cargo xtask tidy
+
+step "clippy"
+if cargo clippy --version >/dev/null 2>&1; then
+  cargo clippy --release --workspace --all-targets --locked -- -D warnings
+else
+  echo "clippy is not installed (rustup component add clippy): skipped"
+fi
+
+step "unit, golden, property and end-to-end tests"
+# One profile for tests and `make serve`: built once, and the tests see the code that users run.
+if cargo nextest --version >/dev/null 2>&1; then
+  cargo nextest run --release --workspace --locked --no-fail-fast
+else
+  cargo test --release --workspace --locked --no-fail-fast
+fi
+cargo test --release --workspace --locked --doc --quiet
+
+step "fuzz, briefly"
+cargo xtask fuzz --seconds "${FUZZ_SECONDS:-10}"
+
+step "official client"
+venv=$cache/test-venv
+requirements=crates/server/tests/clients/requirements.txt
+if ! cmp -s "$requirements" "$venv/requirements.txt"; then
+  rm -rf "$venv"
+  python3 -m venv "$venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  cp "$requirements" "$venv/requirements.txt"
+fi
+cargo build --release --locked --package myriad
+cargo xtask clients --python "$venv/bin/python"
+
+step "the README's own commands"
+cargo xtask readme --python "$venv/bin/python"
+
+step "all green"

@@ -1,0 +1,60 @@
+//! Turns the fuzz targets into short libFuzzer runs on the stable compiler.
+
+use crate::{option, root};
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Coverage instrumentation for libFuzzer: what cargo-fuzz passes, without a nightly compiler.
+const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
+    -Cdebug-assertions -Coverflow-checks --cfg fuzzing";
+
+/// Builds and runs every target of `fuzz/`, each from its committed seeds.
+pub fn run(arguments: &[String]) -> Result<()> {
+    let seconds = option(arguments, "--seconds").unwrap_or_else(|| "10".into());
+    let folder = root().join("fuzz");
+    let target_folder = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| folder.join("target"), |folder| PathBuf::from(folder).join("fuzz"));
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--locked", "--bins"])
+        .current_dir(&folder)
+        .env("RUSTFLAGS", COVERAGE)
+        .env("CARGO_TARGET_DIR", &target_folder)
+        .status()
+        .context("cargo build of fuzz/")?;
+    if !status.success() {
+        bail!("the fuzz targets do not build");
+    }
+    for target in targets()? {
+        println!("fuzz: {target}, {seconds} s");
+        let corpus = target_folder.join("corpus").join(&target);
+        fs::create_dir_all(&corpus)?;
+        let artifacts = target_folder.join("artifacts").join(&target);
+        fs::create_dir_all(&artifacts)?;
+        let status = Command::new(target_folder.join("release").join(&target))
+            .arg(&corpus)
+            .arg(folder.join("seeds").join(&target))
+            .arg(format!("-max_total_time={seconds}"))
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
+            .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=0"])
+            .arg("-print_final_stats=1")
+            .status()?;
+        if !status.success() {
+            bail!("{target} found a failing input in {}", artifacts.display());
+        }
+    }
+    Ok(())
+}
+
+/// One target for each file in fuzz/targets.
+fn targets() -> Result<Vec<String>> {
+    let mut names: Vec<String> = fs::read_dir(root().join("fuzz/targets"))?
+        .filter_map(|entry| Some(entry.ok()?.path().file_stem()?.to_string_lossy().into_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,97 @@
+//! Turns the built binary into a live server on a free port, for as long as the value lives.
+
+use crate::root;
+use anyhow::{Context, Result, bail};
+use std::env;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A `myriad serve` process; killed when dropped.
+pub struct Server {
+    process: Child,
+    /// Where it listens on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts the release binary on a free port and waits until `/health` answers.
+    pub fn start(model: &Path, arguments: &[&str]) -> Result<Server> {
+        let port = free_port()?;
+        let process = Command::new(binary()?)
+            .args(["serve".as_ref(), model.as_os_str()])
+            .args(["--port", &port.to_string()])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .context("starting myriad serve")?;
+        let mut server = Server { process, port };
+        server.wait_until_healthy(Duration::from_secs(60))?;
+        Ok(server)
+    }
+
+    fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("myriad serve ended with {status}");
+            }
+            if healthy(self.port) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        bail!("myriad serve did not answer on port {} in {limit:?}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Whether `GET /health` on 127.0.0.1:`port` answers 200.
+pub fn healthy(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+    let request = "GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    if stream.write_all(request.as_bytes()).is_err() {
+        return false;
+    }
+    let mut head = [0u8; 12];
+    stream.read_exact(&mut head).is_ok() && &head == b"HTTP/1.1 200"
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// The release binary, in the target folder that cargo uses here.
+pub fn binary() -> Result<PathBuf> {
+    let target =
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    let binary = target.join("release").join("myriad");
+    if !binary.exists() {
+        bail!("{} is not there: run `make build` first", binary.display());
+    }
+    Ok(binary)
+}
+
+/// The default model in the user's cache.
+pub fn default_model() -> Result<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let model = cache.join("myriad/models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !model.exists() {
+        bail!("the default model is not in the cache: run `make model` first");
+    }
+    Ok(model)
+}
