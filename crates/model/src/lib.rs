@@ -1,1 +1,91 @@
-//! .
+//! Turns token ids and a KV cache into logits: one `Config`, a list of layers, their weights.
+//!
+//! In reading order: [`config`] says what a model is, [`families`] fills it from a file's keys,
+//! `tensors` checks the file against it, `weights` loads, `forward` computes. [`reference`] is
+//! the plain twin that `forward` is tested against, [`synthetic`] makes small models for tests.
+//! This room knows no clock, no randomness and no threads of its own.
+
+pub mod config;
+mod error;
+pub mod families;
+mod forward;
+pub mod reference;
+pub mod synthetic;
+mod tensors;
+mod weights;
+
+pub use config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer, RopeConfig};
+pub use error::ModelError;
+pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
+pub use myriad_kernels::PAGE_TOKENS;
+
+use myriad_formats::Gguf;
+use myriad_kernels::{Compute, KvCache};
+
+/// A model in memory: its description and its packed weights. Never changes after loading.
+pub struct Model {
+    config: Config,
+    weights: weights::Weights,
+}
+
+impl Model {
+    /// Reads, checks and packs a file's weights. `progress` is called with the share done, 0 to 1.
+    ///
+    /// The file's map may be dropped afterwards: nothing borrows from it.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the key or tensor, its value, and what would be right; everything that
+    /// can be known from keys and shapes is checked before the first weight is read.
+    pub fn load(
+        gguf: &Gguf,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Model, ModelError> {
+        let config = Config::read(gguf)?;
+        let weights = weights::load(gguf, &config, compute, progress)?;
+        Ok(Model { config, weights })
+    }
+
+    /// What this model is.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes of memory that the weights hold.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.held_bytes
+    }
+
+    /// Bytes of weights, as stored in the file, that one decoded token must read: all but the
+    /// embedding, unless it is the output head too.
+    pub fn file_weight_bytes_per_token(&self) -> usize {
+        self.weights.file_bytes_per_token
+    }
+
+    /// A KV cache of `pages` pages of [`PAGE_TOKENS`] positions for all layers.
+    ///
+    /// # Errors
+    /// [`ModelError::Cache`] where it would not fit in memory.
+    pub fn new_cache(&self, pages: usize) -> Result<KvCache, ModelError> {
+        let (layers, kv_heads, head_size) = self.cache_shape();
+        Ok(KvCache::new(layers, pages, kv_heads, head_size)?)
+    }
+
+    /// Bytes of one page of the KV cache, all layers together.
+    pub fn cache_bytes_per_page(&self) -> usize {
+        let (layers, kv_heads, head_size) = self.cache_shape();
+        KvCache::bytes_per_page(layers, kv_heads, head_size)
+    }
+
+    /// Working memory for [`Model::forward`] of this model; grows to the largest batch it sees.
+    pub fn new_scratch(&self) -> Scratch {
+        Scratch::new()
+    }
+
+    /// Layers, key heads and head size; equal in all layers of every family so far.
+    fn cache_shape(&self) -> (usize, usize, usize) {
+        let layers = &self.config.layers;
+        let Mixer::Gqa(gqa) = &layers[0].mixer;
+        (layers.len(), gqa.kv_heads, gqa.head_size)
+    }
+}

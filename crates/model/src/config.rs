@@ -1,0 +1,148 @@
+//! Turns a model file's keys into one description: sizes, and a list of layers.
+//!
+//! A model is described, not programmed. Every family that Myriad knows fills the same [`Config`];
+//! `forward` and `reference` follow the description and never ask for the family's name. Each enum
+//! here has exactly the variants that some family uses today; a new family adds the axis it needs.
+
+use myriad_formats::Gguf;
+use myriad_kernels::RopePairing;
+
+use crate::error::ModelError;
+use crate::{families, tensors};
+
+/// A family of models: which keys and tensors a file has, and how they are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Llama 1 to 3.x, SmolLM2, Mistral 7B, and everything else that converters call `llama`.
+    Llama,
+    /// Qwen2 and Qwen2.5, dense.
+    Qwen2,
+    /// Qwen3, dense.
+    Qwen3,
+}
+
+impl Family {
+    /// Every family that can be loaded.
+    pub const ALL: [Family; 3] = [Family::Llama, Family::Qwen2, Family::Qwen3];
+
+    /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Llama => "llama",
+            Family::Qwen2 => "qwen2",
+            Family::Qwen3 => "qwen3",
+        }
+    }
+
+    /// The family of that name, if Myriad has it.
+    pub fn parse(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.name() == name)
+    }
+}
+
+/// What a model is: everything that `forward` must know besides the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The family whose reader filled this description.
+    pub family: Family,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Number of tokens in the vocabulary: rows of the embedding and of the output head.
+    pub vocab: usize,
+    /// Number of positions that the model was trained for.
+    pub context_length: usize,
+    /// Added to the mean square in every RMS norm.
+    pub norm_epsilon: f32,
+    /// The output head is the embedding itself: the file has no `output.weight`.
+    pub tied_output: bool,
+    /// The different rotary embeddings of this model; layers refer to them by index.
+    pub ropes: Vec<RopeConfig>,
+    /// The layers, first to last.
+    pub layers: Vec<LayerConfig>,
+}
+
+/// One layer: `x += mixer(rms_norm(x))`, then `x += feed_forward(rms_norm(x))`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerConfig {
+    /// The part that lets positions see one another.
+    pub mixer: Mixer,
+    /// The part that works on each position alone.
+    pub feed_forward: FeedForward,
+}
+
+/// How positions see one another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mixer {
+    /// Grouped-query attention (Ainslie et al. 2023); multi-head attention where the counts agree.
+    Gqa(Gqa),
+}
+
+/// Grouped-query attention over all earlier positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gqa {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head. `heads * head_size` need not be the model's `hidden`.
+    pub head_size: usize,
+    /// Q, K and V are products with a bias.
+    pub qkv_bias: bool,
+    /// Each head of Q and K goes through its own RMS norm before rope.
+    pub qk_norm: bool,
+    /// Index into [`Config::ropes`].
+    pub rope: usize,
+    /// Factor of the scores before the softmax.
+    pub scale: f32,
+}
+
+impl Gqa {
+    /// Columns of Q: `heads * head_size`.
+    pub fn q_size(&self) -> usize {
+        self.heads * self.head_size
+    }
+
+    /// Columns of K, and of V: `kv_heads * head_size`.
+    pub fn kv_size(&self) -> usize {
+        self.kv_heads * self.head_size
+    }
+
+    /// Columns of Q, K and V side by side.
+    pub fn qkv_size(&self) -> usize {
+        self.q_size() + 2 * self.kv_size()
+    }
+}
+
+/// How each position is worked on alone.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedForward {
+    /// `down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020).
+    Dense {
+        /// Rows of gate and of up, columns of down.
+        size: usize,
+    },
+}
+
+/// A rotary position embedding (Su et al. 2021), its scaling already folded in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeConfig {
+    /// Base of the angles: pair `i` turns by `position * theta^(-2i/head_size) / divisors[i]`.
+    pub theta: f32,
+    /// Which two elements of a head form a pair.
+    pub pairing: RopePairing,
+    /// One divisor per pair: linear, Llama 3 and YaRN scaling all come down to these.
+    pub divisors: Option<Vec<f32>>,
+}
+
+impl Config {
+    /// Reads and checks a file's keys and the list of its tensors; touches no weights.
+    ///
+    /// # Errors
+    /// [`ModelError`] names the key or tensor, its value, and what would be right. A file that
+    /// passes has every tensor that [`Model::load`](crate::Model::load) needs, in its right shape.
+    pub fn read(gguf: &Gguf) -> Result<Config, ModelError> {
+        let config = families::read(gguf)?;
+        tensors::check(&config, gguf)?;
+        Ok(config)
+    }
+}

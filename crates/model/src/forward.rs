@@ -1,0 +1,358 @@
+//! Turns a batch of token ids and a KV cache into logits, layer by layer.
+//!
+//! What a row's logits are does not depend on which other rows share the batch, on how a prompt is
+//! cut into chunks, or on threads: every kernel called here keeps one fixed order of reduction per
+//! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
+
+use myriad_kernels::{
+    Activations, AttentionRow, AttentionScratch, Compute, KvCache, Matrix, PAGE_TOKENS, Product,
+    Rope, RowSlot, attention, matmul, rms_norm_heads, rope,
+};
+
+use crate::Model;
+use crate::config::{Config, FeedForward, Gqa, Mixer, RopeConfig};
+use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights};
+
+/// The rows of one forward pass: pieces of any number of sequences.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Pieces of different sequences. Their pages are disjoint where they are written.
+    pub sequences: &'a [Segment<'a>],
+}
+
+/// Consecutive tokens of one sequence; everything before them is in the cache already.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// The tokens, each below the model's `vocab`.
+    pub tokens: &'a [u32],
+    /// Position of `tokens[0]` in its sequence.
+    pub start: u32,
+    /// The sequence's pages from position 0 on, at least up to its last token here.
+    pub pages: &'a [u32],
+    /// Which of the tokens want logits.
+    pub logits: LogitRows,
+}
+
+/// Which tokens of a segment want logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitRows {
+    /// None: a chunk in the middle of a prompt.
+    None,
+    /// The last token: what comes next is to be sampled.
+    Last,
+    /// All tokens: a text is to be scored.
+    All,
+}
+
+/// Logits of the rows that wanted them, in order of segments, then of tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocab: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.values.len() / self.vocab
+    }
+
+    /// One row. [vocab]
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        &self.values[row * self.vocab..(row + 1) * self.vocab]
+    }
+
+    /// All rows. [rows, vocab]
+    pub fn values(&self) -> &'a [f32] {
+        self.values
+    }
+}
+
+/// Working memory of [`Model::forward`], made by [`Model::new_scratch`]; grows and is reused.
+pub struct Scratch {
+    /// The residual stream. [rows, hidden]
+    residual: Vec<f32>,
+    /// The input of the next product, in the kernels' form.
+    input: Activations,
+    /// [rows, q + k + v]
+    qkv: Vec<f32>,
+    /// [rows, q]
+    attended: Vec<f32>,
+    /// [rows, gate + up]
+    gate_up: Vec<f32>,
+    /// See [`crate::weights::Fused`].
+    staging: Vec<f32>,
+    /// [logit rows, vocab]
+    logits: Vec<f32>,
+    attention: AttentionScratch,
+    /// One table for each of the config's ropes, of `rope_positions` positions.
+    ropes: Vec<Rope>,
+    rope_positions: usize,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        Scratch {
+            residual: Vec::new(),
+            input: Activations::new(),
+            qkv: Vec::new(),
+            attended: Vec::new(),
+            gate_up: Vec::new(),
+            staging: Vec::new(),
+            logits: Vec::new(),
+            attention: AttentionScratch::new(),
+            ropes: Vec::new(),
+            rope_positions: 0,
+        }
+    }
+
+    /// Makes the rotary tables long enough; doubling keeps the cost of growing small.
+    fn grow_ropes(&mut self, config: &Config, positions: usize) {
+        /// Tables for this many positions take about a millisecond to make.
+        const POSITIONS_MIN: usize = 1024;
+        if positions <= self.rope_positions {
+            return;
+        }
+        self.rope_positions = positions.max(POSITIONS_MIN).next_power_of_two();
+        let head_size = |index| {
+            config.layers.iter().find_map(|layer| match &layer.mixer {
+                Mixer::Gqa(gqa) => (gqa.rope == index).then_some(gqa.head_size),
+            })
+        };
+        let table = |(index, rope): (usize, &RopeConfig)| {
+            let size = head_size(index).unwrap_or(0);
+            Rope::new(size, rope.theta, rope.pairing, rope.divisors.as_deref(), self.rope_positions)
+        };
+        self.ropes = config.ropes.iter().enumerate().map(table).collect();
+    }
+}
+
+impl Model {
+    /// Computes a batch: writes its keys and values into the cache, returns the logits asked for.
+    ///
+    /// The residual stream goes through each layer in about ten parallel regions; the last layer
+    /// works on the rows that want logits only, beyond its keys and values.
+    ///
+    /// # Panics
+    /// Where the caller breaks what [`Segment`] asks for: a token beyond the vocabulary, or pages
+    /// that do not cover the positions or do not exist in the cache.
+    pub fn forward<'s>(
+        &self,
+        compute: &Compute,
+        batch: &Batch<'_>,
+        cache: &mut KvCache,
+        scratch: &'s mut Scratch,
+    ) -> Logits<'s> {
+        let vocab = self.config.vocab;
+        let mut rows = Rows::of(batch);
+        scratch.grow_ropes(&self.config, rows.positions_end());
+        self.embed(batch, scratch);
+        let last = self.config.layers.len() - 1;
+        for (index, layer) in self.config.layers.iter().enumerate() {
+            let weights = &self.weights.layers[index];
+            let pass = Pass { model: self, compute, layer: index };
+            let (Mixer::Gqa(gqa), MixerWeights::Gqa(mixer)) = (&layer.mixer, &weights.mixer);
+            pass.keys_and_values(gqa, mixer, &rows, cache, scratch);
+            if index == last {
+                rows.keep_wanted(scratch, self.config.hidden, gqa.qkv_size());
+                if rows.count() == 0 {
+                    break;
+                }
+            }
+            pass.attend(gqa, mixer, &rows, cache, scratch);
+            let FeedForward::Dense { size } = layer.feed_forward;
+            let FeedForwardWeights::Dense(feed_forward) = &weights.feed_forward;
+            pass.dense(size, feed_forward, rows.count(), scratch);
+        }
+        let values = self.head(compute, rows.count(), scratch);
+        Logits { values, vocab }
+    }
+
+    /// residual = embedding rows of the tokens
+    fn embed(&self, batch: &Batch<'_>, scratch: &mut Scratch) {
+        let hidden = self.config.hidden;
+        let tokens = batch.sequences.iter().flat_map(|segment| segment.tokens);
+        let count = batch.sequences.iter().map(|segment| segment.tokens.len()).sum::<usize>();
+        let residual = sized(&mut scratch.residual, count * hidden);
+        for (&token, row) in tokens.zip(residual.chunks_exact_mut(hidden)) {
+            self.weights.embedding.row(token as usize, row);
+        }
+    }
+
+    /// logits = head(rms_norm(residual)), for as many rows as are left
+    fn head<'s>(&self, compute: &Compute, rows: usize, scratch: &'s mut Scratch) -> &'s [f32] {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let out = sized(&mut scratch.logits, rows * vocab);
+        if rows > 0 {
+            let (norm, epsilon) = (&self.weights.output_norm, self.config.norm_epsilon);
+            let residual = &scratch.residual[..rows * hidden];
+            scratch.input.set_rms_norm(compute, residual, rows, hidden, norm, epsilon);
+            let weight = self.weights.head();
+            matmul(
+                compute,
+                &scratch.input,
+                &mut [Product { weight, bias: None, out, out_stride: vocab, accumulate: false }],
+            );
+        }
+        out
+    }
+}
+
+/// One layer of one forward pass.
+struct Pass<'a> {
+    model: &'a Model,
+    compute: &'a Compute,
+    layer: usize,
+}
+
+impl Pass<'_> {
+    /// q, k, v = qkv(rms_norm(residual)), normed and turned; k and v go into the cache.
+    fn keys_and_values(
+        &self,
+        gqa: &Gqa,
+        weights: &GqaWeights,
+        rows: &Rows<'_>,
+        cache: &mut KvCache,
+        scratch: &mut Scratch,
+    ) {
+        let config = &self.model.config;
+        let (compute, count, hidden) = (self.compute, rows.count(), config.hidden);
+        let (heads, kv_heads, head_size) = (gqa.heads, gqa.kv_heads, gqa.head_size);
+        let (q_size, stride) = (gqa.q_size(), gqa.qkv_size());
+        let residual = &scratch.residual[..count * hidden];
+        let epsilon = config.norm_epsilon;
+        scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
+        let qkv = sized(&mut scratch.qkv, count * stride);
+        weights.qkv.apply(compute, &scratch.input, qkv, &mut scratch.staging);
+        if let Some([q_norm, k_norm]) = &weights.qk_norms {
+            rms_norm_heads(compute, qkv, count, stride, heads, head_size, q_norm, epsilon);
+            let k = &mut qkv[q_size.min(count * stride)..];
+            rms_norm_heads(compute, k, count, stride, kv_heads, head_size, k_norm, epsilon);
+        }
+        // The heads of K follow those of Q in each row, and both are turned alike.
+        let (turned, table) = (heads + kv_heads, &scratch.ropes[gqa.rope]);
+        rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+        let k = &qkv[q_size.min(count * stride)..];
+        let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
+        cache.store(compute, self.layer, &rows.slots, k, v, stride);
+    }
+
+    /// residual += output(attention(q, cache))
+    fn attend(
+        &self,
+        gqa: &Gqa,
+        weights: &GqaWeights,
+        rows: &Rows<'_>,
+        cache: &KvCache,
+        scratch: &mut Scratch,
+    ) {
+        let (compute, count, stride) = (self.compute, rows.count(), gqa.qkv_size());
+        let attended = sized(&mut scratch.attended, count * gqa.q_size());
+        attention(
+            compute,
+            cache,
+            self.layer,
+            &rows.attention,
+            &scratch.qkv[..count * stride],
+            stride,
+            gqa.heads,
+            gqa.scale,
+            attended,
+            &mut scratch.attention,
+        );
+        scratch.input.set(compute, attended, count, gqa.q_size());
+        self.add_to_residual(&weights.output, count, scratch);
+    }
+
+    /// residual += down(silu(gate(x)) * up(x)), x = rms_norm(residual)
+    fn dense(&self, size: usize, weights: &DenseWeights, count: usize, scratch: &mut Scratch) {
+        let config = &self.model.config;
+        let (compute, hidden, epsilon) = (self.compute, config.hidden, config.norm_epsilon);
+        let residual = &scratch.residual[..count * hidden];
+        scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
+        let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
+        weights.gate_up.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
+        scratch.input.set_silu_mul(compute, gate_up, count, size);
+        self.add_to_residual(&weights.down, count, scratch);
+    }
+
+    /// residual += weight · input
+    fn add_to_residual(&self, weight: &Matrix, count: usize, scratch: &mut Scratch) {
+        let hidden = self.model.config.hidden;
+        let out = &mut scratch.residual[..count * hidden];
+        let product = Product { weight, bias: None, out, out_stride: hidden, accumulate: true };
+        matmul(self.compute, &scratch.input, &mut [product]);
+    }
+}
+
+/// The rows of a batch, one for each token, and where each belongs.
+struct Rows<'a> {
+    /// What each row attends to.
+    attention: Vec<AttentionRow<'a>>,
+    positions: Vec<u32>,
+    /// Where each row's key and value go.
+    slots: Vec<RowSlot>,
+    /// The rows that want logits, ascending.
+    wanted: Vec<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(batch: &Batch<'a>) -> Rows<'a> {
+        let count = batch.sequences.iter().map(|segment| segment.tokens.len()).sum();
+        let mut rows = Rows {
+            attention: Vec::with_capacity(count),
+            positions: Vec::with_capacity(count),
+            slots: Vec::with_capacity(count),
+            wanted: Vec::new(),
+        };
+        for segment in batch.sequences {
+            for index in 0..segment.tokens.len() {
+                let position = segment.start as usize + index;
+                let page = segment.pages[position / PAGE_TOKENS];
+                let slot = (position % PAGE_TOKENS) as u32;
+                let is_last = index + 1 == segment.tokens.len();
+                match segment.logits {
+                    LogitRows::All => rows.wanted.push(rows.positions.len()),
+                    LogitRows::Last if is_last => rows.wanted.push(rows.positions.len()),
+                    LogitRows::Last | LogitRows::None => {}
+                }
+                rows.positions.push(position as u32);
+                rows.slots.push(RowSlot { page, slot });
+                let pages = segment.pages;
+                rows.attention.push(AttentionRow { pages, position: position as u32 });
+            }
+        }
+        rows
+    }
+
+    fn count(&self) -> usize {
+        self.attention.len()
+    }
+
+    /// One more than the last position of any row.
+    fn positions_end(&self) -> usize {
+        self.positions.iter().max().map_or(0, |&position| position as usize + 1)
+    }
+
+    /// Drops the rows that want no logits, here and in the buffers that the last layer still needs.
+    fn keep_wanted(&mut self, scratch: &mut Scratch, hidden: usize, qkv_size: usize) {
+        for (to, &from) in self.wanted.iter().enumerate() {
+            self.attention.swap(to, from);
+            copy_row(&mut scratch.residual, from, to, hidden);
+            copy_row(&mut scratch.qkv, from, to, qkv_size);
+        }
+        self.attention.truncate(self.wanted.len());
+    }
+}
+
+fn copy_row(rows: &mut [f32], from: usize, to: usize, width: usize) {
+    rows.copy_within(from * width..(from + 1) * width, to * width);
+}
+
+/// The first `length` elements of a buffer that only grows.
+fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}

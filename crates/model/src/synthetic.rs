@@ -1,0 +1,311 @@
+//! Turns a shape and a seed into a GGUF file with random weights, for tests of every room above.
+//!
+//! The weights are scaled so that a layer's parts all matter and logits have a spread of a few
+//! units; norms and biases are moved away from 1 and 0, where mistakes in them would not show. The
+//! vocabulary is a valid byte-level one with a ChatML template, so that the same file can be
+//! tokenised, generated from and served.
+
+use myriad_formats::{GgufWriter, Value};
+use myriad_kernels::{BlockType, quantise};
+
+use crate::config::Family;
+
+/// Smallest vocabulary: control tokens, bytes and the results of [`MERGES`].
+pub const VOCAB_MIN: usize = CONTROL_TOKENS.len() + 256 + MERGES.len();
+
+/// Control tokens, from id 0 on, in SmolLM2's order.
+pub const CONTROL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+
+/// A few real merges, so that encoding is not bytes alone. `Ġ` stands for the space.
+const MERGES: [(&str, &str); 12] = [
+    ("Ġ", "t"),
+    ("h", "e"),
+    ("i", "n"),
+    ("r", "e"),
+    ("Ġ", "a"),
+    ("Ġt", "he"),
+    ("e", "r"),
+    ("o", "n"),
+    ("Ġ", "s"),
+    ("a", "t"),
+    ("l", "l"),
+    ("o", "u"),
+];
+
+const TEMPLATE: &str = "{% for message in messages %}\
+    {{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}\
+    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// Sizes of a synthetic model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Which family's keys and tensors.
+    pub family: Family,
+    /// Number of layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_size: usize,
+    /// Width of the feed-forward.
+    pub feed_forward: usize,
+    /// Tokens, at least [`VOCAB_MIN`].
+    pub vocab: usize,
+    /// Block type of all matrices; norms and biases are F32.
+    pub kind: BlockType,
+    /// Context length.
+    pub context: usize,
+    /// Without `output.weight`: the embedding is the head.
+    pub tied: bool,
+}
+
+impl Shape {
+    /// A model of three layers and a few hundred thousand weights. Columns are multiples of 256,
+    /// the block of K-quants; heads are not `hidden / heads` wide where the family allows it.
+    pub fn small(family: Family, kind: BlockType) -> Shape {
+        let (heads, head_size) = match family {
+            Family::Llama | Family::Qwen2 => (8, 32),
+            Family::Qwen3 => (8, 64),
+        };
+        Shape {
+            family,
+            layers: 3,
+            hidden: 256,
+            heads,
+            kv_heads: 2,
+            head_size,
+            feed_forward: 512,
+            vocab: 288,
+            kind,
+            context: 512,
+            tied: family != Family::Llama,
+        }
+    }
+}
+
+/// The bytes of a GGUF file with random weights.
+pub fn gguf(shape: &Shape, seed: u64) -> Vec<u8> {
+    Parts::new(shape, seed).to_bytes()
+}
+
+/// A synthetic file before it is written: tests change keys and tensors here.
+#[derive(Clone)]
+pub struct Parts {
+    /// Keys and values, in order.
+    pub metadata: Vec<(String, Value)>,
+    /// Tensors, in order.
+    pub tensors: Vec<Tensor>,
+}
+
+/// A tensor of a synthetic file.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its block type.
+    pub kind: BlockType,
+    /// Its shape, columns first.
+    pub shape: Vec<usize>,
+    /// Its values before quantisation.
+    pub values: Vec<f32>,
+}
+
+impl Parts {
+    /// The keys and tensors of a random model.
+    pub fn new(shape: &Shape, seed: u64) -> Parts {
+        let mut parts = Parts { metadata: metadata(shape), tensors: Vec::new() };
+        parts.tensors = tensors(shape, seed);
+        parts
+    }
+
+    /// Sets a key, or replaces its value.
+    pub fn set(&mut self, key: &str, value: Value) {
+        match self.metadata.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = value,
+            None => self.metadata.push((key.to_owned(), value)),
+        }
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: &str) {
+        self.metadata.retain(|(name, _)| name != key);
+    }
+
+    /// The tensor of that name, which must exist.
+    pub fn tensor(&mut self, name: &str) -> &mut Tensor {
+        self.tensors.iter_mut().find(|tensor| tensor.name == name).expect("no such tensor")
+    }
+
+    /// The file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = GgufWriter::new();
+        for (key, value) in &self.metadata {
+            writer.set(key, value.clone());
+        }
+        for tensor in &self.tensors {
+            let bytes = quantise(tensor.kind, &tensor.values);
+            writer.tensor(&tensor.name, tensor.kind, &tensor.shape, bytes);
+        }
+        writer.to_bytes()
+    }
+}
+
+fn metadata(shape: &Shape) -> Vec<(String, Value)> {
+    let family = shape.family.name();
+    let theta = match shape.family {
+        Family::Llama => 10_000.0,
+        Family::Qwen2 | Family::Qwen3 => 1_000_000.0,
+    };
+    let mut list = vec![
+        ("general.architecture".to_owned(), Value::String(family.to_owned())),
+        ("general.name".to_owned(), Value::String(format!("synthetic {family}"))),
+    ];
+    let mut add = |key: &str, value| list.push((format!("{family}.{key}"), value));
+    add("block_count", u32_value(shape.layers));
+    add("context_length", u32_value(shape.context));
+    add("embedding_length", u32_value(shape.hidden));
+    add("feed_forward_length", u32_value(shape.feed_forward));
+    add("attention.head_count", u32_value(shape.heads));
+    add("attention.head_count_kv", u32_value(shape.kv_heads));
+    add("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+    add("rope.freq_base", Value::F32(theta));
+    add("vocab_size", u32_value(shape.vocab));
+    if shape.family == Family::Qwen3 || shape.heads * shape.head_size != shape.hidden {
+        add("attention.key_length", u32_value(shape.head_size));
+        add("attention.value_length", u32_value(shape.head_size));
+    } else {
+        add("rope.dimension_count", u32_value(shape.head_size));
+    }
+    list.extend(vocabulary(shape));
+    list
+}
+
+/// Control tokens, the 256 bytes in GPT-2's alphabet, a few merges, and unused ones up to `vocab`.
+fn vocabulary(shape: &Shape) -> Vec<(String, Value)> {
+    const CONTROL: i32 = 3;
+    const NORMAL: i32 = 1;
+    const UNUSED: i32 = 5;
+    assert!(shape.vocab >= VOCAB_MIN, "a synthetic vocabulary has at least {VOCAB_MIN} tokens");
+    let mut tokens: Vec<(String, i32)> = Vec::with_capacity(shape.vocab);
+    tokens.extend(CONTROL_TOKENS.map(|token| (token.to_owned(), CONTROL)));
+    tokens.extend((0..=255).map(|byte| (byte_character(byte).to_string(), NORMAL)));
+    tokens.extend(MERGES.map(|(left, right)| (format!("{left}{right}"), NORMAL)));
+    tokens.extend((tokens.len()..shape.vocab).map(|id| (format!("[unused {id}]"), UNUSED)));
+    let merges = MERGES.map(|(left, right)| format!("{left} {right}"));
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let (texts, types): (Vec<String>, Vec<i32>) = tokens.into_iter().unzip();
+    vec![
+        (key("model"), Value::String("gpt2".to_owned())),
+        (key("pre"), Value::String("smollm".to_owned())),
+        (key("tokens"), Value::from(texts)),
+        (key("token_type"), Value::from(types)),
+        (key("merges"), Value::from(merges.to_vec())),
+        (key("bos_token_id"), Value::U32(1)),
+        (key("eos_token_id"), Value::U32(2)),
+        (key("unknown_token_id"), Value::U32(0)),
+        (key("padding_token_id"), Value::U32(2)),
+        (key("add_bos_token"), Value::Bool(false)),
+        ("tokenizer.chat_template".to_owned(), Value::String(TEMPLATE.to_owned())),
+    ]
+}
+
+/// The printable character that GPT-2's byte-level alphabet has for a byte.
+fn byte_character(byte: u8) -> char {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    // The others are numbered from U+0100 on, in their order.
+    let index = (0..byte).filter(|&other| !printable(other)).count() as u32;
+    char::from_u32(0x100 + index).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+fn u32_value(value: usize) -> Value {
+    Value::U32(value as u32)
+}
+
+fn tensors(shape: &Shape, seed: u64) -> Vec<Tensor> {
+    let mut maker = Maker { random: SplitMix(seed), kind: shape.kind, tensors: Vec::new() };
+    let (hidden, head_size) = (shape.hidden, shape.head_size);
+    let (q_size, kv_size) = (shape.heads * head_size, shape.kv_heads * head_size);
+    // Standard deviation of logits: about this, as the last norm makes inputs of about 1.
+    const LOGIT_SPREAD: f32 = 3.0;
+    maker.matrix("token_embd.weight", hidden, shape.vocab, LOGIT_SPREAD);
+    for layer in 0..shape.layers {
+        let name = |name: &str| format!("blk.{layer}.{name}");
+        maker.vector(&name("attn_norm.weight"), hidden, 1.0);
+        for (part, size) in [("q", q_size), ("k", kv_size), ("v", kv_size)] {
+            // Scores of about ±2: attention that is neither flat nor a single position.
+            let gain = if part == "v" { 1.0 } else { 1.4 };
+            maker.matrix(&name(&format!("attn_{part}.weight")), hidden, size, gain);
+            if shape.family == Family::Qwen2 {
+                maker.vector(&name(&format!("attn_{part}.bias")), size, 0.0);
+            }
+        }
+        if shape.family == Family::Qwen3 {
+            maker.vector(&name("attn_q_norm.weight"), head_size, 1.4);
+            maker.vector(&name("attn_k_norm.weight"), head_size, 1.4);
+        }
+        maker.matrix(&name("attn_output.weight"), q_size, hidden, 1.0);
+        maker.vector(&name("ffn_norm.weight"), hidden, 1.0);
+        maker.matrix(&name("ffn_gate.weight"), hidden, shape.feed_forward, 1.0);
+        maker.matrix(&name("ffn_up.weight"), hidden, shape.feed_forward, 1.0);
+        maker.matrix(&name("ffn_down.weight"), shape.feed_forward, hidden, 1.5);
+    }
+    maker.vector("output_norm.weight", hidden, 1.0);
+    if !shape.tied {
+        maker.matrix("output.weight", hidden, shape.vocab, LOGIT_SPREAD);
+    }
+    maker.tensors
+}
+
+struct Maker {
+    random: SplitMix,
+    kind: BlockType,
+    tensors: Vec<Tensor>,
+}
+
+impl Maker {
+    /// A matrix whose products with inputs of spread 1 have a spread of `gain`.
+    fn matrix(&mut self, name: &str, columns: usize, rows: usize, gain: f32) {
+        let scale = gain / (columns as f32).sqrt();
+        let values = (0..columns * rows).map(|_| self.random.bell() * scale).collect();
+        let (name, shape) = (name.to_owned(), vec![columns, rows]);
+        self.tensors.push(Tensor { name, kind: self.kind, shape, values });
+    }
+
+    /// A vector of numbers around `centre`.
+    fn vector(&mut self, name: &str, length: usize, centre: f32) {
+        const SPREAD: f32 = 0.2;
+        let values = (0..length).map(|_| centre + self.random.bell() * SPREAD).collect();
+        let (name, shape) = (name.to_owned(), vec![length]);
+        self.tensors.push(Tensor { name, kind: BlockType::F32, shape, values });
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, seedable, and the same on every machine.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    /// A number of mean 0 and spread 1: the sum of four uniform ones. Only additions of exact
+    /// numbers and one product, so that every machine makes the same bits.
+    fn bell(&mut self) -> f32 {
+        let bits = self.next();
+        let sum: i32 = (0..4).map(|part| ((bits >> (16 * part)) & 0xffff) as i32).sum();
+        // Four uniform numbers of 0..65535: mean 131070, variance 4 · (65536² − 1) / 12.
+        const SPREAD: f32 = 37_837.23;
+        (sum - 131_070) as f32 / SPREAD
+    }
+}

@@ -1,0 +1,131 @@
+//! Turns a model's description into its packed weights, laid out as `forward` uses them.
+
+mod load;
+
+pub(crate) use load::load;
+
+use myriad_kernels::{Activations, Compute, Matrix, Product, matmul};
+
+/// All weights of a model.
+pub(crate) struct Weights {
+    /// [vocab, hidden]; read row by row, and as the output head where that is tied.
+    pub embedding: Matrix,
+    /// [vocab, hidden]; none where the embedding is the output head.
+    pub output: Option<Matrix>,
+    /// [hidden]
+    pub output_norm: Vec<f32>,
+    pub layers: Vec<Layer>,
+    /// Bytes held in memory.
+    pub held_bytes: usize,
+    /// Bytes in the file that each decoded token reads.
+    pub file_bytes_per_token: usize,
+}
+
+impl Weights {
+    /// The output head.
+    pub fn head(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+/// The weights of one layer.
+pub(crate) struct Layer {
+    pub mixer: MixerWeights,
+    pub feed_forward: FeedForwardWeights,
+}
+
+/// Weights of a [`Mixer`](crate::config::Mixer), one variant for each of its.
+pub(crate) enum MixerWeights {
+    Gqa(GqaWeights),
+}
+
+/// Weights of grouped-query attention.
+pub(crate) struct GqaWeights {
+    /// [hidden]
+    pub norm: Vec<f32>,
+    /// [q + k + v, hidden]
+    pub qkv: Fused,
+    /// [head_size] each, for Q and for K.
+    pub qk_norms: Option<[Vec<f32>; 2]>,
+    /// [hidden, q]
+    pub output: Matrix,
+}
+
+/// Weights of a [`FeedForward`](crate::config::FeedForward), one variant for each of its.
+pub(crate) enum FeedForwardWeights {
+    Dense(DenseWeights),
+}
+
+/// Weights of SwiGLU.
+pub(crate) struct DenseWeights {
+    /// [hidden]
+    pub norm: Vec<f32>,
+    /// [gate + up, hidden]
+    pub gate_up: Fused,
+    /// [hidden, size]
+    pub down: Matrix,
+}
+
+/// Several weights with the same input and their outputs side by side. One matrix where the file
+/// stores them in one block type, else (`Q4_K_M` files keep half of the V in Q6_K) a few.
+pub(crate) struct Fused {
+    parts: Vec<Part>,
+    /// Rows of all parts together.
+    rows: usize,
+}
+
+struct Part {
+    weight: Matrix,
+    /// [weight.rows()]
+    bias: Option<Vec<f32>>,
+}
+
+impl Fused {
+    /// out = x · weightᵀ + bias, in one parallel region. out: [x.rows(), rows]
+    ///
+    /// `staging` is working memory for the case of several matrices and several rows.
+    pub fn apply(
+        &self,
+        compute: &Compute,
+        x: &Activations,
+        out: &mut [f32],
+        staging: &mut Vec<f32>,
+    ) {
+        // With one matrix, or one row, the outputs already lie where they belong.
+        if self.parts.len() == 1 || x.rows() == 1 {
+            return self.apply_blocks(compute, x, out);
+        }
+        staging.resize(staging.len().max(out.len()), 0.0);
+        self.apply_blocks(compute, x, &mut staging[..out.len()]);
+        let mut block = 0;
+        let mut column = 0;
+        for part in &self.parts {
+            let width = part.weight.rows();
+            for row in 0..x.rows() {
+                let from = block + row * width;
+                let to = row * self.rows + column;
+                out[to..to + width].copy_from_slice(&staging[from..from + width]);
+            }
+            block += x.rows() * width;
+            column += width;
+        }
+    }
+
+    /// The same, each part's outputs in a block of their own: [parts][x.rows(), part rows]
+    fn apply_blocks(&self, compute: &Compute, x: &Activations, mut out: &mut [f32]) {
+        let mut products = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let width = part.weight.rows();
+            let (block, rest) = out.split_at_mut(x.rows() * width);
+            out = rest;
+            products.push(Product {
+                weight: &part.weight,
+                bias: part.bias.as_deref(),
+                out: block,
+                out_stride: width,
+                accumulate: false,
+            });
+        }
+        matmul(compute, x, &mut products);
+    }
+}

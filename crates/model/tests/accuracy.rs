@@ -1,0 +1,44 @@
+//! Holds `forward` against the plain reference for every family, block type and kernel level.
+
+mod common;
+
+use common::{distance, levels, logits, prompt, synthetic_model};
+use myriad_formats::Gguf;
+use myriad_kernels::{BlockType, Compute};
+use myriad_model::reference::Reference;
+use myriad_model::synthetic::Shape;
+use myriad_model::{Family, synthetic};
+
+/// Largest and root-mean-square difference of logits, in standard deviations of a row's logits.
+struct Bound {
+    max: f64,
+    rms: f64,
+}
+
+fn bound(kind: BlockType) -> Bound {
+    match kind {
+        _ => Bound { max: 1.0, rms: 1.0 },
+    }
+}
+
+#[test]
+fn every_family_kind_and_level_is_close_to_the_reference() {
+    for family in Family::ALL {
+        for kind in BlockType::ALL {
+            let shape = Shape::small(family, kind);
+            let seed = 1000 + kind as u64;
+            let gguf = Gguf::from_bytes(synthetic::gguf(&shape, seed)).unwrap();
+            let tokens = prompt(70, shape.vocab, seed);
+            let right = Reference::load(&gguf).unwrap().logits(&tokens);
+            for kernels in levels() {
+                let compute = Compute::new(kernels, 2);
+                let model = synthetic_model(&shape, seed, &compute);
+                let found = distance(&logits(&model, &compute, &tokens), &right, shape.vocab);
+                let label = format!("{} {} {}", family.name(), kind.name(), kernels.level.name());
+                println!("{label}: {found:?}");
+                let Bound { max, rms } = bound(kind);
+                assert!(found.max <= max && found.rms <= rms, "{label}, seed {seed}: {found:?}");
+            }
+        }
+    }
+}
