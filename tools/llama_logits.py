@@ -8,6 +8,8 @@ Everything that llama.cpp rounds by default is switched off: keys and values are
 attention is off, one thread. Each `--tokens` is a prompt of its own, evaluated from an empty cache.
 Writes the logits of each prompt's last `--rows` tokens as little-endian f32, one row after the
 other, to `--out`; without it prints the five best tokens of each prompt.
+
+With `--text FILE --ids OUT` writes the ids of a text instead, as little-endian u16.
 """
 
 import argparse
@@ -66,13 +68,29 @@ def logits_of(context, vocab, tokens):
     return numpy.stack(rows)
 
 
+def write_ids(path, text_path, ids_path):
+    """Tokenises a text by the model's own vocabulary; no special tokens, none added."""
+    model = lc.Llama(path, vocab_only=True, verbose=False)
+    with open(text_path, "rb") as file:
+        ids = model.tokenize(file.read(), add_bos=False, special=False)
+    numpy.array(ids, dtype="<u2").tofile(ids_path)
+    print(len(ids), "ids")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--tokens", action="append", required=True, help="ids with commas")
+    parser.add_argument("--tokens", action="append", help="ids with commas")
     parser.add_argument("--rows", type=int, default=1 << 30, help="last rows of each prompt kept")
     parser.add_argument("--out", help="file for the logits")
+    parser.add_argument("--text", help="a text to write the ids of")
+    parser.add_argument("--ids", help="file for the ids")
     arguments = parser.parse_args()
+    if arguments.text and arguments.ids:
+        write_ids(arguments.model, arguments.text, arguments.ids)
+        return
+    if not arguments.tokens:
+        parser.error("--tokens, or --text and --ids, are needed")
 
     prompts = [[int(token) for token in text.split(",")] for text in arguments.tokens]
     context, vocab, _quiet = open_context(arguments.model, max(map(len, prompts)))

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Makes crates/model/tests/golden/*.logits: llama.cpp's logits of small random models of each family.
-# Development only; the first argument is a Python that has llama-cpp-python (see llama_logits.py).
+# Development only. PYTHON has llama-cpp-python (see llama_logits.py), MODEL is the default model.
 set -euo pipefail
-python=${1:?usage: make_llama_goldens.sh PYTHON}
+python=${1:?usage: make_llama_goldens.sh PYTHON MODEL}
+model=${2:?usage: make_llama_goldens.sh PYTHON MODEL}
+model=$(realpath "$model")
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -12,3 +14,6 @@ for name in llama qwen2 qwen3 llama-rope-freqs llama-linear qwen2-yarn; do
     "$python" tools/llama_logits.py "$folder/$name.gguf" $options \
         --out "crates/model/tests/golden/$name.logits"
 done
+# The ids of text.txt, for the perplexity of the default model.
+"$python" tools/llama_logits.py "$model" \
+    --text crates/model/tests/golden/text.txt --ids crates/model/tests/golden/text.ids

@@ -1,1 +1,38 @@
-//! .
+//! Turns slices of numbers into slices of numbers, fast: the arithmetic under every model.
+//!
+//! This is the only room with `unsafe`. It knows neither models nor files nor text. Every kernel is
+//! written once over [`lanes::Lanes`]; a level (scalar, AVX2, AVX-512 VNNI) is one implementation of
+//! that trait, chosen once at run time ([`Kernels`]), and all levels agree bit for bit.
+
+mod activations;
+mod attention;
+mod block;
+mod compute;
+mod f16;
+mod kv;
+mod lanes;
+mod level;
+mod matmul;
+mod matrix;
+mod memory;
+mod pool;
+mod probe;
+mod quantise;
+mod rope;
+mod tiles;
+mod vector;
+
+pub use activations::Activations;
+pub use attention::{AttentionRow, AttentionScratch, attention};
+pub use block::{BlockType, dequantise};
+pub use compute::Compute;
+pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use kv::{KvCache, KvError, PAGE_TOKENS, RowSlot};
+pub use level::{Kernels, LEVEL_VARIABLE, Level, LevelError};
+pub use matmul::{Product, matmul};
+pub use matrix::{Matrix, PackError};
+pub use pool::ThreadPool;
+pub use probe::{int8_peak, memory_read_bandwidth};
+pub use quantise::quantise;
+pub use rope::{Rope, RopePairing, rope};
+pub use vector::{rms_norm, rms_norm_heads};

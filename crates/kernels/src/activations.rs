@@ -1,0 +1,203 @@
+//! Turns rows of floats into rows of int8 with one scale per 32 columns: what matmul multiplies.
+
+use crate::compute::Compute;
+use crate::lanes::Lanes;
+use crate::level::leveled;
+use crate::pool::Shares;
+use crate::tiles::BLOCK;
+use crate::vector::{normalise, silu};
+
+/// Rows of activations as f32 and as int8, made once and used by several products.
+#[derive(Default)]
+pub struct Activations {
+    rows: usize,
+    columns: usize,
+    /// The floats. [rows, columns]
+    pub(crate) floats: Vec<f32>,
+    /// x ≈ scale · value. [rows, blocks · 32], the tail of the last block 0
+    pub(crate) values: Vec<i8>,
+    /// Largest magnitude ÷ 127. [rows, blocks]
+    pub(crate) scales: Vec<f32>,
+    /// Sums of the values of each half block. [rows, blocks · 2]
+    pub(crate) sums: Vec<i32>,
+    /// Scale · sum of the block's values: what a weight's addend is multiplied by. [rows, blocks]
+    pub(crate) scaled_sums: Vec<f32>,
+}
+
+/// What a row is made from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Plain { x: &'a [f32] },
+    RmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32 },
+    SiluMul { gate_up: &'a [f32] },
+}
+
+/// Columns above which several rows are worth more than one thread: about 2 µs of work each.
+const PARALLEL_MIN: usize = 8192;
+
+impl Activations {
+    /// Empty buffers; they grow on first use.
+    pub fn new() -> Activations {
+        Activations::default()
+    }
+
+    /// Takes `x` as it is. `x`: [rows, columns]
+    ///
+    /// # Panics
+    ///
+    /// If a slice is not as long as its shape says; so for all three.
+    pub fn set(&mut self, compute: &Compute, x: &[f32], rows: usize, columns: usize) {
+        assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+        self.fill(compute, rows, columns, Source::Plain { x });
+    }
+
+    /// Takes `x / rms(x) · weight`, row by row. `x`: [rows, columns], `weight`: [columns]
+    pub fn set_rms_norm(
+        &mut self,
+        compute: &Compute,
+        x: &[f32],
+        rows: usize,
+        columns: usize,
+        weight: &[f32],
+        eps: f32,
+    ) {
+        assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+        assert_eq!(weight.len(), columns, "weight: [columns]");
+        self.fill(compute, rows, columns, Source::RmsNorm { x, weight, eps });
+    }
+
+    /// Takes `silu(gate) · up`. `gate_up`: [rows, 2 · columns], the gate first in each row
+    pub fn set_silu_mul(
+        &mut self,
+        compute: &Compute,
+        gate_up: &[f32],
+        rows: usize,
+        columns: usize,
+    ) {
+        assert_eq!(gate_up.len(), rows * 2 * columns, "gate_up: [rows, 2 · columns]");
+        self.fill(compute, rows, columns, Source::SiluMul { gate_up });
+    }
+
+    /// Rows held.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of each row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Blocks of 32 columns in each row, the last one padded.
+    pub(crate) fn blocks(&self) -> usize {
+        self.columns.div_ceil(BLOCK)
+    }
+
+    fn fill(&mut self, compute: &Compute, rows: usize, columns: usize, source: Source<'_>) {
+        (self.rows, self.columns) = (rows, columns);
+        let blocks = self.blocks();
+        self.floats.resize(rows * columns, 0.0);
+        self.values.resize(rows * blocks * BLOCK, 0);
+        self.scales.resize(rows * blocks, 0.0);
+        self.sums.resize(rows * blocks * 2, 0);
+        self.scaled_sums.resize(rows * blocks, 0.0);
+        let floats = Shares::new(&mut self.floats);
+        let values = Shares::new(&mut self.values);
+        let scales = Shares::new(&mut self.scales);
+        let sums = Shares::new(&mut self.sums);
+        let scaled_sums = Shares::new(&mut self.scaled_sums);
+        let one = |row: usize| {
+            // SAFETY: each row writes its own part of every buffer.
+            let row = unsafe {
+                Row {
+                    source: source.row(row, columns),
+                    floats: floats.slice(row * columns, columns),
+                    values: values.slice(row * blocks * BLOCK, blocks * BLOCK),
+                    scales: scales.slice(row * blocks, blocks),
+                    sums: sums.slice(row * blocks * 2, blocks * 2),
+                    scaled_sums: scaled_sums.slice(row * blocks, blocks),
+                }
+            };
+            fill_row(compute.kernels, row);
+        };
+        if rows * columns < PARALLEL_MIN {
+            (0..rows).for_each(one);
+        } else {
+            compute.pool.run(rows, &|row, _| one(row));
+        }
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The part of the source that belongs to one row.
+    fn row(self, row: usize, columns: usize) -> Source<'a> {
+        let part = |x: &'a [f32], width: usize| &x[row * width..][..width];
+        match self {
+            Source::Plain { x } => Source::Plain { x: part(x, columns) },
+            Source::RmsNorm { x, weight, eps } => {
+                Source::RmsNorm { x: part(x, columns), weight, eps }
+            }
+            Source::SiluMul { gate_up } => Source::SiluMul { gate_up: part(gate_up, 2 * columns) },
+        }
+    }
+}
+
+/// One row: what it is made from and where it goes.
+struct Row<'a> {
+    source: Source<'a>,
+    floats: &'a mut [f32],
+    values: &'a mut [i8],
+    scales: &'a mut [f32],
+    sums: &'a mut [i32],
+    scaled_sums: &'a mut [f32],
+}
+
+leveled!(fn fill_row(kernels, row: Row<'_>) = fill_row_lanes);
+
+#[inline(always)]
+unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
+    // SAFETY: the caller's level runs here; slices bound every access below.
+    unsafe {
+        match row.source {
+            Source::Plain { x } => row.floats.copy_from_slice(x),
+            Source::RmsNorm { x, weight, eps } => normalise::<L>(x, weight, eps, row.floats),
+            Source::SiluMul { gate_up } => {
+                let (gate, up) = gate_up.split_at(row.floats.len());
+                for start in (0..gate.len()).step_by(16) {
+                    let count = (gate.len() - start).min(16);
+                    let gate = L::load_first(gate.as_ptr().add(start), count);
+                    let up = L::load_first(up.as_ptr().add(start), count);
+                    silu(gate).mul(up).store_first(row.floats.as_mut_ptr().add(start), count);
+                }
+            }
+        }
+        for (block, values) in row.values.chunks_exact_mut(BLOCK).enumerate() {
+            let floats = &row.floats[block * BLOCK..];
+            let (scale, sums) = quantise_block::<L>(floats, values);
+            row.scales[block] = scale;
+            row.sums[2 * block..2 * block + 2].copy_from_slice(&sums);
+            row.scaled_sums[block] = scale * (sums[0] + sums[1]) as f32;
+        }
+    }
+}
+
+/// The first (up to) 32 floats as int8; gives the scale and the sums of both halves.
+#[inline(always)]
+unsafe fn quantise_block<L: Lanes>(floats: &[f32], values: &mut [i8]) -> (f32, [i32; 2]) {
+    let count = floats.len().min(BLOCK);
+    // SAFETY: the caller's level runs here; at most `count` floats are read, 32 values written.
+    unsafe {
+        let low = L::load_first(floats.as_ptr(), count.min(16));
+        let high = if count > 16 {
+            L::load_first(floats.as_ptr().add(16), count - 16)
+        } else {
+            L::splat(0.0)
+        };
+        let greatest = low.abs().max(high.abs()).greatest();
+        let inverse = L::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
+        low.mul(inverse).store_rounded_i8(values.as_mut_ptr());
+        high.mul(inverse).store_rounded_i8(values.as_mut_ptr().add(16));
+        let sum = |half: &[i8]| half.iter().map(|value| i32::from(*value)).sum::<i32>();
+        (greatest / 127.0, [sum(&values[..16]), sum(&values[16..32])])
+    }
+}

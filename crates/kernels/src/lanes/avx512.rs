@@ -1,0 +1,175 @@
+//! Turns sixteen lanes into sixteen lanes by AVX-512 with VNNI: one register each.
+
+use super::Lanes;
+use std::arch::x86_64::*;
+
+/// Sixteen f32 in a 512-bit register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+#[inline(always)]
+fn first(count: usize) -> __mmask16 {
+    ((1u32 << count) - 1) as __mmask16
+}
+
+// SAFETY (all of this implementation): the trait's contract says that the processor has
+// AVX-512 F, BW, VL, DQ and VNNI, and that the pointers are valid for the lanes named.
+impl Lanes for Avx512 {
+    type Ints = __m512i;
+    type Bytes = __m512i;
+    const MANY_REGISTERS: bool = true;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Avx512(_mm512_set1_ps(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Avx512(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        unsafe { Avx512(_mm512_maskz_loadu_ps(first(count), from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, first(count), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(self, to: *mut u16) {
+        unsafe {
+            let narrow = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0);
+            _mm256_storeu_si256(to.cast(), narrow);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_rounded_i8(self, to: *mut i8) {
+        unsafe {
+            let ints = _mm512_cvtps_epi32(self.0);
+            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(ints));
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_div_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self {
+        unsafe { Avx512(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        unsafe { Avx512(_mm512_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn abs(self) -> Self {
+        unsafe { Avx512(_mm512_abs_ps(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        unsafe { Avx512(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn exp2_integral(self) -> Self {
+        unsafe {
+            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn zero_below(self, probe: Self, floor: Self) -> Self {
+        unsafe {
+            let keep = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(probe.0, floor.0);
+            Avx512(_mm512_maskz_mov_ps(keep, self.0))
+        }
+    }
+    #[inline(always)]
+    unsafe fn from_ints(ints: __m512i) -> Self {
+        unsafe { Avx512(_mm512_cvtepi32_ps(ints)) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat_int(value: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(value) }
+    }
+    #[inline(always)]
+    unsafe fn add_ints(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn dot4<const WIDE: bool>(sum: __m512i, levels: __m512i, values: i32) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sum, levels, _mm512_set1_epi32(values)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(from: *const u8) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(bytes: __m512i, to: *mut u8) {
+        unsafe { _mm512_storeu_si512(to.cast(), bytes) }
+    }
+    #[inline(always)]
+    unsafe fn low_nibbles(bytes: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    unsafe fn high_nibbles(bytes: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), _mm512_set1_epi8(15)) }
+    }
+    #[inline(always)]
+    unsafe fn or_bit4(bytes: __m512i, mask: u64) -> __m512i {
+        unsafe { _mm512_mask_add_epi8(bytes, mask, bytes, _mm512_set1_epi8(16)) }
+    }
+    #[inline(always)]
+    unsafe fn or_pair45(bytes: __m512i, pairs: __m512i, shift: u32) -> __m512i {
+        unsafe {
+            let moved = match shift {
+                0 => _mm512_slli_epi16::<4>(pairs),
+                2 => _mm512_slli_epi16::<2>(pairs),
+                4 => pairs,
+                _ => _mm512_srli_epi16::<2>(pairs),
+            };
+            _mm512_or_si512(bytes, _mm512_and_si512(moved, _mm512_set1_epi8(0x30)))
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Turns sixteen lanes of numbers into sixteen lanes of numbers: one trait, one type per level.
+//!
+//! Every kernel above is written once over [`Lanes`]; a level is an implementation of the trait and
+//! nothing else. All levels do the same operations in the same order, so they agree bit for bit.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+pub(crate) mod scalar;
+
+/// Sixteen f32 lanes, sixteen i32 lanes and sixty-four byte lanes of one instruction-set level.
+///
+/// # Safety
+///
+/// Every method may be called only on a processor that has the level's instructions, and with
+/// pointers valid for the lanes named. The methods are `inline(always)`, so that they melt into the
+/// `#[target_feature]` function that calls them.
+pub(crate) trait Lanes: Copy {
+    /// Sixteen i32.
+    type Ints: Copy;
+    /// Sixty-four u8.
+    type Bytes: Copy;
+
+    /// Whether there are registers enough for a tile of six rows times two groups.
+    const MANY_REGISTERS: bool;
+
+    /// All lanes `value`.
+    unsafe fn splat(value: f32) -> Self;
+    /// Sixteen f32 from memory.
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `count` (≤ 16) f32 from memory, the rest 0.
+    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    /// Sixteen f16 from memory, widened.
+    unsafe fn load_f16(from: *const u16) -> Self;
+    /// Sixteen bf16 from memory, widened.
+    unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Sixteen i8 from memory, converted.
+    unsafe fn load_i8(from: *const i8) -> Self;
+    /// Sixteen u8 from memory, converted.
+    unsafe fn load_u8(from: *const u8) -> Self;
+    /// Sixteen f32 to memory.
+    unsafe fn store(self, to: *mut f32);
+    /// The first `count` (≤ 16) f32 to memory.
+    unsafe fn store_first(self, to: *mut f32, count: usize);
+    /// Sixteen f16 to memory, rounded to nearest even.
+    unsafe fn store_f16(self, to: *mut u16);
+    /// Sixteen i8 to memory: lanes rounded to nearest even; they must fit.
+    unsafe fn store_rounded_i8(self, to: *mut i8);
+    /// `self + other`.
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    unsafe fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    unsafe fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The greater of each lane (no NaN expected).
+    unsafe fn max(self, other: Self) -> Self;
+    /// The lesser of each lane (no NaN expected).
+    unsafe fn min(self, other: Self) -> Self;
+    /// Absolute values.
+    unsafe fn abs(self) -> Self;
+    /// Lanes rounded to the nearest integer, ties to even; |lane| < 2^22.
+    unsafe fn round(self) -> Self;
+    /// 2^lane for integral lanes in -126..=127, by their exponent bits.
+    unsafe fn exp2_integral(self) -> Self;
+    /// Sixteen i32 converted.
+    unsafe fn from_ints(ints: Self::Ints) -> Self;
+
+    /// All lanes `value`.
+    unsafe fn splat_int(value: i32) -> Self::Ints;
+    /// Lane sums.
+    unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Lane i: sum + Σ₄ levels[4i..4i+4]·values[0..4], levels unsigned and values signed bytes.
+    /// `WIDE`: levels may exceed 127 (else the shorter sequence of AVX2 cannot saturate).
+    unsafe fn dot4<const WIDE: bool>(
+        sum: Self::Ints,
+        levels: Self::Bytes,
+        values: i32,
+    ) -> Self::Ints;
+
+    /// Sixty-four bytes from memory.
+    unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
+    /// Sixty-four bytes to memory.
+    unsafe fn store_bytes(bytes: Self::Bytes, to: *mut u8);
+    /// The low four bits of each byte.
+    unsafe fn low_nibbles(bytes: Self::Bytes) -> Self::Bytes;
+    /// The high four bits of each byte.
+    unsafe fn high_nibbles(bytes: Self::Bytes) -> Self::Bytes;
+    /// `bytes | 16` where the mask has a bit.
+    unsafe fn or_bit4(bytes: Self::Bytes, mask: u64) -> Self::Bytes;
+    /// `bytes | (((pairs >> shift) & 3) << 4)`, shift 0, 2, 4 or 6.
+    unsafe fn or_pair45(bytes: Self::Bytes, pairs: Self::Bytes, shift: u32) -> Self::Bytes;
+
+    /// The lanes as an array, lane 0 first.
+    #[inline(always)]
+    unsafe fn to_array(self) -> [f32; 16] {
+        let mut lanes = [0.0; 16];
+        // SAFETY: `lanes` holds sixteen f32.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes
+    }
+
+    /// The sum of the lanes, as a tree of halves: the same order on every level.
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: as for the caller.
+        let mut lanes = unsafe { self.to_array() };
+        for width in [8, 4, 2, 1] {
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+        }
+        lanes[0]
+    }
+
+    /// The greatest lane.
+    #[inline(always)]
+    unsafe fn greatest(self) -> f32 {
+        // SAFETY: as for the caller.
+        let mut lanes = unsafe { self.to_array() };
+        for width in [8, 4, 2, 1] {
+            for lane in 0..width {
+                let other = lanes[lane + width];
+                lanes[lane] = if other > lanes[lane] { other } else { lanes[lane] };
+            }
+        }
+        lanes[0]
+    }
+
+    /// e^lane, to about 1 ulp, for lanes ≤ 88; 0 below -87.
+    ///
+    /// Cephes' method: x = n·ln 2 + r, a polynomial of degree 6 in r.
+    #[inline(always)]
+    unsafe fn exp(self) -> Self {
+        // SAFETY: as for the caller.
+        unsafe {
+            let floor = Self::splat(-87.0);
+            let x = self.max(floor).min(Self::splat(88.0));
+            let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
+            // ln 2 in two parts, so that the reduction is exact to beyond f32.
+            let r = n.mul_add(Self::splat(-0.693_359_4), x);
+            let r = n.mul_add(Self::splat(2.121_944_4e-4), r);
+            let mut p = Self::splat(1.987_569_1e-4);
+            p = p.mul_add(r, Self::splat(1.398_199_9e-3));
+            p = p.mul_add(r, Self::splat(8.333_452e-3));
+            p = p.mul_add(r, Self::splat(4.166_579_6e-2));
+            p = p.mul_add(r, Self::splat(1.666_666_5e-1));
+            p = p.mul_add(r, Self::splat(5.000_000_1e-1));
+            let y = p.mul_add(r.mul(r), r).add(Self::splat(1.0));
+            let result = y.mul(n.exp2_integral());
+            result.zero_below(self, floor)
+        }
+    }
+
+    /// The lanes, but 0 where `probe` < `floor`.
+    unsafe fn zero_below(self, probe: Self, floor: Self) -> Self;
+}

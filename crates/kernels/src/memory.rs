@@ -1,0 +1,139 @@
+//! Turns a size into zeroed, aligned memory that costs nothing until it is touched.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
+/// Alignment of large blocks: the processor's large page, so that the system can use it.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// Alignment of small blocks: a cache line, which is also the widest register.
+const LINE: usize = 64;
+
+/// Zeroed bytes, aligned to 64 or more. Pages that are never touched cost no memory.
+pub(crate) struct Memory {
+    allocation: NonNull<u8>,
+    layout: Layout,
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: a `Memory` owns its bytes, like a `Vec<u8>`.
+unsafe impl Send for Memory {}
+// SAFETY: as above; shared access is through `&[u8]`.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// `length` zero bytes, or none if the system has not so many.
+    pub(crate) fn zeroed(length: usize) -> Option<Memory> {
+        let align = if length >= LARGE_PAGE { LARGE_PAGE } else { LINE };
+        // Aligned by hand: asked for an alignment above 16, the system allocator of Rust writes the
+        // zeros itself, and every page of an unused cache would be there.
+        let layout = Layout::from_size_align(length.checked_add(align)?, 16).ok()?;
+        // SAFETY: the layout's size is at least `align`.
+        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let skipped = allocation.as_ptr().align_offset(align).min(align);
+        // SAFETY: at most `align` bytes are skipped, and so many were asked for beyond `length`.
+        let start = unsafe { allocation.add(skipped) };
+        if align == LARGE_PAGE {
+            advise_large_pages(start, length);
+        }
+        Some(Memory { allocation, layout, start, length })
+    }
+
+    /// All bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: owned, initialised (zeroed), of that length.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    /// All bytes, to be written.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// All bytes, two by two.
+    pub(crate) fn halves(&self) -> &[u16] {
+        // SAFETY: as above; aligned to 64, and every bit pattern is a u16.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 2) }
+    }
+
+    /// All bytes, two by two, to be written.
+    pub(crate) fn halves_mut(&mut self) -> &mut [u16] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.length / 2) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn advise_large_pages(start: NonNull<u8>, length: usize) {
+    const MADV_HUGEPAGE: i32 = 14;
+    unsafe extern "C" {
+        fn madvise(address: *mut u8, length: usize, advice: i32) -> i32;
+    }
+    // Whole large pages only: the advice must not reach into a neighbour's memory.
+    let length = length / LARGE_PAGE * LARGE_PAGE;
+    // SAFETY: advice about memory that we own; it changes no contents, and failure is harmless.
+    unsafe { madvise(start.as_ptr(), length, MADV_HUGEPAGE) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_large_pages(_start: NonNull<u8>, _length: usize) {}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code)] [f32; 16]);
+
+/// A reusable buffer of floats that begins on a cache line.
+#[derive(Default)]
+pub(crate) struct Floats {
+    lines: Vec<Line>,
+}
+
+impl Floats {
+    /// The first `length` floats, with whatever was in them; grows if needed.
+    pub(crate) fn take(&mut self, length: usize) -> &mut [f32] {
+        let lines = length.div_ceil(16);
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0.0; 16]));
+        }
+        // SAFETY: a `Line` is sixteen f32 without padding, so the lines hold `length` of them.
+        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_zeroed_and_aligned() {
+        for length in [0, 1, 31, 1000, (2 << 20) - 1, 2 << 20, (6 << 20) + 5] {
+            let mut memory = Memory::zeroed(length).expect("a few megabytes");
+            assert_eq!((memory.bytes().len(), memory.halves().len()), (length, length / 2));
+            assert!(memory.bytes().iter().all(|&byte| byte == 0));
+            assert_eq!(memory.bytes().as_ptr() as usize % LINE, 0);
+            memory.bytes_mut().fill(7);
+            assert!(memory.halves_mut().iter().all(|&half| half == 0x0707));
+        }
+        assert!(Memory::zeroed(isize::MAX as usize).is_none());
+        assert!(Memory::zeroed(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn floats_grow_and_stay_aligned() {
+        let mut floats = Floats::default();
+        for length in [0, 1, 17, 1000, 5] {
+            let slice = floats.take(length);
+            assert_eq!(slice.len(), length);
+            assert_eq!(slice.as_ptr() as usize % 64, 0);
+        }
+    }
+}
