@@ -1,12 +1,24 @@
 //! Turns text and chats into token ids, and token ids into text.
+//!
+//! A question's way: [`ChatTemplate`] renders messages, [`Tokenizer`] turns the text into ids;
+//! back: [`StreamDecoder`] turns ids into text and [`StopMatcher`] looks for its end.
 
-#![allow(missing_docs, unused)]
-
+mod bpe;
+mod bytes;
+mod ends;
+mod guard;
+mod jinja;
+mod json;
+pub mod limits;
+mod pretoken;
 mod spec;
+mod specials;
 mod stream;
 mod template;
 mod tokenizer;
+mod unicode;
 
+pub use pretoken::{PreTokenizer, PreTokens};
 pub use spec::{TokenType, VocabSpec};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};

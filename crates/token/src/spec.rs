@@ -1,4 +1,5 @@
 //! A stand-in for the vocabulary description of `myriad-formats`.
+#![allow(missing_docs)]
 
 /// Everything that a model file says about its tokens.
 #[derive(Clone, Debug)]

@@ -1,0 +1,169 @@
+//! The source of a chat template into an environment that renders it as Hugging Face would.
+//!
+//! What `transformers` adds to Jinja: `tojson` as `json.dumps`, `raise_exception`, `strftime_now`,
+//! loop controls and `{% generation %}`. What Python adds: methods of strings, lists and dicts. And
+//! what a template from a stranger needs: limits on work, output and depth.
+
+use std::borrow::Cow;
+use std::io;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
+
+use crate::json::{JsonStyle, to_json};
+use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_RECURSION_MAX};
+
+/// Name of the one template in its environment.
+pub(crate) const NAME: &str = "chat_template";
+
+/// Variable that carries the time into `strftime_now`. No message or option can overwrite it: its
+/// name is not one that a template could be meant to read.
+pub(crate) const NOW: &str = "__now_unix_seconds";
+
+/// The message of a template's own `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Raised(pub(crate) String);
+
+/// A chat template is too large to be one, or is not valid Jinja.
+pub(crate) fn environment(source: &str) -> Result<Environment<'static>, Error> {
+    let mut env = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    env.set_syntax(syntax);
+    env.set_undefined_behavior(UndefinedBehavior::Lenient);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_fuel(Some(TEMPLATE_FUEL));
+    env.set_recursion_limit(TEMPLATE_RECURSION_MAX);
+    env.add_filter("tojson", tojson);
+    env.add_function("raise_exception", raise_exception);
+    env.add_function("strftime_now", strftime_now);
+    env.add_template_owned(NAME, without_generation_tags(source).into_owned())?;
+    Ok(env)
+}
+
+/// The rendered template; at most `TEMPLATE_OUTPUT_BYTES_MAX` bytes.
+pub(crate) fn render(env: &Environment<'_>, context: Value) -> Result<String, Error> {
+    let mut output = Limited(Vec::new());
+    env.get_template(NAME)?.render_captured_to(context, &mut output)?;
+    String::from_utf8(output.0)
+        .map_err(|error| Error::new(ErrorKind::WriteFailure, "not UTF-8").with_source(error))
+}
+
+struct Limited(Vec<u8>);
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+            let message = format!("the output exceeds {TEMPLATE_OUTPUT_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// `{% generation %}` marks the answer for training. It renders as nothing, so it becomes an `if`
+/// that is always true, which keeps the tag's white-space control.
+fn without_generation_tags(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at + 2);
+        out.push_str(before);
+        rest = tag;
+        let end = tag.find("%}").unwrap_or(tag.len());
+        let inner = &tag[..end];
+        let word = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        let replacement = match word {
+            "generation" => "if true",
+            "endgeneration" => "endif",
+            _ => continue,
+        };
+        out.push_str(&inner.replacen(word, replacement, 1));
+        rest = &tag[end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    let error = Error::new(ErrorKind::InvalidOperation, message.clone());
+    Err(error.with_source(Raised(message)))
+}
+
+/// The local time by a format of C's `strftime`.
+fn strftime_now(state: &State, format: &str) -> Result<String, Error> {
+    let seconds = state.lookup(NOW).and_then(|now| now.as_i64()).unwrap_or(0);
+    let failed = |error: jiff::Error| {
+        Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{format}`: {error}"))
+    };
+    let now = Timestamp::from_second(seconds).map_err(failed)?.to_zoned(TimeZone::system());
+    // Formatting by `Display` would panic on an unknown conversion.
+    jiff::fmt::strtime::format(format, &now).map_err(failed)
+}
+
+/// `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`
+fn tojson(
+    state: &State,
+    value: &Value,
+    places: Rest<Value>,
+    names: Kwargs,
+) -> Result<String, Error> {
+    let argument = |place: usize, name: &str| -> Result<Option<Value>, Error> {
+        let named = if names.has(name) { Some(names.get::<Value>(name)?) } else { None };
+        let found = places.get(place).cloned().or(named);
+        Ok(found.filter(|value| !value.is_none() && !value.is_undefined()))
+    };
+    let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let ensure_ascii = is_true(argument(0, "ensure_ascii")?);
+    let indent = match argument(1, "indent")? {
+        None => None,
+        Some(indent) if indent.kind() == ValueKind::String => Some(indent.to_string()),
+        // Python takes a bool as a number here too.
+        Some(indent) => Some(" ".repeat(usize::try_from(indent)?.min(64))),
+    };
+    let (item_separator, key_separator) = match argument(2, "separators")? {
+        Some(pair) => {
+            let part = |index: usize| pair.get_item_by_index(index).map(|part| part.to_string());
+            (part(0)?, part(1)?)
+        }
+        None if indent.is_some() => (",".to_owned(), ": ".to_owned()),
+        None => (", ".to_owned(), ": ".to_owned()),
+    };
+    let sort_keys = is_true(argument(3, "sort_keys")?);
+    names.assert_all_used()?;
+    let style = JsonStyle { ensure_ascii, indent, item_separator, key_separator, sort_keys };
+    let json = to_json(value, &style)?;
+    // As much as minijinja's own `tojson` charges: 16 times the price of copying.
+    state.consume_fuel(json.len() as u64 / 4)?;
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generation_tags_become_a_condition() {
+        let cases = [
+            ("a{% generation %}b{% endgeneration %}c", "a{% if true %}b{% endif %}c"),
+            ("{%- generation -%}x{%endgeneration-%}", "{%- if true -%}x{%endif-%}"),
+            ("{% if add_generation_prompt %}", "{% if add_generation_prompt %}"),
+            ("generation {% generation", "generation {% if true"),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(without_generation_tags(source), expected);
+        }
+    }
+}
