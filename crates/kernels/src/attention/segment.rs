@@ -229,19 +229,19 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
     keys: &[*const u16],
     scores: *mut f32,
 ) {
-    assert!(keys.len() >= N);
+    let keys: &[*const u16; N] = keys.first_chunk().expect("N groups");
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
         for d in 0..segment.shape.head_size {
             let mut key = [V::splat(0.0); N];
-            for n in 0..N {
-                key[n] = V::load_f16(keys[n].add(d * GROUP_TOKENS));
+            for (key, keys) in key.iter_mut().zip(keys) {
+                *key = V::load_f16(keys.add(d * GROUP_TOKENS));
             }
-            for m in 0..M {
+            for (m, sums) in sums.iter_mut().enumerate() {
                 let query = V::splat(*queries.add(d * M + m));
-                for n in 0..N {
-                    sums[m][n] = query.mul_add(key[n], sums[m][n]);
+                for (sum, key) in sums.iter_mut().zip(key) {
+                    *sum = query.mul_add(key, *sum);
                 }
             }
         }
@@ -358,9 +358,9 @@ unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
-        for m in 0..M {
-            for n in 0..N {
-                sums[m][n] = V::load(outputs.add(m * stride + n * GROUP_TOKENS));
+        for (m, sums) in sums.iter_mut().enumerate() {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(outputs.add(m * stride + n * GROUP_TOKENS));
             }
         }
         let mut token = tokens.start;
@@ -371,21 +371,21 @@ unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
             for token in token..end {
                 let row = values.add(token % PAGE_TOKENS * stride);
                 let mut value = [V::splat(0.0); N];
-                for n in 0..N {
-                    value[n] = V::load_f16(row.add(n * GROUP_TOKENS));
+                for (n, value) in value.iter_mut().enumerate() {
+                    *value = V::load_f16(row.add(n * GROUP_TOKENS));
                 }
-                for m in 0..M {
+                for (m, sums) in sums.iter_mut().enumerate() {
                     let weight = V::splat(*weights.add(m * SEGMENT_TOKENS + token));
-                    for n in 0..N {
-                        sums[m][n] = weight.mul_add(value[n], sums[m][n]);
+                    for (sum, value) in sums.iter_mut().zip(value) {
+                        *sum = weight.mul_add(value, *sum);
                     }
                 }
             }
             token = end;
         }
-        for m in 0..M {
-            for n in 0..N {
-                sums[m][n].store(outputs.add(m * stride + n * GROUP_TOKENS));
+        for (m, sums) in sums.iter().enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                sum.store(outputs.add(m * stride + n * GROUP_TOKENS));
             }
         }
     }

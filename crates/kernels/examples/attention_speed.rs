@@ -1,0 +1,121 @@
+//! Turns one shape of attention into figures: bytes of cache read and operations done per second.
+//!
+//! `cargo run --release -p myriad-kernels --example attention_speed [threads]`
+
+use myriad_kernels::{
+    AttentionRow, AttentionScratch, Compute, Kernels, KvCache, PAGE_TOKENS, RowSlot, attention,
+    memory_read_bandwidth,
+};
+use std::time::Instant;
+
+/// SmolLM2-135M.
+const LAYERS: usize = 30;
+const KV_HEADS: usize = 3;
+
+struct Bench {
+    compute: Compute,
+    cache: KvCache,
+    pages: Vec<u32>,
+    group: usize,
+    head_size: usize,
+}
+
+impl Bench {
+    fn new(compute: Compute, tokens: usize, group: usize, head_size: usize) -> Bench {
+        let pages = tokens.div_ceil(PAGE_TOKENS);
+        let mut cache =
+            KvCache::new(LAYERS, pages, KV_HEADS, head_size).expect("memory for the cache");
+        let rows: Vec<RowSlot> = (0..pages * PAGE_TOKENS)
+            .map(|token| RowSlot {
+                page: (token / PAGE_TOKENS) as u32,
+                slot: (token % PAGE_TOKENS) as u32,
+            })
+            .collect();
+        let width = KV_HEADS * head_size;
+        let x: Vec<f32> =
+            (0..rows.len() * width).map(|i| ((i * 7919) % 1009) as f32 / 500.0 - 1.0).collect();
+        let start = Instant::now();
+        for layer in 0..LAYERS {
+            cache.store(&compute, layer, &rows, &x, &x, width);
+        }
+        println!(
+            "store {} rows: {:.2} µs a row",
+            rows.len(),
+            start.elapsed().as_secs_f64() * 1e6 / rows.len() as f64
+        );
+        Bench { compute, cache, pages: (0..pages as u32).collect(), group, head_size }
+    }
+
+    /// Seconds for all layers of `count` rows from `position` on: the best of several rounds.
+    fn seconds(&self, position: usize, count: usize, rounds: usize) -> f64 {
+        let heads = self.group * KV_HEADS;
+        let width = heads * self.head_size;
+        let rows: Vec<AttentionRow<'_>> = (position..position + count)
+            .map(|position| AttentionRow { pages: &self.pages, position: position as u32 })
+            .collect();
+        let q: Vec<f32> = (0..count * width).map(|i| ((i * 31) % 77) as f32 / 40.0 - 1.0).collect();
+        let mut out = vec![0.0; count * width];
+        let mut scratch = AttentionScratch::new();
+        let scale = 1.0 / (self.head_size as f32).sqrt();
+        let mut best = f64::INFINITY;
+        for _ in 0..rounds {
+            let start = Instant::now();
+            for layer in 0..LAYERS {
+                attention(
+                    &self.compute,
+                    &self.cache,
+                    layer,
+                    &rows,
+                    &q,
+                    width,
+                    heads,
+                    scale,
+                    &mut out,
+                    &mut scratch,
+                );
+            }
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+        assert!(out.iter().all(|x| x.is_finite()));
+        best
+    }
+
+    fn decode(&self, depth: usize) {
+        let seconds = self.seconds(depth - 1, 1, 30);
+        let bytes = depth * KV_HEADS * self.head_size * 2 * 2 * LAYERS;
+        println!(
+            "decode at {depth:>5}: {:>8.1} µs a token, {:.1} GB/s of cache",
+            seconds * 1e6,
+            bytes as f64 / seconds / 1e9
+        );
+    }
+
+    fn prefill(&self, start: usize, count: usize) {
+        let seconds = self.seconds(start, count, 10);
+        let pairs = count * start + count * (count + 1) / 2;
+        let operations = pairs * KV_HEADS * self.group * self.head_size * 4 * LAYERS;
+        println!(
+            "prefill of {count} at {start}: {:.2} ms, {:.0} tokens/s, {:.1} GFLOP/s",
+            seconds * 1e3,
+            count as f64 / seconds,
+            operations as f64 / seconds / 1e9
+        );
+    }
+}
+
+fn main() {
+    let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2);
+    let kernels = Kernels::detect().expect("a level that this machine has");
+    let compute = || Compute::new(kernels, threads);
+    println!("{} threads, level {:?}", threads, kernels.level());
+    println!("memory: {:.1} GB/s", memory_read_bandwidth(&compute()) / 1e9);
+    for (group, head_size) in [(3, 64), (7, 64), (6, 128)] {
+        println!("{KV_HEADS} kv heads, {group} heads each, {LAYERS} layers, head size {head_size}");
+        let bench = Bench::new(compute(), 8192, group, head_size);
+        for depth in [128, 2048, 8192] {
+            bench.decode(depth);
+        }
+        bench.prefill(0, 512);
+        bench.prefill(2048, 512);
+    }
+}
