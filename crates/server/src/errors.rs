@@ -1,0 +1,197 @@
+//! Turns everything that can go wrong with a request into OpenAI's error shape and status.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::limits::RETRY_AFTER_SECONDS;
+use crate::runtime::GenerateError;
+
+/// An error as clients of OpenAI know it: `{"error": {"message", "type", "param", "code"}}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiError {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What is wrong, and what would be right.
+    pub message: String,
+    /// The kind of error: `invalid_request_error`, `server_error` …
+    pub kind: &'static str,
+    /// The parameter that is wrong.
+    pub param: Option<String>,
+    /// A name for programs: `context_length_exceeded` …
+    pub code: Option<&'static str>,
+}
+
+/// The error as it stands in a body or in a stream.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorBody {
+    error: ErrorFields,
+}
+
+/// All four keys are always there.
+#[derive(Clone, Debug, Serialize)]
+struct ErrorFields {
+    message: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<String>,
+    code: Option<&'static str>,
+}
+
+const INVALID: &str = "invalid_request_error";
+
+impl ApiError {
+    fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
+        ApiError { status, message: message.into(), kind, param: None, code: None }
+    }
+
+    /// 400 without a parameter: the body itself is wrong.
+    pub fn bad_request(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, INVALID, message)
+    }
+
+    /// 400 that names the parameter.
+    pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> ApiError {
+        let param = Some(param.into());
+        ApiError { param, code: Some("invalid_value"), ..ApiError::bad_request(message) }
+    }
+
+    /// 400: the parameter has a value of another type than it should.
+    pub fn wrong_type(param: impl Into<String>, message: impl Into<String>) -> ApiError {
+        ApiError { code: Some("invalid_type"), ..ApiError::invalid(param, message) }
+    }
+
+    /// 400: a parameter that must be there is not.
+    pub fn missing(param: &str) -> ApiError {
+        let message = format!("Missing required parameter: '{param}'.");
+        ApiError { code: Some("missing_required_parameter"), ..ApiError::invalid(param, message) }
+    }
+
+    /// 400: nobody knows this parameter.
+    pub fn unknown_parameter(param: &str) -> ApiError {
+        // The name is the client's own text: shown, but not at any length.
+        let shown: String = param.chars().take(64).collect();
+        let message = format!("Unrecognized request argument supplied: {shown}");
+        ApiError { code: Some("unknown_parameter"), ..ApiError::invalid(shown, message) }
+    }
+
+    /// 400: a parameter of OpenAI's that this server does not have.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> ApiError {
+        ApiError { code: Some("unsupported_parameter"), ..ApiError::invalid(param, message) }
+    }
+
+    /// 401.
+    pub fn unauthorized(message: impl Into<String>) -> ApiError {
+        let error = ApiError::new(StatusCode::UNAUTHORIZED, INVALID, message);
+        ApiError { code: Some("invalid_api_key"), ..error }
+    }
+
+    /// 403: a web page of someone else's asks.
+    pub fn forbidden(message: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::FORBIDDEN, INVALID, message)
+    }
+
+    /// 404 for a path that does not exist.
+    pub fn unknown_url(method: &str, path: &str) -> ApiError {
+        let shown: String = path.chars().take(128).collect();
+        let message = format!("Unknown request URL: {method} {shown}. GET / lists what is there.");
+        let error = ApiError::new(StatusCode::NOT_FOUND, INVALID, message);
+        ApiError { code: Some("unknown_url"), ..error }
+    }
+
+    /// 404 for a model that is not served.
+    pub fn unknown_model(model: &str, served: &[String]) -> ApiError {
+        let shown: String = model.chars().take(128).collect();
+        let served = served.join(", ");
+        let message = format!("The model '{shown}' does not exist. Served here: {served}.");
+        let error = ApiError::new(StatusCode::NOT_FOUND, INVALID, message);
+        ApiError { param: Some("model".into()), code: Some("model_not_found"), ..error }
+    }
+
+    /// 405.
+    pub fn wrong_method(method: &str, path: &str) -> ApiError {
+        let message = format!("{path} does not take {method}.");
+        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, message);
+        ApiError { code: Some("method_not_allowed"), ..error }
+    }
+
+    /// 408: the body did not come.
+    pub fn slow_body() -> ApiError {
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, INVALID, "The request body took too long.")
+    }
+
+    /// 413.
+    pub fn too_large(limit: usize) -> ApiError {
+        let message = format!("The request body is larger than {limit} bytes.");
+        let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, message);
+        ApiError { code: Some("request_too_large"), ..error }
+    }
+
+    /// 500.
+    pub fn internal() -> ApiError {
+        let message = "The server had an error while it processed your request.";
+        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message);
+        ApiError { code: Some("internal_error"), ..error }
+    }
+
+    /// 503.
+    pub fn unavailable() -> ApiError {
+        let message = "The engine is not running.";
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        ApiError { code: Some("engine_unavailable"), ..error }
+    }
+
+    /// The engine's refusal; `param` is where the prompt came from.
+    pub fn from_generate(error: GenerateError, param: &str) -> ApiError {
+        match error {
+            GenerateError::ContextLength { limit, prompt, completion } => {
+                let message = format!(
+                    "This model's maximum context length is {limit} tokens. However, you \
+                     requested {} tokens ({prompt} in the {param}, {completion} in the \
+                     completion). Please reduce the length of the {param} or completion.",
+                    prompt + completion
+                );
+                let error = ApiError::invalid(param, message);
+                ApiError { code: Some("context_length_exceeded"), ..error }
+            }
+            GenerateError::Busy { waiting, .. } => {
+                let message = format!("The server is busy: {waiting} requests wait already.");
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let error = ApiError::new(status, "rate_limit_error", message);
+                ApiError { code: Some("queue_full"), ..error }
+            }
+            GenerateError::Refused(error) => ApiError::invalid(param, error.to_string()),
+            GenerateError::Unavailable => ApiError::unavailable(),
+        }
+    }
+
+    /// The error as JSON.
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody {
+            error: ErrorFields {
+                message: self.message.clone(),
+                kind: self.kind,
+                param: self.param.clone(),
+                code: self.code,
+            },
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            }
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,73 @@
+//! Turns "how much may a stranger ask for?" into constants: every limit of this room, with its reason.
+
+use std::time::Duration;
+
+/// Largest request body. A prompt of 1 M tokens is about 5 MB; base64 images come later.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// From this size on, a body takes one of [`LARGE_BODIES_MAX`] places while it is in memory.
+pub const LARGE_BODY_BYTES: usize = 1 << 20;
+
+/// Large bodies read at the same time: 16 of 16 MB are 256 MB at most.
+pub const LARGE_BODIES_MAX: usize = 16;
+
+/// Of a refused body, this much is read and thrown away, so that the client sees the answer
+/// instead of a broken connection.
+pub const DRAIN_BYTES_MAX: usize = 256 << 20;
+
+/// How long a client may take to send its body.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Nesting of arrays and objects in a body. Schemas of tools reach about 20.
+pub const JSON_DEPTH_MAX: usize = 64;
+
+/// Choices per prompt: each is a sequence of its own in the engine.
+pub const CHOICES_MAX: usize = 16;
+
+/// Prompts of one completion request. Evaluation harnesses send batches of up to 128.
+pub const PROMPTS_MAX: usize = 128;
+
+/// Sequences of one request: prompts times choices.
+pub const SEQUENCES_MAX: usize = 128;
+
+/// Messages of a chat. Each takes a few tokens at least, so longer ones fit no context of today.
+pub const MESSAGES_MAX: usize = 16_384;
+
+/// Stop strings. OpenAI allows 4; agents and evaluation harnesses send more.
+pub const STOPS_MAX: usize = 16;
+
+/// Bytes of one stop string: each is compared at every step.
+pub const STOP_BYTES_MAX: usize = 256;
+
+/// Tokens in `stop_token_ids`.
+pub const STOP_TOKENS_MAX: usize = 128;
+
+/// Alternatives per token in a chat, as OpenAI's.
+pub const TOP_LOGPROBS_MAX: u32 = 20;
+
+/// Alternatives per token in a completion, as OpenAI's.
+pub const COMPLETION_LOGPROBS_MAX: u32 = 5;
+
+/// Entries in `logit_bias`, as other engines have it: each costs work at every step.
+pub const LOGIT_BIAS_MAX: usize = 1024;
+
+/// Bytes of strings that are only carried along or hashed (`user`, `cache_salt` …).
+pub const SMALL_TEXT_BYTES_MAX: usize = 4096;
+
+/// Requests that may wait for a place in the batch before new ones get a 429.
+pub const QUEUE_MAX: usize = 256;
+
+/// What a refused client is told to wait, in seconds.
+pub const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Bytes of a client's own `x-request-id` that is taken over.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Silence on a stream before a comment is sent: proxies cut at 30 s and more.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// How long running answers may take to finish once the server is told to stop.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Panics of the engine that are survived before the server calls itself unhealthy.
+pub const ENGINE_FAILURES_MAX: u32 = 3;

@@ -1,0 +1,273 @@
+//! Turns token ids of a prompt into a stream of text: the engine on a thread of its own.
+//!
+//! The only place where text meets the engine. Commands go to the thread by a channel, events come
+//! back by one channel per request; the thread sleeps while there is nothing to do. Usable with
+//! and without an async executor: every waiting call has a blocking twin.
+
+mod assembly;
+mod generation;
+mod thread;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+
+use myriad_engine::{EngineConfig, EngineError, Sampling, Stats};
+use myriad_kernels::Compute;
+use myriad_model::Model;
+use myriad_token::{ChatTemplate, Tokenizer};
+use tokio::sync::oneshot;
+
+pub use generation::{Finish, Generation, OutputToken, TextEvent, Usage};
+
+use crate::limits;
+use crate::metrics::Metrics;
+use thread::{Command, Shared};
+
+/// A model, its tokenizer and its template, ready to run.
+pub struct LoadedModel {
+    /// Names under which it is served; the first is the one that answers carry.
+    pub names: Vec<String>,
+    /// The weights.
+    pub model: Arc<Model>,
+    /// Kernels and threads that compute.
+    pub compute: Compute,
+    /// Text to ids and back.
+    pub tokenizer: Arc<Tokenizer>,
+    /// How a chat becomes a prompt; a base model has none.
+    pub template: Option<Arc<ChatTemplate>>,
+}
+
+/// How the engine thread is run.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// The engine's own sizes.
+    pub engine: EngineConfig,
+    /// Requests that may wait before new ones are refused.
+    pub queue_max: usize,
+}
+
+impl From<EngineConfig> for RuntimeConfig {
+    fn from(engine: EngineConfig) -> Self {
+        RuntimeConfig { engine, queue_max: limits::QUEUE_MAX }
+    }
+}
+
+/// What to generate.
+#[derive(Clone, Debug, Default)]
+pub struct GenerateRequest {
+    /// Ids of the prompt, with whatever the model wants at its beginning.
+    pub prompt: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens to generate; `None`: what the context leaves. 0 scores the prompt only.
+    pub max_tokens: Option<usize>,
+    /// Strings that end the answer; not part of it.
+    pub stops: Vec<String>,
+    /// Whether the stop string that was met is shown at the answer's end.
+    pub include_stop: bool,
+    /// Tokens that end the answer, besides the model's own.
+    pub stop_token_ids: Vec<u32>,
+    /// Whether the model's own end tokens are ignored.
+    pub ignore_eos: bool,
+    /// Tokens before which nothing ends the answer.
+    pub min_tokens: usize,
+    /// Log-probabilities of the prompt's tokens, with this many alternatives each.
+    pub prompt_logprobs: Option<usize>,
+    /// Prompts share cached prefixes only under the same salt.
+    pub cache_salt: u64,
+}
+
+/// Why nothing is generated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerateError {
+    /// The prompt, with the tokens asked for, does not fit.
+    #[error(
+        "the context holds {limit} tokens, but {prompt} are in the prompt and {completion} more \
+         are asked for"
+    )]
+    ContextLength {
+        /// Tokens that fit.
+        limit: usize,
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens asked for.
+        completion: usize,
+    },
+    /// Too many requests wait already.
+    #[error("{waiting} requests wait already, and no more than {limit} may")]
+    Busy {
+        /// Requests that wait.
+        waiting: usize,
+        /// How many may.
+        limit: usize,
+    },
+    /// The engine refuses the request.
+    #[error(transparent)]
+    Refused(#[from] EngineError),
+    /// The engine thread has ended: after too many failures, or because the runtime is dropped.
+    #[error("the engine is not running")]
+    Unavailable,
+}
+
+/// Why a runtime does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The engine cannot be made with these sizes.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The operating system gives no thread.
+    #[error("starting the engine's thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A model must be served under some name.
+    #[error("the list of names is empty: at least one is needed")]
+    NoName,
+}
+
+/// The engine on its own thread, with the tokenizer and the template of its model.
+///
+/// Dropping it ends the thread; generations that still run end with an error event.
+pub struct Runtime {
+    names: Vec<String>,
+    model: Arc<Model>,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<Arc<ChatTemplate>>,
+    context_max: usize,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// Makes the engine and starts its thread. An [`EngineConfig`] is enough of a configuration.
+    ///
+    /// # Errors
+    /// [`StartError`] where the engine refuses the sizes, or no thread can be had.
+    pub fn start(
+        model: LoadedModel,
+        config: impl Into<RuntimeConfig>,
+    ) -> Result<Arc<Runtime>, StartError> {
+        let config = config.into();
+        let name = model.names.first().ok_or(StartError::NoName)?;
+        let shared = Arc::new(Shared::new(Metrics::new(name)));
+        let (commands, receiver) = mpsc::channel();
+        let names = model.names.clone();
+        let tokenizer = Arc::clone(&model.tokenizer);
+        let (weights, template) = (Arc::clone(&model.model), model.template.clone());
+        let (thread, context_max) =
+            thread::spawn(model, config, receiver, commands.clone(), Arc::clone(&shared))?;
+        Ok(Arc::new(Runtime {
+            names,
+            model: weights,
+            tokenizer,
+            template,
+            context_max,
+            commands,
+            shared,
+            thread: Some(thread),
+        }))
+    }
+
+    /// Hands a request to the engine and waits until it is taken or refused.
+    ///
+    /// # Errors
+    /// [`GenerateError`]: what is wrong with the request, or that the engine is full or gone.
+    pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, GenerateError> {
+        self.submit(request)?.await.map_err(|_| GenerateError::Unavailable)?
+    }
+
+    /// As [`Runtime::generate`], for callers without an async executor.
+    ///
+    /// # Errors
+    /// As [`Runtime::generate`].
+    ///
+    /// # Panics
+    /// Inside an async executor's thread, which it would block.
+    pub fn generate_blocking(&self, request: GenerateRequest) -> Result<Generation, GenerateError> {
+        self.submit(request)?.blocking_recv().map_err(|_| GenerateError::Unavailable)?
+    }
+
+    fn submit(
+        &self,
+        request: GenerateRequest,
+    ) -> Result<oneshot::Receiver<Result<Generation, GenerateError>>, GenerateError> {
+        self.check_length(&request)?;
+        let (reply, receiver) = oneshot::channel();
+        self.commands
+            .send(Command::Submit { request: Box::new(request), reply })
+            .map_err(|_| GenerateError::Unavailable)?;
+        Ok(receiver)
+    }
+
+    /// A prompt must leave room for what is asked, or for one token where nothing is said.
+    fn check_length(&self, request: &GenerateRequest) -> Result<(), GenerateError> {
+        let (limit, prompt) = (self.context_max, request.prompt.len());
+        let completion = request.max_tokens.unwrap_or(1);
+        if prompt.saturating_add(completion) > limit {
+            return Err(GenerateError::ContextLength { limit, prompt, completion });
+        }
+        Ok(())
+    }
+
+    /// The name that answers carry.
+    pub fn name(&self) -> &str {
+        &self.names[0]
+    }
+
+    /// All names under which the model is served.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The weights' description.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Text to ids and back.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
+    /// How a chat becomes a prompt, if the model file says so.
+    pub fn template(&self) -> Option<&Arc<ChatTemplate>> {
+        self.template.as_ref()
+    }
+
+    /// Tokens of prompt and answer together that a request may have.
+    pub fn context_max(&self) -> usize {
+        self.context_max
+    }
+
+    /// What the engine held after its last step.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// Whether requests are taken. Turns false after too many failures of the engine.
+    pub fn healthy(&self) -> bool {
+        self.shared.healthy.load(Ordering::Acquire)
+    }
+
+    /// Counters and histograms of everything that ran.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// Makes the engine's thread panic in its next step.
+    #[cfg(test)]
+    pub(crate) fn inject_panic(&self) {
+        let _ = self.commands.send(Command::Panic);
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // The thread catches its own panics; one more here could only abort the program.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Turns commands into engine steps and engine events into each request's text: the engine's thread.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use myriad_engine::{Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats};
+use myriad_kernels::{Compute, Kernels};
+use myriad_model::Model;
+use myriad_token::Tokenizer;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::assembly::{Assembly, Certain};
+use super::generation::{Finish, Generation, TextEvent, Usage};
+use super::{GenerateError, GenerateRequest, LoadedModel, RuntimeConfig, StartError};
+use crate::limits::ENGINE_FAILURES_MAX;
+use crate::metrics::{Metrics, Timing};
+
+/// What the other threads ask of the engine's.
+pub enum Command {
+    /// Take a request; the answer is a stream, or why not.
+    Submit {
+        request: Box<GenerateRequest>,
+        reply: oneshot::Sender<Result<Generation, GenerateError>>,
+    },
+    /// Forget a request.
+    Cancel(RequestId),
+    /// End the thread.
+    Stop,
+    /// Panic, as a broken kernel would.
+    #[cfg(test)]
+    Panic,
+}
+
+/// What the engine's thread shows to the others.
+pub struct Shared {
+    pub metrics: Metrics,
+    pub healthy: AtomicBool,
+    stats: Mutex<Stats>,
+}
+
+impl Shared {
+    pub fn new(metrics: Metrics) -> Shared {
+        Shared { metrics, healthy: AtomicBool::new(true), stats: Mutex::new(Stats::default()) }
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn publish(&self, stats: Stats) {
+        self.metrics.engine(&stats);
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = stats;
+    }
+}
+
+/// Makes the engine and gives it a thread. Also returns the tokens that a request may have.
+pub fn spawn(
+    model: LoadedModel,
+    config: RuntimeConfig,
+    receiver: mpsc::Receiver<Command>,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+) -> Result<(JoinHandle<()>, usize), StartError> {
+    let recipe = Recipe {
+        model: model.model,
+        kernels: model.compute.kernels,
+        threads: model.compute.pool.threads(),
+        config: config.engine,
+    };
+    let engine = Engine::new(Arc::clone(&recipe.model), model.compute, recipe.config.clone())?;
+    let context_max = engine.context_max();
+    shared.publish(engine.stats());
+    let mut worker = Worker {
+        engine,
+        recipe,
+        tokenizer: model.tokenizer,
+        context_max,
+        queue_max: config.queue_max,
+        receiver,
+        commands,
+        shared,
+        running: HashMap::new(),
+        events: Vec::new(),
+    };
+    let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
+    Ok((thread, context_max))
+}
+
+/// What a new engine is made of after the old one failed.
+struct Recipe {
+    model: Arc<Model>,
+    kernels: &'static Kernels,
+    threads: usize,
+    config: EngineConfig,
+}
+
+struct Worker {
+    engine: Engine,
+    recipe: Recipe,
+    tokenizer: Arc<Tokenizer>,
+    context_max: usize,
+    queue_max: usize,
+    receiver: mpsc::Receiver<Command>,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    running: HashMap<RequestId, Running>,
+    events: Vec<Event>,
+}
+
+/// A request between its submission and its last event.
+struct Running {
+    sender: UnboundedSender<TextEvent>,
+    assembly: Assembly,
+    timing: Timing,
+    usage: Usage,
+}
+
+/// Whether the thread goes on.
+#[derive(PartialEq)]
+enum Next {
+    Go,
+    Stop,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut failures = 0;
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(Next::Go) => {}
+                Ok(Next::Stop) => break,
+                Err(_) => {
+                    failures += 1;
+                    tracing::error!(failures, "the engine panicked: its requests are lost");
+                    self.fail_all();
+                    if failures >= ENGINE_FAILURES_MAX || !self.rebuild() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.shared.healthy.store(false, Ordering::Release);
+        self.fail_all();
+    }
+
+    /// Takes all commands that wait, sleeping where nothing else is to do, then one step.
+    fn turn(&mut self) -> Next {
+        if !self.engine.has_work() {
+            self.shared.publish(self.engine.stats());
+            let Ok(command) = self.receiver.recv() else { return Next::Stop };
+            if self.obey(command) == Next::Stop {
+                return Next::Stop;
+            }
+        }
+        while let Ok(command) = self.receiver.try_recv() {
+            if self.obey(command) == Next::Stop {
+                return Next::Stop;
+            }
+        }
+        if !self.engine.has_work() {
+            return Next::Go;
+        }
+        let mut events = std::mem::take(&mut self.events);
+        self.engine.step(&mut events);
+        for event in events.drain(..) {
+            self.dispatch(event);
+        }
+        self.events = events;
+        self.shared.publish(self.engine.stats());
+        Next::Go
+    }
+
+    fn obey(&mut self, command: Command) -> Next {
+        match command {
+            Command::Submit { request, reply } => {
+                let result = self.submit(*request);
+                // A caller that is gone drops the generation in `reply`, which cancels it.
+                let _ = reply.send(result);
+            }
+            Command::Cancel(id) => self.cancel(id),
+            Command::Stop => return Next::Stop,
+            #[cfg(test)]
+            Command::Panic => panic!("a panic for a test"),
+        }
+        Next::Go
+    }
+
+    fn submit(&mut self, request: GenerateRequest) -> Result<Generation, GenerateError> {
+        let waiting = self.engine.stats().waiting;
+        if waiting >= self.queue_max {
+            self.shared.metrics.rejected();
+            return Err(GenerateError::Busy { waiting, limit: self.queue_max });
+        }
+        let assembly = Assembly::new(&request.stops, request.include_stop, request.min_tokens);
+        let prompt_tokens = request.prompt.len();
+        let id = self.engine.submit(self.engine_request(request))?;
+        let (sender, receiver) = unbounded_channel();
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        let timing = Timing::new(Instant::now());
+        self.running.insert(id, Running { sender, assembly, timing, usage });
+        Ok(Generation::new(id, receiver, self.commands.clone()))
+    }
+
+    fn engine_request(&self, request: GenerateRequest) -> Request {
+        let room = self.context_max.saturating_sub(request.prompt.len());
+        let mut end_tokens = request.stop_token_ids;
+        if !request.ignore_eos {
+            end_tokens.extend_from_slice(self.tokenizer.end_tokens());
+        }
+        Request {
+            prompt: request.prompt,
+            sampling: request.sampling,
+            max_tokens: request.max_tokens.unwrap_or(room),
+            // The client's own stop tokens hold even where the model's are ignored.
+            ignore_end: end_tokens.is_empty(),
+            end_tokens,
+            min_tokens: request.min_tokens,
+            prompt_logprobs: request.prompt_logprobs,
+            cache_salt: request.cache_salt,
+        }
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        if let Some(running) = self.running.remove(&id) {
+            self.engine.cancel(id);
+            self.shared.metrics.finished(&running.timing, &running.usage, "abort");
+        }
+    }
+
+    /// Gives an event to its request. Requests that are gone already have no entry.
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::Started { id, cached_tokens } => {
+                let Some(running) = self.running.get_mut(&id) else { return };
+                running.usage.cached_tokens = cached_tokens;
+                running.timing.start(Instant::now());
+                let _ = running.sender.send(TextEvent::Started { cached_tokens });
+            }
+            Event::Prompt { id, index, scored } => {
+                let Some(running) = self.running.get_mut(&id) else { return };
+                let _ = running.sender.send(TextEvent::Prompt { index, score: scored });
+            }
+            Event::Token { id, token, score } => {
+                let Some(running) = self.running.get_mut(&id) else { return };
+                self.shared.metrics.token(running.timing.token(Instant::now()));
+                let certain = running.assembly.push(&self.tokenizer, token, score);
+                let stopped = certain.stopped.clone();
+                running.show(certain);
+                if let Some(stop) = stopped {
+                    self.engine.cancel(id);
+                    self.finish(id, Finish::StopString(stop), None);
+                }
+            }
+            Event::Finished { id, reason, usage } => {
+                let finish = match reason {
+                    FinishReason::EndToken(token) => Finish::EndToken(token),
+                    FinishReason::Length => Finish::Length,
+                    FinishReason::Cancelled => Finish::Cancelled,
+                };
+                self.finish(id, finish, Some(usage.completion_tokens));
+            }
+        }
+    }
+
+    fn finish(&mut self, id: RequestId, mut finish: Finish, completion_tokens: Option<usize>) {
+        let Some(mut running) = self.running.remove(&id) else { return };
+        let stopped = matches!(finish, Finish::StopString(_));
+        let (certain, mut hidden) = running.assembly.finish(stopped);
+        // The text that the end set free may itself complete a stop string.
+        if let Some(stop) = &certain.stopped {
+            finish = Finish::StopString(stop.clone());
+        }
+        running.show(certain);
+        if let Finish::EndToken(token) = finish {
+            hidden.push(token);
+        }
+        let mut usage = running.usage;
+        usage.completion_tokens = completion_tokens.unwrap_or(running.assembly.tokens());
+        let label = if finish == Finish::Length { "length" } else { "stop" };
+        self.shared.metrics.finished(&running.timing, &usage, label);
+        let _ = running.sender.send(TextEvent::Finished { finish, usage, hidden });
+    }
+
+    fn fail_all(&mut self) {
+        for (_, running) in self.running.drain() {
+            self.shared.metrics.finished(&running.timing, &running.usage, "error");
+            let _ = running.sender.send(TextEvent::Failed);
+        }
+        self.events.clear();
+    }
+
+    /// Replaces an engine that nobody can trust any more. The cache starts empty.
+    fn rebuild(&mut self) -> bool {
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let compute = Compute::new(self.recipe.kernels, self.recipe.threads);
+            let model = Arc::clone(&self.recipe.model);
+            Engine::new(model, compute, self.recipe.config.clone())
+        }));
+        let Ok(Ok(engine)) = made else { return false };
+        let broken = std::mem::replace(&mut self.engine, engine);
+        // Its drop may meet the same broken state.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        self.shared.publish(self.engine.stats());
+        dropped.is_ok()
+    }
+}
+
+impl Running {
+    fn show(&mut self, certain: Certain) {
+        let Certain { text, tokens, .. } = certain;
+        if !text.is_empty() || !tokens.is_empty() {
+            let _ = self.sender.send(TextEvent::Text { text, tokens });
+        }
+    }
+}

