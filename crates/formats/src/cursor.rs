@@ -1,0 +1,1 @@
+//! Turns the bytes of a header into numbers and strings, within its limits.
