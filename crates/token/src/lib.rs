@@ -11,15 +11,14 @@ mod jinja;
 mod json;
 pub mod limits;
 mod pretoken;
-mod spec;
 mod specials;
 mod stream;
 mod template;
 mod tokenizer;
 mod unicode;
 
+pub use myriad_formats::{TokenType, VocabSpec};
 pub use pretoken::{PreTokenizer, PreTokens};
-pub use spec::{TokenType, VocabSpec};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};
 pub use tokenizer::{Specials, Tokenizer, TokenizerError};

@@ -1,0 +1,97 @@
+//! Hostile texts cost time in proportion to their length, and no depth of the stack.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{default_tokenizer, tiny_spec};
+use myriad_token::{PreTokenizer, Specials, TokenType, Tokenizer};
+
+/// Asserts that twice the text takes less than 2.5 times as long. Noise of a busy machine is met by
+/// taking the best of several rounds, and by trying again.
+fn assert_linear(name: &str, unit: &str, bytes: usize, mut encode: impl FnMut(&str)) {
+    let once = unit.repeat(bytes / unit.len());
+    let twice = once.repeat(2);
+    let mut time = |text: &str| -> Duration {
+        let rounds = (0..2).map(|_| {
+            let start = Instant::now();
+            encode(text);
+            start.elapsed()
+        });
+        rounds.min().unwrap_or_default()
+    };
+    let mut seen = Vec::new();
+    for _ in 0..12 {
+        let (short, long) = (time(&once), time(&twice));
+        if long < short * 5 / 2 {
+            return;
+        }
+        seen.push((short, long));
+    }
+    panic!("{name}: time is not linear: {seen:?}");
+}
+
+const UNITS: &[(&str, &str)] = &[
+    ("carets", "^"),
+    ("letters", "a"),
+    ("spaces", " "),
+    ("underscores", "_"),
+    ("one ideograph", "你"),
+    ("newlines", "\n"),
+    ("spaces and newlines", " \n"),
+    ("digits", "7"),
+    ("quotes", "'"),
+    ("contractions", "'l"),
+    ("spaces and letters", " a"),
+    ("letters and spaces", "a  "),
+    ("marks", "e\u{301}"),
+    ("beginnings of special tokens", "<|im_"),
+    ("opening brackets", "<"),
+];
+
+#[test]
+fn encoding_takes_linear_time() {
+    let tokenizer = default_tokenizer();
+    for (name, unit) in UNITS {
+        assert_linear(name, unit, 50_000, |text| {
+            std::hint::black_box(tokenizer.encode(text, Specials::Parse));
+        });
+    }
+}
+
+#[test]
+fn pre_tokens_take_linear_time() {
+    for pattern in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
+        let pre_tokenizer = PreTokenizer::named(pattern).expect("a known pattern");
+        for (name, unit) in UNITS {
+            assert_linear(&format!("{pattern}, {name}"), unit, 200_000, |text| {
+                std::hint::black_box(pre_tokenizer.split(text).count());
+            });
+        }
+    }
+}
+
+#[test]
+fn very_long_words_are_no_trouble() {
+    let tokenizer = default_tokenizer();
+    // Half a megabyte of stack: recursion by length would overflow it.
+    let encode = move || {
+        for (unit, count) in [("^", 1_000_000), ("_", 200_000), (" ", 200_000), ("a", 100_000)] {
+            let text = unit.repeat(count);
+            let ids = tokenizer.encode(&text, Specials::AsText);
+            assert!(!ids.is_empty() && tokenizer.decode(&ids, false) == text.as_bytes());
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(encode);
+    thread.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
+fn long_special_tokens_do_not_make_a_text_quadratic() {
+    let long = "<".repeat(500);
+    let tokenizer =
+        Tokenizer::new(&tiny_spec(&[(&long, TokenType::Control)], &[])).expect("a vocabulary");
+    assert_linear("long special", "<<<<<<<<<!", 20_000, |text| {
+        std::hint::black_box(tokenizer.encode(text, Specials::Parse));
+    });
+}

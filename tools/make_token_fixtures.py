@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Makes the golden files of the token room: what other implementations make of hard texts.
+
+Development only; nothing at run time or in the test suite needs Python. Usage:
+
+    python3 -m venv VENV && VENV/bin/pip install tokenizers==0.23.3 llama-cpp-python==0.3.36 \\
+        gguf==0.19.0 jinja2==3.1.6
+    VENV/bin/python tools/make_token_fixtures.py --model MODEL.gguf \\
+        --templates ../shared/templates --out crates/token/tests/golden
+
+MODEL is the default model (SmolLM2-135M-Instruct). Written are
+
+    encode_smollm2.json  texts and their ids; `tokenizers` and llama.cpp agree but where a case says so
+    decode_smollm2.json  ids whose bytes are no UTF-8, and their text
+    pretokens.json       texts and the lengths of their pre-tokens by each pattern
+    templates.json       SHA-256 of what jinja2, set up as transformers does, makes of each template
+
+A list of lengths (in characters) is written as one base-36 digit each, or (N) from 36 on.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+import re
+import sys
+import time
+import unicodedata
+from importlib.metadata import version
+from pathlib import Path
+
+from gguf import GGUFReader
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+SEED = 20261101
+RANDOM_TEXTS = 2000
+# 2023-11-14 12:00 UTC: the same day in every inhabited time zone west of +12.
+NOW = 1699963200
+
+GPT2 = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+CL100K = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PATTERNS = {
+    "gpt-2": GPT2,
+    "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
+    "qwen2": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "")), "isolated"),
+    "llama-bpe": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "{1,3}")), "isolated"),
+}
+
+SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2002\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+NOT_SPACES = "\x1c\x1d\x1e\x1f\u180e\u200b\u200c\u200d\u2060\ufeff"
+
+CORPUS = [
+    "", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\r\n\r\n", "\t", "\t\t\t", " \n", "\n ", " \n \n  x",
+    "a", " a", "  a", "a ", "a  ", "a\n", "\na", "a\n\nb", "a \n b", "a\r\nb\r\n\r\nc", "a\rb", "   \t \n\t x",
+    "Hello, world!", "Hello  world", "Hello   world   ", "The quick brown fox jumps over the lazy dog.",
+    "I'm you're we'll they've he'd it's don't", "I'M YOU'RE WE'LL THEY'VE HE'D IT'S DON'T",
+    "'s't're've'm'll'd", "'S'T'RE'VE'M'LL'D", "'Ll 'lL 'rE 'Ve", "''s '' ' 's 'sx 'x 're're", "x'ſ X'ſ'ſ ſ ſs",
+    "it’s don’t l’été", "'K Kelvin K Å ǅ ß ẞ ﬁ ﬆ İ ı i̇", "o'clock rock'n'roll 'twas", "a's1's 1's 's1",
+    "0", "1", "12", "123", "1234", "12345", "123456789012345678901234567890", " 1", "  1", " 12 34", "a1b2c3",
+    "1 2  3   4    5", "3.14159", "1,000,000.00", "0x1F 1e-10 1_000", "v1.2.3-rc4", "٣٤٥ १२३ 𝟘𝟙𝟚 ½¾ Ⅷⅸ ²³ ①⑩ 〇一二 ௧", "1½2", "a½b", " ½ x",
+    "  123  ", "\n1\n2\n", "x 1", "x  1", "x\n1", "x \n 1", "\t1", "\u30001", "1\u3000",
+    "Ünïcödé Straße naïve café façade", "e\u0301te\u0301 a\u030a\u0323 \u0301x x\u0301\u0302\u0303",
+    "Привет, мир! Как дела?", "Γειά σου Κόσμε", "שלום עולם", "مرحبا بالعالم ١٢٣", "नमस्ते दुनिया", "สวัสดีชาวโลก",
+    "こんにちは世界", "你好，世界！今天天气很好。", "안녕하세요 세계", "ᄒ\u1161\u11ab", "Xin chào thế giới", "ไทย ລາວ မြန်မာ ខ្មែរ",
+    "ქართული Հայերեն አማርኛ ᏣᎳᎩ ᐃᓄᒃᑎᑐᑦ", "𐍈𐌰𐌽𐌸 𓀀𓁐 𝕳𝖊𝖑𝖑𝖔 𠮷野家 𒀀", "中文English混合123测试",
+    "👍", "👍🏽", "👨‍👩‍👧‍👦 family", "🏳️‍🌈🏴‍☠️🇩🇪🇫🇷", "☺️ ☹ ❤️‍🔥", "a👍b 👍c", "🤦🏼‍♂️!!", "1️⃣2️⃣", "©®™ ℃ № ℠",
+    "!!!", "...", "…", "---", "___", "***", "### Title", "a.b.c", "(a)[b]{c}<d>", "a/b\\c", "a-b_c", "#hash @at $5 50% ^x ~y `z`",
+    "<|im_end|> <|im_start|>", "<|endoftext|>", "<|im_start|", "<|unknown|>", "</s><s>[INST]", "<file_sep><repo_name>",
+    "http://example.com/path?q=1&r=2#frag", "user@example.com", "C:\\Users\\x\\file.txt", "~/a/b.rs:12:5",
+    "def f(x):\n    return x + 1\n\n\nclass A:\n\tpass\n", "fn main() {\n    println!(\"{}\", 1);\n}\n",
+    "#include <stdio.h>\nint main(void) { return 0; }\n", "for (let i = 0; i < 10; i++) { x[i] += i ** 2; }",
+    "SELECT * FROM t WHERE a = 'b''c';", "{\"a\": [1, 2, {\"b\": null}], \"c\": \"\\u00e9\\n\"}", "<div class=\"x\">text</div>",
+    "| a | b |\n|---|---|\n| 1 | 2 |\n", "$$\\int_0^\\infty e^{-x^2} dx$$", "    four\n        eight\n\ttab\n  \ttwo", "x" + " " * 100 + "y",
+    " " * 257, "\n" * 100, "\t" * 50, "a" * 300, "ab" * 150, "^" * 100, "=" * 80 + "\n", "-" * 33 + ">", "1" * 100, "你" * 50, "é" * 60, " \n" * 40,
+    "\r" * 5 + "\n" * 5, "a\n\n\n\nb", "a\n \n \nb", "!\n\n!", "! \n!", "!\r\n\r\nx", "?!\n1", " !\nx", "  !x", " !x", " .x 1", "\n!", "\t!", "\tx", "\xa0x", "\xa0\xa0x", "\u3000x", "x\u3000\u3000y",
+    *(f"a{c}b" for c in SPACES), *(f"a{c}{c}b" for c in SPACES), *(f" {c} x" for c in SPACES), *(f"a{c}1" for c in NOT_SPACES),
+    "\x00", "a\x00b", "\x01\x02\x03\x04\x05\x06\x07", "\x1b[31mred\x1b[0m", "\x7f", "\x80\x9f", "\u00ad soft\u00adhyphen",
+    "\ufeffBOM", "\u200bzero\u200bwidth", "a\u200db", "\u202eRTL\u202c", "\ue000\uf8ff\U000f0000\U0010fffd private", "\uffff\ufffe\ufdd0\ufdd1\U0001ffff\U0010ffff",
+    "\u0378\u0379 unassigned \U000e0080", "\ufffd\ufffd", "\ud7ff\ue000", "Ǆ ǅ ǆ ʰʲ ªº", "ﷺ ﷽", "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞",
+    "The  quick\tbrown\nfox's 12 dogs; it'LL cost $1,234.56 (≈€1.100,50)!\r\n\r\n\"Ça alors\", dit-il… — 东京 2020年", "supercalifragilisticexpialidocious antidisestablishmentarianism",
+]
+
+PIECES = [
+    "'s", "'S", "'t", "'re", "'VE", "'ll", "'lL", "'d", "'m", "'ſ", "'", "’", "''", "the", "Hello", "WORLD", "a", "Z", "é", "e\u0301", "ß",
+    "ſ", "да", "नम", "स्ते", "你好", "世", "こ", "한", "ไท", "مر", "ª", "ʰ", "ǅ", "𝕳", "0", "7", "42", "123", "4567", "٣", "½", "Ⅷ", "²", "𝟘", " ", " ", " ", "  ", "   ",
+    "\n", "\n", "\r\n", "\r", "\t", "\xa0", "\u3000", "\u2028", "\x85", "\v", "\x1c", "\u200b", "\u200d", "\ufeff", "!", "?", ".", ",", "...", "-", "_", "<|", "|>", "(", "#",
+    "👍", "👩‍💻", "🏽", "\ufe0f", "\u0301", "\ue000", "\uffff", "\x00", "\u0378", "€", "^", "/", "\\",
+]
+
+
+def random_texts():
+    generator = random.Random(SEED)
+    assigned = [c for c in map(chr, range(0x110000)) if unicodedata.category(c) not in ("Cn", "Cs", "Co")]
+    texts = []
+    for _ in range(RANDOM_TEXTS):
+        parts = generator.choices(PIECES, k=generator.randint(2, 9))
+        if generator.random() < 0.3:
+            parts.insert(generator.randrange(len(parts)), generator.choice(assigned))
+        texts.append("".join(parts))
+    return texts
+
+
+def lengths(pre_tokenizer, text):
+    spans = [span for _, span in pre_tokenizer.pre_tokenize_str(text)]
+    assert "".join(text[a:b] for a, b in spans) == text, text
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return "".join(digits[b - a] if b - a < 36 else f"({b - a})" for a, b in spans)
+
+
+def versions(*names):
+    return {name: version(name) for name in names}
+
+
+def write(path, head, cases):
+    """One case a line, so that a change of the fixtures can be read."""
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False, separators=(",", ":")) for case in cases)
+    path.write_text(json.dumps(head, ensure_ascii=False)[:-1] + ', "cases": [\n' + lines + "\n]}\n")
+    print(f"{path.name}: {len(cases)} cases, {path.stat().st_size} bytes", file=sys.stderr)
+
+
+def huggingface(model):
+    fields = GGUFReader(model).fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    merges = fields["tokenizer.ggml.merges"].contents()
+    assert fields["tokenizer.ggml.pre"].contents() == "smollm"
+    vocab = {token: index for index, token in enumerate(tokens)}
+    bpe = models.BPE(vocab=vocab, merges=[tuple(merge.split(" ")) for merge in merges])
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = PATTERNS["smollm"]
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def encode(model, out):
+    from llama_cpp import Llama
+
+    tokenizer = huggingface(model)
+    llama = Llama(model, vocab_only=True, verbose=False)
+    cases, disagree = [], 0
+    for text in dict.fromkeys(CORPUS):
+        ids = tokenizer.encode(text).ids
+        other = llama.tokenize(text.encode(), add_bos=False, special=False) if text else []
+        case = {"text": text, "ids": ids}
+        if other != ids:
+            disagree += 1
+            case["llama.cpp"] = other
+        cases.append(case)
+    print(f"{disagree} texts where llama.cpp differs", file=sys.stderr)
+    head = {"versions": versions("tokenizers", "llama-cpp-python")}
+    write(out / "encode_smollm2.json", head, cases)
+
+    generator = random.Random(SEED)
+    byte_ids = [i for i in range(17, 300) if tokenizer.id_to_token(i) and len(tokenizer.id_to_token(i)) == 1]
+    texts = ["é", "你好", "👍🏽", "\U0010ffff", "नमस्ते", "ab"]
+    cases = []
+    for _ in range(150):
+        ids = []
+        for _ in range(generator.randint(1, 5)):
+            if generator.random() < 0.5:
+                ids += tokenizer.encode(generator.choice(texts)).ids[: generator.randint(1, 3)]
+            else:
+                ids.append(generator.choice(byte_ids))
+        cases.append({"ids": ids, "text": tokenizer.decode(ids, skip_special_tokens=False)})
+    write(out / "decode_smollm2.json", {"versions": versions("tokenizers")}, cases)
+
+
+def pretokens(out):
+    texts = list(dict.fromkeys(CORPUS + random_texts()))
+    cases = [[text] + [lengths(pattern, text) for pattern in PATTERNS.values()] for text in texts if text]
+    head = {"versions": versions("tokenizers"), "seed": SEED, "patterns": list(PATTERNS)}
+    write(out / "pretokens.json", head, cases)
+
+
+CALL = {"name": "get_weather", "arguments": {"city": "Zürich <&> 'x'", "days": 3, "exact": True, "note": None, "ratio": 0.5}}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "description": "A city."}, "days": {"type": "integer"}},
+            "required": ["city"],
+        },
+    },
+}
+SYSTEM = {"role": "system", "content": "You are terse."}
+USER = {"role": "user", "content": "  What is 1 < 2 & \"so\" on?\nGrüße 👋  "}
+ANSWER = {"role": "assistant", "content": "True."}
+AGAIN = {"role": "user", "content": "Why?"}
+CHATS = [
+    {"messages": [USER], "add_generation_prompt": True},
+    {"messages": [SYSTEM, USER, ANSWER, AGAIN], "add_generation_prompt": True},
+    {"messages": [SYSTEM, USER, ANSWER], "add_generation_prompt": False},
+    {"messages": [USER, ANSWER, AGAIN], "add_generation_prompt": True, "enable_thinking": False},
+    {"messages": [SYSTEM, USER], "add_generation_prompt": True, "tools": [TOOL]},
+    {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": "", "tool_calls": [{"id": "call12345", "type": "function", "function": CALL}]},
+            {"role": "tool", "content": "{\"sky\": \"blue\"}", "tool_call_id": "call12345", "name": "get_weather"},
+        ],
+        "add_generation_prompt": True,
+        "tools": [TOOL],
+    },
+]
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+
+
+def environment():
+    """As transformers.utils.chat_template_utils sets it up."""
+    import jinja2
+    import jinja2.ext
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(jinja2.ext.Extension):
+        tags = {"generation"}
+
+        def parse(self, parser):
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+        def _body(self, caller):
+            return caller()
+
+    def raise_exception(message):
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    env = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    env.filters["tojson"] = tojson
+    env.globals["raise_exception"] = raise_exception
+    env.globals["strftime_now"] = lambda fmt: time.strftime(fmt, time.gmtime(NOW))
+    return env
+
+
+def templates(folder, out, full):
+    env = environment()
+    cases = []
+    for path in sorted(folder.glob("*.jinja")):
+        template = env.from_string(path.read_text())
+        hashes = []
+        for index, chat in enumerate(CHATS):
+            try:
+                text = template.render(**{"tools": None, "documents": None, **TOKENS, **chat})
+                hashes.append(hashlib.sha256(text.encode()).hexdigest())
+            except Exception as error:  # The template's refusals, and the errors of Python in it.
+                text, refused = f"{type(error).__name__}: {error}", type(error).__name__ == "TemplateError"
+                hashes.append("raised: " + str(error) if refused else "error")
+            if full:
+                (full / f"{path.stem}.{index}.txt").write_text(text)
+        cases.append([path.name, hashes])
+    head = {"versions": versions("jinja2"), "now": NOW, "tokens": TOKENS, "chats": CHATS}
+    write(out / "templates.json", head, cases)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="the default model's GGUF file")
+    parser.add_argument("--templates", type=Path, help="a folder of *.jinja files")
+    parser.add_argument("--full", type=Path, help="a folder for the rendered templates themselves, to compare by eye")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.model:
+        encode(arguments.model, arguments.out)
+    pretokens(arguments.out)
+    if arguments.templates:
+        templates(arguments.templates, arguments.out, arguments.full)
+
+
+if __name__ == "__main__":
+    main()
