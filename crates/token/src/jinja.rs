@@ -38,6 +38,7 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     env.set_fuel(Some(TEMPLATE_FUEL));
     env.set_recursion_limit(TEMPLATE_RECURSION_MAX);
+    env.add_test("iterable", is_iterable);
     env.add_filter("tojson", tojson);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
@@ -95,6 +96,14 @@ fn without_generation_tags(source: &str) -> Cow<'_, str> {
     }
     out.push_str(rest);
     Cow::Owned(out)
+}
+
+/// As in Python, where `tools is iterable` asks whether tools were given: `None` is not, though
+/// minijinja would loop over it.
+fn is_iterable(value: &Value) -> bool {
+    let kind = value.kind();
+    !matches!(kind, ValueKind::None | ValueKind::Bool | ValueKind::Number)
+        && value.try_iter().is_ok()
 }
 
 fn raise_exception(message: String) -> Result<Value, Error> {
