@@ -46,7 +46,7 @@ impl Bench {
         Bench { compute, cache, pages: (0..pages as u32).collect(), group, head_size }
     }
 
-    /// Seconds for all layers of `count` rows from `position` on: the best of several rounds.
+    /// Seconds for all layers of `count` rows from `position` on: the best of several rounds each.
     fn seconds(&self, position: usize, count: usize, rounds: usize) -> f64 {
         let heads = self.group * KV_HEADS;
         let width = heads * self.head_size;
@@ -57,10 +57,11 @@ impl Bench {
         let mut out = vec![0.0; count * width];
         let mut scratch = AttentionScratch::new();
         let scale = 1.0 / (self.head_size as f32).sqrt();
-        let mut best = f64::INFINITY;
+        // Layer by layer, so that what else runs on the machine spoils little of it.
+        let mut best = [f64::INFINITY; LAYERS];
         for _ in 0..rounds {
-            let start = Instant::now();
-            for layer in 0..LAYERS {
+            for (layer, best) in best.iter_mut().enumerate() {
+                let start = Instant::now();
                 attention(
                     &self.compute,
                     &self.cache,
@@ -73,11 +74,11 @@ impl Bench {
                     &mut out,
                     &mut scratch,
                 );
+                *best = best.min(start.elapsed().as_secs_f64());
             }
-            best = best.min(start.elapsed().as_secs_f64());
         }
         assert!(out.iter().all(|x| x.is_finite()));
-        best
+        best.iter().sum()
     }
 
     fn decode(&self, depth: usize) {

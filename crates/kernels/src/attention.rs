@@ -95,6 +95,30 @@ struct Slot {
     heads: usize,
 }
 
+/// What is attended to in one go: a segment of a tile, for one slot.
+#[derive(Clone, Copy)]
+struct Unit<'a> {
+    tile: &'a Tile,
+    slot: Slot,
+    segment: usize,
+}
+
+impl Unit<'_> {
+    fn queries(self) -> usize {
+        self.tile.rows * self.slot.heads
+    }
+
+    fn part_length(self, shape: HeadShape) -> usize {
+        segment::part_length(self.queries(), shape)
+    }
+
+    /// Row of the call and head of the model of a query.
+    fn row_and_head(self, query: usize) -> (usize, usize) {
+        let Slot { first_head, heads, .. } = self.slot;
+        (self.tile.first_row + query / heads, first_head + query % heads)
+    }
+}
+
 /// Causal grouped-query attention. `q`: [rows, heads * head_size], `q_stride` floats apart;
 /// `out`: [rows, heads * head_size], dense. Keys and values of all positions that a row sees must
 /// be in the cache.
@@ -163,80 +187,117 @@ impl Plan<'_> {
         let threads = self.compute.pool.threads();
         cut_into_tiles(self.rows, self.tile_rows, &mut scratch.tiles);
         scratch.workers.resize_with(threads.max(scratch.workers.len()), Worker::default);
-        let tiles = &scratch.tiles;
         let slots = self.shape.kv_heads * self.chunks;
-        let units: usize = tiles.iter().map(|tile| tile.segments).sum();
-        let longest = tiles.iter().map(|tile| tile.segments).max().unwrap_or(0);
-        let workers = Shares::new(&mut scratch.workers);
-        let out = Shares::new(out);
-
+        let (mut units, mut longest) = (0, 0);
+        for tile in &scratch.tiles {
+            units += tile.segments * slots;
+            longest = longest.max(tile.segments);
+        }
         // With few and long tasks a thread would wait for the last one: share out the segments.
-        let part_length = segment::part_length(self.tile_rows * self.chunk, self.shape);
-        let shared_out = longest > 1
-            && units * slots < 4 * threads * longest
-            && threads > 1
-            && units * slots * part_length <= PARTS_MAX;
-        if !shared_out {
-            self.compute.pool.run(tiles.len() * slots, &|task, worker| {
-                // The last tiles of a prompt see most tokens: begin with them.
-                let tile = &tiles[tiles.len() - 1 - task / slots];
-                // SAFETY: no two tasks that overlap have the same worker.
-                let worker = unsafe { &mut workers.slice(worker, 1)[0] };
-                self.whole_tile(tile, self.slot(task % slots), worker, &out);
-            });
-            return;
+        let few = longest > 1 && threads > 1 && units < 4 * threads * longest;
+        if few && units * self.part_length() <= PARTS_MAX {
+            self.run_segments(units, out, scratch);
+        } else {
+            self.run_tiles(out, scratch);
         }
+    }
 
-        let parts = Shares::new(scratch.parts.take(units * slots * part_length));
-        let pending = &mut scratch.pending;
-        pending.clear();
-        for tile in tiles {
-            pending.extend((0..slots).map(|_| AtomicUsize::new(tile.segments)));
-        }
-        self.compute.pool.run(units * slots, &|task, worker| {
-            let unit = task / slots;
-            let index = tiles.partition_point(|tile| tile.segments_before <= unit) - 1;
-            let tile = &tiles[index];
-            let slot = self.slot(task % slots);
+    /// A task for each tile and slot.
+    fn run_tiles(&self, out: &mut [f32], scratch: &mut AttentionScratch) {
+        let AttentionScratch { tiles, workers, .. } = scratch;
+        let (workers, out) = (Shares::new(workers), Shares::new(out));
+        let slots = self.shape.kv_heads * self.chunks;
+        let tasks = tiles.len() * slots;
+        // The last tiles of a prompt see most tokens: begin with them.
+        let first_unit = |task: usize| {
+            let tile = &tiles[tiles.len() - 1 - task / slots];
+            Unit { tile, slot: self.slot(task % slots), segment: 0 }
+        };
+        self.compute.pool.run(tasks, &|task, worker| {
             // SAFETY: no two tasks that overlap have the same worker.
             let worker = unsafe { &mut workers.slice(worker, 1)[0] };
-            let length = segment::part_length(tile.rows * slot.heads, self.shape);
-            let part_of = |unit: usize| {
-                let start = (unit * slots + task % slots) * part_length;
-                // SAFETY: until the count below reaches zero, only this task uses the part of
-                // `unit`; then only the task that made it zero uses the parts of the tile.
-                unsafe { parts.slice(start, length) }
-            };
-            self.pack(tile, slot, worker);
-            self.attend(tile, slot, unit - tile.segments_before, worker, part_of(unit));
-            // Release our part, acquire the others'.
-            if pending[index * slots + task % slots].fetch_sub(1, Ordering::AcqRel) > 1 {
-                return;
-            }
-            let total = part_of(tile.segments_before);
-            for segment in 1..tile.segments {
-                let part = part_of(tile.segments_before + segment);
-                segment::merge(self.compute.kernels, total, part, tile.rows * slot.heads);
-            }
-            self.finish(tile, slot, total, &out);
+            let next_task = task + self.compute.pool.threads();
+            let next = (next_task < tasks).then(|| first_unit(next_task));
+            self.whole_tile(first_unit(task), next, worker, &out);
         });
     }
 
-    /// All segments of a tile, one after the other.
-    fn whole_tile(&self, tile: &Tile, slot: Slot, worker: &mut Worker, out: &Shares<f32>) {
-        let queries = tile.rows * slot.heads;
-        let length = segment::part_length(queries, self.shape);
-        self.pack(tile, slot, worker);
+    /// A task for each segment, tile and slot; the last to be done of a tile merges the parts.
+    fn run_segments(&self, units: usize, out: &mut [f32], scratch: &mut AttentionScratch) {
+        let AttentionScratch { tiles, workers, parts, pending } = scratch;
+        let (workers, out) = (Shares::new(workers), Shares::new(out));
+        let slots = self.shape.kv_heads * self.chunks;
+        let part_length = self.part_length();
+        let parts = Shares::new(parts.take(units * part_length));
+        pending.clear();
+        for tile in tiles.iter() {
+            pending.extend((0..slots).map(|_| AtomicUsize::new(tile.segments)));
+        }
+        let place = |task: usize| {
+            let index = tiles.partition_point(|tile| tile.segments_before <= task / slots) - 1;
+            let tile = &tiles[index];
+            let segment = task / slots - tile.segments_before;
+            (index, Unit { tile, slot: self.slot(task % slots), segment })
+        };
+        self.compute.pool.run(units, &|task, worker| {
+            let (tile_index, unit) = place(task);
+            let (tile, length) = (unit.tile, unit.part_length(self.shape));
+            // SAFETY: no two tasks that overlap have the same worker.
+            let worker = unsafe { &mut workers.slice(worker, 1)[0] };
+            let part_of = |segment: usize| {
+                let start = (tile.segments_before + segment) * slots + task % slots;
+                // SAFETY: until the count below reaches zero, each task uses the part of its own
+                // segment only; then only the task that made it zero uses the parts of the tile.
+                unsafe { parts.slice(start * part_length, length) }
+            };
+            let next_task = task + self.compute.pool.threads();
+            let next = (next_task < units).then(|| place(next_task).1);
+            self.pack(unit, worker);
+            self.attend(unit, next, worker, part_of(unit.segment));
+            // Releases our part and acquires the others'.
+            let left = &pending[tile_index * slots + task % slots];
+            if left.fetch_sub(1, Ordering::AcqRel) > 1 {
+                return;
+            }
+            let total = part_of(0);
+            for segment in 1..tile.segments {
+                segment::merge(self.compute.kernels, total, part_of(segment), unit.queries());
+            }
+            self.finish(unit, total, &out);
+        });
+    }
+
+    /// All segments of a tile, one after the other; `next` is what this thread probably does then.
+    fn whole_tile(
+        &self,
+        first: Unit<'_>,
+        next: Option<Unit<'_>>,
+        worker: &mut Worker,
+        out: &Shares<f32>,
+    ) {
+        let length = first.part_length(self.shape);
+        self.pack(first, worker);
         let (mut total, mut part) =
             (std::mem::take(&mut worker.total), std::mem::take(&mut worker.part));
-        self.attend(tile, slot, 0, worker, total.take(length));
-        for index in 1..tile.segments {
-            self.attend(tile, slot, index, worker, part.take(length));
-            let (total, part) = (total.take(length), part.take(length));
-            segment::merge(self.compute.kernels, total, part, queries);
+        for segment in 0..first.tile.segments {
+            let unit = Unit { segment, ..first };
+            let following = Unit { segment: segment + 1, ..first };
+            let next = if following.segment < first.tile.segments { Some(following) } else { next };
+            if segment == 0 {
+                self.attend(unit, next, worker, total.take(length));
+            } else {
+                self.attend(unit, next, worker, part.take(length));
+                let (total, part) = (total.take(length), part.take(length));
+                segment::merge(self.compute.kernels, total, part, unit.queries());
+            }
         }
-        self.finish(tile, slot, total.take(length), out);
+        self.finish(first, total.take(length), out);
         (worker.total, worker.part) = (total, part);
+    }
+
+    /// Floats from one part to the next.
+    fn part_length(&self) -> usize {
+        segment::part_length(self.tile_rows * self.chunk, self.shape)
     }
 
     fn slot(&self, index: usize) -> Slot {
@@ -246,19 +307,16 @@ impl Plan<'_> {
         Slot { kv_head, first_head: kv_head * self.group + first, heads }
     }
 
-    /// Puts the tile's queries in the order in which the kernel reads them: for each block of
+    /// Puts the unit's queries in the order in which the kernel reads them: for each block of
     /// queries [head_size][count].
-    fn pack(&self, tile: &Tile, slot: Slot, worker: &mut Worker) {
-        let queries = tile.rows * slot.heads;
+    fn pack(&self, unit: Unit<'_>, worker: &mut Worker) {
         let size = self.shape.head_size;
-        let packed = worker.queries.take(queries * size);
-        for (first, count) in segment::query_blocks(queries) {
+        let packed = worker.queries.take(unit.queries() * size);
+        for (first, count) in segment::query_blocks(unit.queries()) {
             let block = &mut packed[first * size..(first + count) * size];
             for index in 0..count {
-                let (row, head) = ((first + index) / slot.heads, (first + index) % slot.heads);
-                let start =
-                    (tile.first_row + row) * self.q_stride + (slot.first_head + head) * size;
-                let query = &self.q[start..start + size];
+                let (row, head) = unit.row_and_head(first + index);
+                let query = &self.q[row * self.q_stride + head * size..][..size];
                 for (to, from) in block[index..].iter_mut().step_by(count).zip(query) {
                     *to = *from;
                 }
@@ -267,43 +325,58 @@ impl Plan<'_> {
     }
 
     /// One segment of a tile, whose queries are packed, into `part`.
-    fn attend(&self, tile: &Tile, slot: Slot, index: usize, worker: &mut Worker, part: &mut [f32]) {
-        let start = index * SEGMENT_TOKENS;
-        let last = index + 1 == tile.segments;
-        let (tokens, step) =
-            if last { (tile.position + 1 - start, 1) } else { (SEGMENT_TOKENS, 0) };
-        let pages = &self.rows[tile.first_row + tile.rows - 1].pages[start / PAGE_TOKENS..];
-        let mut blocks = [0; SEGMENT_PAGES];
-        let used = (tokens + (tile.rows - 1) * step).div_ceil(PAGE_TOKENS);
-        for (block, &page) in blocks.iter_mut().zip(&pages[..used]) {
-            *block = self.cache.block(page, self.layer, slot.kv_head);
-        }
+    fn attend(
+        &self,
+        unit: Unit<'_>,
+        next: Option<Unit<'_>>,
+        worker: &mut Worker,
+        part: &mut [f32],
+    ) {
+        let Unit { tile, slot, segment } = unit;
+        let last = segment + 1 == tile.segments;
         let segment = Segment {
             halves: self.cache.halves(),
-            blocks,
+            blocks: self.blocks(unit),
             shape: self.shape,
             rows: tile.rows,
             heads: slot.heads,
-            tokens,
-            step,
+            tokens: if last {
+                tile.position + 1 - segment * SEGMENT_TOKENS
+            } else {
+                SEGMENT_TOKENS
+            },
+            step: usize::from(last),
             scale: self.scale,
+            // The tiles of a prompt find their keys in the cache, from the tile before.
+            next: next.filter(|_| tile.rows == 1).map(|next| self.blocks(next)),
         };
-        let queries = tile.rows * slot.heads;
-        let packed = worker.queries.take(queries * self.shape.head_size);
+        let packed = worker.queries.take(unit.queries() * self.shape.head_size);
         let scores = worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS);
         segment::attend(self.compute.kernels, &segment, packed, scores, part);
     }
 
+    /// Where the blocks of a segment begin in the cache; 0 for pages behind the tile's last row.
+    fn blocks(&self, unit: Unit<'_>) -> [usize; SEGMENT_PAGES] {
+        let first = unit.segment * SEGMENT_PAGES;
+        let end = (unit.tile.position + unit.tile.rows - 1) / PAGE_TOKENS + 1;
+        let pages = self.rows[unit.tile.first_row + unit.tile.rows - 1].pages;
+        let mut blocks = [0; SEGMENT_PAGES];
+        for (block, &page) in blocks.iter_mut().zip(&pages[first..end.min(first + SEGMENT_PAGES)]) {
+            *block = self.cache.block(page, self.layer, unit.slot.kv_head);
+        }
+        blocks
+    }
+
     /// Divides by the sums of weights and writes the tile's outputs.
-    fn finish(&self, tile: &Tile, slot: Slot, total: &mut [f32], out: &Shares<f32>) {
-        segment::normalise(self.compute.kernels, total, tile.rows * slot.heads);
+    fn finish(&self, unit: Unit<'_>, total: &mut [f32], out: &Shares<f32>) {
+        segment::normalise(self.compute.kernels, total, unit.queries());
         let size = self.shape.head_size;
         let outputs = total[2 * QUERIES_MAX..].chunks_exact(self.shape.value_stride());
         for (query, output) in outputs.enumerate() {
-            let (row, head) = (query / slot.heads, query % slot.heads);
-            let start = ((tile.first_row + row) * self.heads + slot.first_head + head) * size;
+            let (row, head) = unit.row_and_head(query);
             // SAFETY: each row and head belongs to one tile and slot, so to one task.
-            unsafe { out.slice(start, size) }.copy_from_slice(&output[..size]);
+            let out = unsafe { out.slice((row * self.heads + head) * size, size) };
+            out.copy_from_slice(&output[..size]);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A page holds [`PAGE_TOKENS`] tokens of all layers. For each layer and kv head it has one block:
 //!
-//! - keys, `[PAGE_TOKENS / 16][head_size][16 tokens]`: sixteen scores come out of one register,
-//!   without a sum across its lanes;
+//! - keys, `[head_size][PAGE_TOKENS]`: sixteen scores come out of one register, without a sum across
+//!   its lanes, and the page is read from its first byte to its last;
 //! - values, `[PAGE_TOKENS][value_stride]`, the head size rounded up to whole registers.
 
 use crate::compute::Compute;
@@ -16,7 +16,7 @@ use std::fmt;
 /// Tokens in one page of the cache.
 pub const PAGE_TOKENS: usize = 32;
 
-/// Tokens whose keys stand side by side: the lanes of a register.
+/// Tokens whose scores are computed side by side: the lanes of a register.
 pub(crate) const GROUP_TOKENS: usize = 16;
 
 /// Largest head: scratch buffers in the kernels have this size.
@@ -197,11 +197,9 @@ impl KvCache {
                         halves.slice(start, shape.value_stride())
                     });
                 } else {
-                    let group = GROUP_TOKENS * shape.head_size;
-                    let start = block + slot / GROUP_TOKENS * group;
                     // SAFETY: the keys of this head, which only this task writes.
-                    let keys = unsafe { halves.slice(start, group) };
-                    store_key(compute.kernels, x, keys, slot % GROUP_TOKENS);
+                    let keys = unsafe { halves.slice(block, shape.key_halves()) };
+                    store_key(compute.kernels, x, keys, slot);
                 }
             }
         };
@@ -265,7 +263,7 @@ unsafe fn convert<V: Lanes>(x: &[f32], halves: &mut [u16]) {
     }
 }
 
-/// x: [head_size] → column `token` of keys: [head_size][16].
+/// x: [head_size] → column `token` of keys: [head_size][PAGE_TOKENS].
 ///
 /// # Safety
 ///
@@ -275,7 +273,7 @@ unsafe fn convert_apart<V: Lanes>(x: &[f32], keys: &mut [u16], token: usize) {
     let mut halves = [0; HEAD_SIZE_MAX];
     // SAFETY: passed on.
     unsafe { convert::<V>(x, &mut halves) };
-    for (key, half) in keys.chunks_exact_mut(GROUP_TOKENS).zip(&halves[..x.len()]) {
+    for (key, half) in keys.chunks_exact_mut(PAGE_TOKENS).zip(&halves[..x.len()]) {
         key[token] = *half;
     }
 }
@@ -292,8 +290,7 @@ mod tests {
             let shape = self.shape;
             let block = &self.halves()[self.block(slot.page, layer, kv_head)..];
             let token = slot.slot as usize;
-            let group = token / 16 * 16 * shape.head_size;
-            let key = (0..shape.head_size).map(|d| block[group + d * 16 + token % 16]).collect();
+            let key = (0..shape.head_size).map(|d| block[d * PAGE_TOKENS + token]).collect();
             let value = PAGE_TOKENS * shape.head_size + token * shape.value_stride();
             (key, block[value..value + shape.head_size].to_vec())
         }

@@ -37,6 +37,9 @@ pub(super) struct Segment<'a> {
     /// Tokens that each further row sees beyond the row before: 1 at the sequence's end, else 0.
     pub(super) step: usize,
     pub(super) scale: f32,
+    /// Blocks that this thread will probably read next, if the cache's memory is to be called early:
+    /// pages lie too far apart for the processor to guess them (3x in decode).
+    pub(super) next: Option<[usize; SEGMENT_PAGES]>,
 }
 
 impl Segment<'_> {
@@ -150,13 +153,13 @@ unsafe fn attend_lanes<V: Registers>(
 /// As [`Segment::check`] says, and the processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn score_all<V: Registers>(segment: &Segment<'_>, queries: *const f32, scores: *mut f32) {
-    let group_halves = GROUP_TOKENS * segment.shape.head_size;
     let groups = segment.tokens_of(segment.rows - 1).div_ceil(GROUP_TOKENS);
     let mut keys = [segment.halves.as_ptr(); SEGMENT_TOKENS / GROUP_TOKENS];
     for (group, keys) in keys.iter_mut().enumerate().take(groups) {
-        let (page, group) = (group * GROUP_TOKENS / PAGE_TOKENS, group % 2);
+        let (page, token) =
+            (group * GROUP_TOKENS / PAGE_TOKENS, group * GROUP_TOKENS % PAGE_TOKENS);
         // SAFETY: the page's block lies inside the cache.
-        *keys = unsafe { keys.add(segment.blocks[page] + group * group_halves) };
+        *keys = unsafe { keys.add(segment.blocks[page] + token) };
     }
     let mut group = 0;
     while group < groups {
@@ -230,13 +233,20 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
     scores: *mut f32,
 ) {
     let keys: &[*const u16; N] = keys.first_chunk().expect("N groups");
+    let value_offset = segment.shape.key_halves();
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
         for d in 0..segment.shape.head_size {
+            if d % 8 == 0 && segment.next.is_some() {
+                // One page's values for every two groups of its keys; they fill as many bytes.
+                for keys in keys.iter().step_by(2) {
+                    prefetch_lines(keys.wrapping_add(d * PAGE_TOKENS + value_offset), 8);
+                }
+            }
             let mut key = [V::splat(0.0); N];
             for (key, keys) in key.iter_mut().zip(keys) {
-                *key = V::load_f16(keys.add(d * GROUP_TOKENS));
+                *key = V::load_f16(keys.add(d * PAGE_TOKENS));
             }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let query = V::splat(*queries.add(d * M + m));
@@ -252,6 +262,19 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
             }
         }
     }
+}
+
+/// Calls `lines` cache lines from `start` on. The address need not be valid.
+#[inline(always)]
+fn prefetch_lines(start: *const u16, lines: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..lines {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(32 * line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, lines);
 }
 
 /// Turns `tokens` scores into weights e^(score - greatest), 0 behind them up to the group's end.
@@ -368,8 +391,14 @@ unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
             let end = tokens.end.min((token / PAGE_TOKENS + 1) * PAGE_TOKENS);
             let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_halves();
             let values = segment.halves.as_ptr().add(block + column);
+            let next = segment.next.map(|next| {
+                segment.halves.as_ptr().wrapping_add(next[token / PAGE_TOKENS] + column)
+            });
             for token in token..end {
                 let row = values.add(token % PAGE_TOKENS * stride);
+                if let Some(next) = next {
+                    prefetch_lines(next.wrapping_add(token % PAGE_TOKENS * stride), N.div_ceil(2));
+                }
                 let mut value = [V::splat(0.0); N];
                 for (n, value) in value.iter_mut().enumerate() {
                     *value = V::load_f16(row.add(n * GROUP_TOKENS));
