@@ -243,7 +243,7 @@ fn batches_chunks_and_threads_do_not_show() {
         let seed = 200 + index as u64;
         println!("seed {seed}");
         let mut random = Random(seed);
-        let lengths = if shape.width() > 400 { vec![40, 265] } else { vec![1, 47, 300, 530] };
+        let lengths = if index < 2 { vec![1, 47, 260, 530] } else { vec![40, 265] };
         let world = World::new(shape, &lengths, seed);
         let one = compute(best(), 1);
         let alone: Vec<Vec<Vec<f32>>> = lengths
@@ -258,7 +258,7 @@ fn batches_chunks_and_threads_do_not_show() {
             .collect();
         world.check((1, 39), &alone[1][39]);
 
-        for round in 0..6 {
+        for round in 0..3 {
             let several = compute(best(), 1 + round % 3);
             let mut scratch = AttentionScratch::new();
             let mut done = vec![0; lengths.len()];
@@ -313,6 +313,18 @@ fn far_apart_scores_give_the_greatest_key_alone() {
         world.cache.store(&compute, LAYER, &[slot], &k, &v, 16);
         let out = world.attend(&compute, &[(0, 599)], &mut AttentionScratch::new());
         assert_eq!(out, v, "{level:?}");
+    }
+}
+
+#[test]
+fn a_query_that_is_no_number_gives_none() {
+    let shape = Shape { kv_heads: 1, group: 2, head_size: 16 };
+    for level in Level::available() {
+        let mut world = World::new(shape, &[300], 8);
+        world.q[0][299 * 32 + 3] = f32::NAN;
+        let out = world.attend(&compute(level, 1), &[(0, 299)], &mut AttentionScratch::new());
+        assert!(out[..16].iter().all(|x| x.is_nan()), "{level:?}");
+        assert!(out[16..].iter().all(|x| x.is_finite()), "{level:?}");
     }
 }
 

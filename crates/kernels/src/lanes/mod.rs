@@ -57,9 +57,9 @@ pub(crate) trait Lanes: Copy {
     unsafe fn div(self, other: Self) -> Self;
     /// `self * factor + addend`, rounded once.
     unsafe fn mul_add(self, factor: Self, addend: Self) -> Self;
-    /// The greater of each lane (no NaN expected).
+    /// The greater of each lane; `other` where one is NaN.
     unsafe fn max(self, other: Self) -> Self;
-    /// The lesser of each lane (no NaN expected).
+    /// The lesser of each lane; `other` where one is NaN.
     unsafe fn min(self, other: Self) -> Self;
     /// Absolute values.
     unsafe fn abs(self) -> Self;
@@ -139,7 +139,8 @@ pub(crate) trait Lanes: Copy {
         // SAFETY: as for the caller.
         unsafe {
             let floor = Self::splat(-87.0);
-            let x = self.max(floor).min(Self::splat(88.0));
+            // A NaN, the second operand of both, passes.
+            let x = Self::splat(88.0).min(floor.max(self));
             let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
             // ln 2 in two parts, so that the reduction is exact to beyond f32.
             let r = n.mul_add(Self::splat(-0.693_359_4), x);
