@@ -13,6 +13,7 @@ mod metadata;
 mod strings;
 mod tensors;
 mod types;
+mod values;
 mod vocab;
 mod writer;
 

@@ -1,5 +1,7 @@
 //! Turns the type numbers of a file into types, or into words about why not.
 
+use myriad_kernels::BlockType;
+
 /// The types of metadata values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -69,5 +71,108 @@ impl ValueType {
             ValueType::U64 | ValueType::I64 | ValueType::F64 | ValueType::String => 8,
             ValueType::Array => 12,
         }
+    }
+}
+
+/// Why a type number names no weights that Myriad can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TypeFault {
+    /// ggml has it, Myriad has not.
+    Unsupported(&'static str),
+    /// ggml had it once.
+    Removed(&'static str),
+    /// Nobody has it.
+    Unknown,
+}
+
+/// The number of a block type in a file, as in ggml's `enum ggml_type`.
+pub(crate) fn block_type_id(kind: BlockType) -> u32 {
+    match kind {
+        BlockType::F32 => 0,
+        BlockType::F16 => 1,
+        BlockType::Q4_0 => 2,
+        BlockType::Q4_1 => 3,
+        BlockType::Q5_0 => 6,
+        BlockType::Q5_1 => 7,
+        BlockType::Q8_0 => 8,
+        BlockType::Q4K => 12,
+        BlockType::Q5K => 13,
+        BlockType::Q6K => 14,
+        BlockType::BF16 => 30,
+    }
+}
+
+/// The block type of a number.
+pub(crate) fn block_type(id: u32) -> Result<BlockType, TypeFault> {
+    if let Some(kind) = BlockType::ALL.into_iter().find(|kind| block_type_id(*kind) == id) {
+        return Ok(kind);
+    }
+    Err(match id {
+        4 => TypeFault::Removed("Q4_2"),
+        5 => TypeFault::Removed("Q4_3"),
+        31 => TypeFault::Removed("Q4_0_4_4"),
+        32 => TypeFault::Removed("Q4_0_4_8"),
+        33 => TypeFault::Removed("Q4_0_8_8"),
+        36 => TypeFault::Removed("IQ4_NL_4_4"),
+        37 => TypeFault::Removed("IQ4_NL_4_8"),
+        38 => TypeFault::Removed("IQ4_NL_8_8"),
+        _ => UNSUPPORTED
+            .iter()
+            .find(|(number, _)| *number == id)
+            .map_or(TypeFault::Unknown, |(_, name)| TypeFault::Unsupported(name)),
+    })
+}
+
+/// The names of all types that Myriad computes with, for people.
+pub(crate) fn supported_types() -> String {
+    BlockType::ALL.map(BlockType::name).join(", ")
+}
+
+/// Types of ggml that Myriad does not compute with.
+const UNSUPPORTED: &[(u32, &str)] = &[
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+    (40, "NVFP4"),
+    (41, "Q1_0"),
+    (42, "Q2_0"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_one_meaning() {
+        for kind in BlockType::ALL {
+            assert_eq!(block_type(block_type_id(kind)), Ok(kind));
+        }
+        for id in 0..=42 {
+            assert_ne!(block_type(id), Err(TypeFault::Unknown), "type {id}");
+        }
+        assert_eq!(block_type(43), Err(TypeFault::Unknown));
+        assert_eq!(block_type(u32::MAX), Err(TypeFault::Unknown));
+        for id in 0..13 {
+            assert_eq!(ValueType::from_id(id).map(|kind| kind as u32), Some(id));
+        }
+        assert_eq!(ValueType::from_id(13), None);
     }
 }

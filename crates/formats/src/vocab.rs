@@ -1,7 +1,9 @@
 //! Turns the `tokenizer.*` keys into a vocabulary whose parts fit together.
 
-use crate::error::GgufError;
+use crate::error::{GgufError, shown};
+use crate::limits::TOKENS_MAX;
 use crate::metadata::Metadata;
+use crate::strings::Strings;
 
 /// Everything that a model file says about its tokens.
 #[derive(Clone, Debug)]
@@ -52,7 +54,130 @@ pub enum TokenType {
 }
 
 impl VocabSpec {
-    pub(crate) fn read(_metadata: &Metadata) -> Result<VocabSpec, GgufError> {
-        todo!()
+    /// Reads the keys and checks sizes, ids, types and byte tokens. What the pieces mean, and that
+    /// merges are made of tokens, is for the tokenizer to check.
+    pub(crate) fn read(metadata: &Metadata) -> Result<VocabSpec, GgufError> {
+        let model = metadata.str("tokenizer.ggml.model")?.to_owned();
+        let pre = metadata.optional_str("tokenizer.ggml.pre")?.unwrap_or("default").to_owned();
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?;
+        if tokens.is_empty() || tokens.len() > TOKENS_MAX {
+            return Err(GgufError::TokenCount { count: tokens.len(), max: TOKENS_MAX });
+        }
+        let token_types = read_types(metadata, tokens)?;
+        if let Some(scores) = metadata.optional_f32s(SCORES)? {
+            check_length(SCORES, scores.len(), tokens.len())?;
+        }
+        let id = |key| read_id(metadata, key, tokens.len());
+        Ok(VocabSpec {
+            merges: read_merges(metadata, &model)?,
+            bos: id("tokenizer.ggml.bos_token_id")?,
+            eos: id("tokenizer.ggml.eos_token_id")?,
+            eot: id("tokenizer.ggml.eot_token_id")?,
+            unknown: id("tokenizer.ggml.unknown_token_id")?,
+            padding: id("tokenizer.ggml.padding_token_id")?,
+            add_bos: metadata
+                .optional_bool("tokenizer.ggml.add_bos_token")?
+                .unwrap_or_else(|| adds_bos_by_default(&model, &pre)),
+            add_eos: metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
+            tokens: tokens.iter().map(str::to_owned).collect(),
+            token_types,
+            model,
+            pre,
+        })
+    }
+}
+
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+const SCORES: &str = "tokenizer.ggml.scores";
+
+impl TokenType {
+    fn from_number(number: u32) -> Option<TokenType> {
+        Some(match number {
+            1 => TokenType::Normal,
+            2 => TokenType::Unknown,
+            3 => TokenType::Control,
+            4 => TokenType::UserDefined,
+            5 => TokenType::Unused,
+            6 => TokenType::Byte,
+            _ => return None,
+        })
+    }
+}
+
+/// One type for each token; without the key, all are ordinary text.
+fn read_types(metadata: &Metadata, tokens: &Strings) -> Result<Vec<TokenType>, GgufError> {
+    let Some(numbers) = metadata.optional_u32s(TOKEN_TYPES)? else {
+        return Ok(vec![TokenType::Normal; tokens.len()]);
+    };
+    check_length(TOKEN_TYPES, numbers.len(), tokens.len())?;
+    let mut types = Vec::with_capacity(numbers.len());
+    for (id, (&value, text)) in numbers.iter().zip(tokens.iter()).enumerate() {
+        let kind = TokenType::from_number(value);
+        let kind = kind.ok_or(GgufError::TokenTypeRange { id, value })?;
+        if kind == TokenType::Byte && !is_byte_token(text) {
+            return Err(GgufError::ByteToken { id, text: shown(text) });
+        }
+        types.push(kind);
+    }
+    Ok(types)
+}
+
+/// `<0x00>` to `<0xFF>`.
+fn is_byte_token(text: &str) -> bool {
+    let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+    digits.is_some_and(|digits| {
+        digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// Byte-level BPE is not itself without its merges; other algorithms have none.
+fn read_merges(metadata: &Metadata, model: &str) -> Result<Vec<String>, GgufError> {
+    const KEY: &str = "tokenizer.ggml.merges";
+    let merges = match model {
+        "gpt2" => Some(metadata.strings(KEY)?),
+        _ => metadata.optional_strings(KEY)?,
+    };
+    Ok(merges.map_or(Vec::new(), |merges| merges.iter().map(str::to_owned).collect()))
+}
+
+fn read_id(
+    metadata: &Metadata,
+    key: &'static str,
+    tokens: usize,
+) -> Result<Option<u32>, GgufError> {
+    match metadata.optional_u32(key)? {
+        Some(id) if id as usize >= tokens => Err(GgufError::TokenId { key, id, tokens }),
+        id => Ok(id),
+    }
+}
+
+fn check_length(key: &'static str, found: usize, tokens: usize) -> Result<(), GgufError> {
+    if found != tokens {
+        return Err(GgufError::TokenList { key, found, tokens });
+    }
+    Ok(())
+}
+
+/// What llama.cpp takes where the file is silent (`llama-vocab.cpp`, `llama_vocab::impl::load`):
+/// many published Llama 3 files leave the key out.
+fn adds_bos_by_default(model: &str, pre: &str) -> bool {
+    const BPE_WITH_BOS: [&str; 11] = [
+        "llama3",
+        "llama-v3",
+        "llama-bpe",
+        "falcon3",
+        "falcon-h1",
+        "pixtral",
+        "midm-2.0",
+        "lfm2",
+        "jina-v5-nano",
+        "tekken",
+        "chameleon",
+    ];
+    match model {
+        "gpt2" => BPE_WITH_BOS.contains(&pre),
+        "llama" => true,
+        _ => false,
     }
 }
