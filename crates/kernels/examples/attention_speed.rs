@@ -34,25 +34,34 @@ impl Bench {
         let width = KV_HEADS * head_size;
         let x: Vec<f32> =
             (0..rows.len() * width).map(|i| ((i * 7919) % 1009) as f32 / 500.0 - 1.0).collect();
-        let start = Instant::now();
-        for layer in 0..LAYERS {
-            cache.store(&compute, layer, &rows, &x, &x, width);
+        for name in ["first", "again"] {
+            let start = Instant::now();
+            for layer in 0..LAYERS {
+                for (rows, x) in rows.chunks(512).zip(x.chunks(512 * width)) {
+                    cache.store(&compute, layer, rows, x, x, width);
+                }
+            }
+            let seconds = start.elapsed().as_secs_f64() / rows.len() as f64;
+            println!("store, {name}: {:.2} µs a row", seconds * 1e6);
         }
-        println!(
-            "store {} rows: {:.2} µs a row",
-            rows.len(),
-            start.elapsed().as_secs_f64() * 1e6 / rows.len() as f64
-        );
         Bench { compute, cache, pages: (0..pages as u32).collect(), group, head_size }
     }
 
-    /// Seconds for all layers of `count` rows from `position` on: the best of several rounds each.
-    fn seconds(&self, position: usize, count: usize, rounds: usize) -> f64 {
-        let heads = self.group * KV_HEADS;
+    /// Rows of `sequences` sequences of equal length that share the pages out among them.
+    fn rows(&self, sequences: usize, position: usize, count: usize) -> Vec<AttentionRow<'_>> {
+        self.pages
+            .chunks_exact(self.pages.len() / sequences)
+            .flat_map(|pages| {
+                (position..position + count)
+                    .map(move |position| AttentionRow { pages, position: position as u32 })
+            })
+            .collect()
+    }
+
+    /// Seconds for all layers of some rows: the best of several rounds each.
+    fn seconds(&self, rows: &[AttentionRow<'_>], rounds: usize) -> f64 {
+        let (heads, count) = (self.group * KV_HEADS, rows.len());
         let width = heads * self.head_size;
-        let rows: Vec<AttentionRow<'_>> = (position..position + count)
-            .map(|position| AttentionRow { pages: &self.pages, position: position as u32 })
-            .collect();
         let q: Vec<f32> = (0..count * width).map(|i| ((i * 31) % 77) as f32 / 40.0 - 1.0).collect();
         let mut out = vec![0.0; count * width];
         let mut scratch = AttentionScratch::new();
@@ -66,7 +75,7 @@ impl Bench {
                     &self.compute,
                     &self.cache,
                     layer,
-                    &rows,
+                    rows,
                     &q,
                     width,
                     heads,
@@ -81,18 +90,18 @@ impl Bench {
         best.iter().sum()
     }
 
-    fn decode(&self, depth: usize) {
-        let seconds = self.seconds(depth - 1, 1, 30);
-        let bytes = depth * KV_HEADS * self.head_size * 2 * 2 * LAYERS;
+    fn decode(&self, sequences: usize, depth: usize) {
+        let seconds = self.seconds(&self.rows(sequences, depth - 1, 1), 30);
+        let bytes = sequences * depth * KV_HEADS * self.head_size * 2 * 2 * LAYERS;
         println!(
-            "decode at {depth:>5}: {:>8.1} µs a token, {:.1} GB/s of cache",
+            "decode of {sequences} at {depth}: {:.1} µs a step, {:.1} GB/s of cache",
             seconds * 1e6,
             bytes as f64 / seconds / 1e9
         );
     }
 
     fn prefill(&self, start: usize, count: usize) {
-        let seconds = self.seconds(start, count, 10);
+        let seconds = self.seconds(&self.rows(1, start, count), 10);
         let pairs = count * start + count * (count + 1) / 2;
         let operations = pairs * KV_HEADS * self.group * self.head_size * 4 * LAYERS;
         println!(
@@ -114,8 +123,9 @@ fn main() {
         println!("{KV_HEADS} kv heads, {group} heads each, {LAYERS} layers, head size {head_size}");
         let bench = Bench::new(compute(), 8192, group, head_size);
         for depth in [128, 2048, 8192] {
-            bench.decode(depth);
+            bench.decode(1, depth);
         }
+        bench.decode(16, 512);
         bench.prefill(0, 512);
         bench.prefill(2048, 512);
     }

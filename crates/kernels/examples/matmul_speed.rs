@@ -31,7 +31,10 @@ fn main() {
         let compute = Compute::new(kernels, threads);
         let peak = int8_peak(&compute) / 1e9;
         let bandwidth = memory_read_bandwidth(&compute) / 1e9;
-        println!("{} with {threads} threads: int8 peak {peak:.0} Gop/s, memory {bandwidth:.1} GB/s", level.name());
+        println!(
+            "{} with {threads} threads: int8 peak {peak:.0} Gop/s, memory {bandwidth:.1} GB/s",
+            level.name()
+        );
         for kind in BlockType::ALL {
             report(&compute, kind, &rows, peak, bandwidth);
         }

@@ -1,165 +1,228 @@
-//! Turns random matrices into proof that every level, batch size and thread count gives equal bits.
+//! Products: equal bits on every level, for every number of rows and threads, and close to the truth.
 
-use myriad_kernels::{
-    Activations, BlockType, Compute, Kernels, Level, Matrix, Product, dequantise, matmul, quantise,
-};
+mod common;
 
-/// Numbers of a seeded sequence in -1..1 (Knuth's 64-bit linear congruence).
-struct Random(u64);
+use common::{Random, assert_same_bits, compute, product, product_of, rounded, weights};
+use myriad_kernels::{Activations, BlockType, Level, Matrix, Product, matmul};
+use proptest::prelude::*;
 
-impl Random {
-    fn float(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
+/// Numbers of rows around every path's edges: streaming 1, 2, 4; panels of 6, 3 and their rests.
+const ROWS: [usize; 14] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17, 32, 33];
 
-    fn floats(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.float()).collect()
-    }
+/// Outputs around the groups of 16 and the panels of 32.
+const OUTPUTS: [usize; 7] = [1, 15, 16, 17, 33, 48, 70];
+
+fn columns_of(kind: BlockType, blocks: usize) -> usize {
+    // Floats have no blocks: any number of columns.
+    if kind.is_float() { 7 * blocks + 2 } else { kind.block_elements() * blocks }
 }
 
-fn computes() -> Vec<Compute> {
-    Level::available()
-        .into_iter()
-        .flat_map(|level| [1, 2].map(|threads| (level, threads)))
-        .map(|(level, threads)| Compute::new(Kernels::at(level).expect("available"), threads))
+/// The f64 dot products of dequantised weights with the activations as int8 holds them.
+fn truth(plain: &[f32], x: &[f64], outputs: usize, columns: usize) -> Vec<(f64, f64)> {
+    let dot = |row: &[f64], weights: &[f32]| {
+        row.iter().zip(weights).fold((0.0, 0.0), |(sum, size), (x, w)| {
+            let product = x * f64::from(*w);
+            (sum + product, size + product.abs())
+        })
+    };
+    x.chunks(columns)
+        .flat_map(|row| (0..outputs).map(move |o| dot(row, &plain[o * columns..][..columns])))
         .collect()
 }
 
-fn product(compute: &Compute, matrix: &Matrix, x: &[f32], rows: usize, bias: &[f32]) -> Vec<f32> {
-    let mut activations = Activations::new();
-    activations.set(compute, x, rows, matrix.columns());
-    let stride = matrix.rows() + 3;
-    let mut out = vec![0.5; rows * stride];
-    let mut products = [Product {
-        weight: matrix,
-        bias: Some(bias),
-        out: &mut out,
-        out_stride: stride,
-        accumulate: true,
-    }];
-    matmul(compute, &activations, &mut products);
-    out
+fn check(kind: BlockType, outputs: usize, rows: usize, blocks: usize, seed: u64) {
+    let columns = columns_of(kind, blocks);
+    let what = format!("{} {outputs}x{columns}, {rows} rows, seed {seed}", kind.name());
+    let scalar = compute(Level::Scalar, 1);
+    let twin = weights(&scalar, kind, outputs, columns, seed);
+    let x = Random(seed ^ 1).activations(rows * columns);
+    let expected = product(&scalar, &twin.matrix, &x, rows);
+
+    let exact: Vec<f64> =
+        if kind.is_float() { x.iter().map(|x| f64::from(*x)).collect() } else { rounded(&x) };
+    let truths = truth(&twin.plain, &exact, outputs, columns);
+    for (at, (found, (truth, size))) in expected.iter().zip(truths).enumerate() {
+        let error = (f64::from(*found) - truth).abs();
+        assert!(error <= 2e-6 * size + 1e-30, "{what}, at {at}: {found}, but truly {truth}");
+    }
+    for level in Level::available() {
+        for threads in [1, 2] {
+            let compute = compute(level, threads);
+            let packed = weights(&compute, kind, outputs, columns, seed);
+            let found = product(&compute, &packed.matrix, &x, rows);
+            let what = format!("{what}, {} with {threads} threads", level.name());
+            assert_same_bits(&what, &found, &expected);
+            let row = seed as usize % rows;
+            let alone = product(&compute, &packed.matrix, &x[row * columns..][..columns], 1);
+            let what = format!("{what}, row {row} alone");
+            assert_same_bits(&what, &alone, &expected[row * outputs..][..outputs]);
+        }
+    }
 }
 
 #[test]
-fn levels_batches_and_threads_agree_to_the_bit_and_with_the_plain_sum() {
-    let seed = 11;
-    println!("seed {seed}");
-    let mut random = Random(seed);
+fn every_level_and_number_of_rows_gives_the_twins_bits() {
+    let mut random = Random(1);
     for kind in BlockType::ALL {
-        for (outputs, columns) in [(1, 256), (15, 512), (16, 256), (33, 768), (100, 256)] {
-            let weights = quantise(kind, &random.floats(outputs * columns));
-            let mut plain = vec![0.0; outputs * columns];
-            dequantise(kind, &weights, &mut plain);
-            let bias = random.floats(outputs);
-            let x = random.floats(33 * columns);
-            let mut expected: Option<Vec<f32>> = None;
-            for compute in computes() {
-                let matrix = Matrix::pack(&compute, kind, outputs, columns, &weights).expect("pack");
-                let all = product(&compute, &matrix, &x, 33, &bias);
-                for (rows, start) in [(1, 0), (2, 3), (3, 30), (7, 11), (8, 25), (13, 20)] {
-                    let part = &x[start * columns..(start + rows) * columns];
-                    let part = product(&compute, &matrix, part, rows, &bias);
-                    let stride = outputs + 3;
-                    assert_eq!(part, all[start * stride..(start + rows) * stride], "{kind:?}");
-                }
-                match &expected {
-                    None => expected = Some(all),
-                    Some(expected) => assert!(
-                        expected.iter().zip(&all).all(|(a, b)| a.to_bits() == b.to_bits()),
-                        "{kind:?} {outputs}x{columns} at {:?}",
-                        compute.kernels.level()
-                    ),
-                }
+        for rows in ROWS {
+            let outputs = OUTPUTS[random.below(OUTPUTS.len())];
+            let blocks = 1 + random.below(3);
+            check(kind, outputs, rows, blocks, random.bits());
+        }
+    }
+}
+
+#[test]
+fn ragged_outputs_give_the_twins_bits() {
+    let mut random = Random(2);
+    for kind in BlockType::ALL {
+        for outputs in OUTPUTS {
+            check(kind, outputs, 1 + random.below(10), 1 + random.below(2), random.bits());
+        }
+    }
+}
+
+#[test]
+fn long_rows_give_the_twins_bits() {
+    for (place, kind) in BlockType::ALL.into_iter().enumerate() {
+        let blocks = if kind.is_float() { 219 } else { 1536 / kind.block_elements() };
+        check(kind, 33, [3, 9][place % 2], blocks, 3 + place as u64);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_shape_gives_the_twins_bits(
+        kind in prop::sample::select(BlockType::ALL.to_vec()),
+        outputs in 1..70usize,
+        rows in 1..34usize,
+        blocks in 1..4usize,
+        seed in any::<u64>(),
+    ) {
+        check(kind, outputs, rows, blocks, seed);
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_batch() {
+    let (outputs, columns, rows) = (80, 512, 33);
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        for kind in BlockType::ALL {
+            let packed = weights(&compute, kind, outputs, columns, 5);
+            let x = Random(6).activations(rows * columns);
+            let together = product(&compute, &packed.matrix, &x, rows);
+            for (first, count) in [(0, 7), (7, 8), (15, 1), (16, 17), (3, 6), (20, 12)] {
+                let part = &x[first * columns..][..count * columns];
+                let found = product(&compute, &packed.matrix, part, count);
+                let what = format!("{} {}, rows {first}+{count}", kind.name(), level.name());
+                assert_same_bits(&what, &found, &together[first * outputs..][..count * outputs]);
             }
-            check_against_plain(kind, &expected.expect("a level"), &plain, &x, &bias, outputs);
-        }
-    }
-}
-
-/// Every output is the f64 sum to within what rounding activations to int8 costs.
-fn check_against_plain(
-    kind: BlockType,
-    found: &[f32],
-    plain: &[f32],
-    x: &[f32],
-    bias: &[f32],
-    outputs: usize,
-) {
-    let columns = plain.len() / outputs;
-    for (row, x) in x.chunks_exact(columns).enumerate() {
-        for (output, weights) in plain.chunks_exact(columns).enumerate() {
-            let products = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
-            let expected = products.sum::<f64>() + f64::from(bias[output]) + 0.5;
-            // A step is 1/127 of at most 1; errors of `columns` terms add like a random walk.
-            let step = if kind.is_float() { 1e-6 } else { 1.0 / 127.0 };
-            let bound = step * (columns as f64).sqrt() * 1.2;
-            let found = f64::from(found[row * (outputs + 3) + output]);
-            assert!((found - expected).abs() < bound, "{kind:?}: {found}, expected {expected}");
         }
     }
 }
 
 #[test]
-fn rows_come_back_as_they_were() {
-    let mut random = Random(5);
-    let compute = &computes()[0];
-    for kind in BlockType::ALL {
-        let weights = quantise(kind, &random.floats(19 * 512));
-        let mut plain = vec![0.0; 19 * 512];
-        dequantise(kind, &weights, &mut plain);
-        let (first, second) = weights.split_at(weights.len() / 19 * 7);
-        let matrix =
-            Matrix::pack_parts(compute, kind, 512, &[(7, first), (12, second)]).expect("pack");
-        let mut row = vec![0.0; 512];
-        for index in 0..19 {
-            matrix.row(index, &mut row);
-            assert_eq!(row, plain[index * 512..(index + 1) * 512], "{kind:?}");
+fn a_broken_row_stays_alone() {
+    let (outputs, columns, rows) = (40, 256, 9);
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        for kind in BlockType::ALL {
+            let packed = weights(&compute, kind, outputs, columns, 7);
+            for broken in [f32::NAN, f32::INFINITY, f32::MAX, 1e-42] {
+                let mut x = Random(8).activations(rows * columns);
+                let sound = product(&compute, &packed.matrix, &x, rows);
+                x[4 * columns + 33] = broken;
+                let found = product(&compute, &packed.matrix, &x, rows);
+                let what = format!("{} {}, {broken}", kind.name(), level.name());
+                assert_same_bits(&what, &found[..4 * outputs], &sound[..4 * outputs]);
+                assert_same_bits(&what, &found[5 * outputs..], &sound[5 * outputs..]);
+            }
         }
     }
 }
 
 #[test]
 fn several_products_share_a_call() {
-    let mut random = Random(9);
-    for compute in computes() {
-        let matrices: Vec<Matrix> = [(BlockType::Q4_1, 40), (BlockType::Q6K, 17), (BlockType::F16, 5)]
-            .map(|(kind, rows)| {
-                let weights = quantise(kind, &random.floats(rows * 256));
-                Matrix::pack(&compute, kind, rows, 256, &weights).expect("pack")
-            })
-            .into();
-        for rows in [1, 9] {
-            let x = random.floats(rows * 256);
+    let (columns, rows, stride) = (256, 11, 50);
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        for rows in [1, 3, rows] {
+            let a = weights(&compute, BlockType::Q4K, 48, columns, 9);
+            let b = weights(&compute, BlockType::Q6K, 17, columns, 10);
+            let c = weights(&compute, BlockType::F16, 33, columns, 11);
+            let x = Random(12).activations(rows * columns);
+            let bias = Random(13).values(17);
+            let before = Random(14).values(rows * stride);
             let mut activations = Activations::new();
-            activations.set(&compute, &x, rows, 256);
-            let mut outs: Vec<Vec<f32>> =
-                matrices.iter().map(|matrix| vec![0.0; rows * matrix.rows()]).collect();
-            let mut products: Vec<Product<'_>> = matrices
-                .iter()
-                .zip(&mut outs)
-                .map(|(weight, out)| Product {
-                    weight,
-                    bias: None,
-                    out,
-                    out_stride: weight.rows(),
-                    accumulate: false,
-                })
-                .collect();
-            matmul(&compute, &activations, &mut products);
-            for (matrix, together) in matrices.iter().zip(&outs) {
-                let mut alone = vec![0.0; rows * matrix.rows()];
-                let product = Product {
-                    weight: matrix,
-                    bias: None,
-                    out: &mut alone,
-                    out_stride: matrix.rows(),
-                    accumulate: false,
-                };
-                matmul(&compute, &activations, &mut [product]);
-                assert_eq!(&alone, together);
+            activations.set(&compute, &x, rows, columns);
+            let mut out_a = vec![7.0; rows * stride];
+            let mut out_b = vec![7.0; (rows - 1) * stride + 17]; // the last row needs no gap after it
+            let mut out_c = before.clone();
+            let product = |weight, bias, out, accumulate| Product {
+                weight,
+                bias,
+                out,
+                out_stride: stride,
+                accumulate,
+            };
+            matmul(
+                &compute,
+                &activations,
+                &mut [
+                    product(&a.matrix, None, &mut out_a[..], false),
+                    product(&b.matrix, Some(&bias[..]), &mut out_b[..], false),
+                    product(&c.matrix, None, &mut out_c[..], true),
+                ],
+            );
+            let alone = [&a, &b, &c].map(|w| product_of(&compute, &w.matrix, &activations));
+            for row in 0..rows {
+                let what = format!("{}, row {row} of {rows}", level.name());
+                assert_same_bits(&what, &out_a[row * stride..][..48], &alone[0][row * 48..][..48]);
+                let gap = &out_a[row * stride + 48..(row + 1) * stride];
+                assert!(gap.iter().all(|value| *value == 7.0), "{what}: the gap is untouched");
+                let with_bias: Vec<f32> =
+                    alone[1][row * 17..][..17].iter().zip(&bias).map(|(a, b)| a + b).collect();
+                assert_same_bits(&what, &out_b[row * stride..][..17], &with_bias);
+                let residual: Vec<f32> = alone[2][row * 33..][..33]
+                    .iter()
+                    .zip(&before[row * stride..])
+                    .map(|(product, before)| before + product)
+                    .collect();
+                assert_same_bits(&what, &out_c[row * stride..][..33], &residual);
             }
         }
+    }
+}
+
+#[test]
+fn no_rows_and_no_products_are_no_work() {
+    let compute = compute(Level::Scalar, 2);
+    let packed = weights(&compute, BlockType::Q8_0, 16, 32, 15);
+    assert!(product(&compute, &packed.matrix, &[], 0).is_empty());
+    let mut x = Activations::new();
+    x.set(&compute, &[1.0; 32], 1, 32);
+    matmul(&compute, &x, &mut []);
+    let empty = Matrix::pack(&compute, BlockType::Q8_0, 0, 32, &[]).expect("an empty tensor");
+    assert!(product_of(&compute, &empty, &x).is_empty());
+}
+
+#[test]
+fn activations_are_reusable_for_any_shape() {
+    let compute = compute(*Level::available().last().expect("scalar is always there"), 2);
+    let wide = weights(&compute, BlockType::Q5_1, 20, 256, 16);
+    let narrow = weights(&compute, BlockType::Q4_0, 20, 32, 17);
+    let (x, y) = (Random(18).activations(9 * 256), Random(19).activations(2 * 32));
+    let mut activations = Activations::new();
+    for _ in 0..2 {
+        activations.set(&compute, &x, 9, 256);
+        let found = product_of(&compute, &wide.matrix, &activations);
+        assert_same_bits("wide", &found, &product(&compute, &wide.matrix, &x, 9));
+        activations.set(&compute, &y, 2, 32);
+        assert_eq!((activations.rows(), activations.columns()), (2, 32));
+        let found = product_of(&compute, &narrow.matrix, &activations);
+        assert_same_bits("narrow", &found, &product(&compute, &narrow.matrix, &y, 2));
     }
 }

@@ -56,7 +56,13 @@ pub struct Weights {
     pub plain: Vec<f32>,
 }
 
-pub fn weights(compute: &Compute, kind: BlockType, rows: usize, columns: usize, seed: u64) -> Weights {
+pub fn weights(
+    compute: &Compute,
+    kind: BlockType,
+    rows: usize,
+    columns: usize,
+    seed: u64,
+) -> Weights {
     let bytes = Random(seed).blocks(kind, rows * columns / kind.block_elements());
     let mut plain = vec![0.0; rows * columns];
     dequantise(kind, &bytes, &mut plain);
@@ -82,13 +88,17 @@ pub fn product_of(compute: &Compute, matrix: &Matrix, x: &Activations) -> Vec<f3
     out
 }
 
-/// Activations as int8 with one scale for each 32, as floats again.
+/// Activations as int8 with one scale for each 32, as floats again; rounded as the kernels round, so
+/// that no value near the middle of two steps goes the other way.
 pub fn rounded(x: &[f32]) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     for block in x.chunks(32) {
-        let scale = block.iter().fold(0.0f32, |a, b| a.max(b.abs())) / 127.0;
-        let step = |value: f32| if scale == 0.0 { 0.0 } else { (value / scale).round_ties_even() };
-        out.extend(block.iter().map(|value| f64::from(step(*value)) * f64::from(scale)));
+        let greatest = block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let inverse = if greatest > 0.0 { 127.0 / greatest } else { 0.0 };
+        let scale = f64::from(greatest / 127.0);
+        out.extend(
+            block.iter().map(|value| f64::from((value * inverse).round_ties_even()) * scale),
+        );
     }
     out
 }

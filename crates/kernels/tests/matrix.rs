@@ -1,0 +1,117 @@
+//! Packing: a packed row reads back as the file's row, and a wrong shape is an error that says so.
+
+mod common;
+
+use common::{Random, assert_same_bits, bits, compute, product, weights};
+use myriad_kernels::{BlockType, Level, Matrix, PackError, dequantise, quantise};
+
+#[test]
+fn packed_rows_read_back_exactly() {
+    let mut random = Random(21);
+    for kind in BlockType::ALL {
+        for rows in [1, 15, 16, 17, 33] {
+            let columns = kind.block_elements() * (1 + random.below(4));
+            let compute = compute(Level::Scalar, 2);
+            let packed = weights(&compute, kind, rows, columns, random.bits());
+            assert_eq!((packed.matrix.rows(), packed.matrix.columns()), (rows, columns));
+            assert_eq!(packed.matrix.kind(), kind);
+            let mut found = vec![f32::NAN; columns];
+            for row in 0..rows {
+                packed.matrix.row(row, &mut found);
+                let what = format!("{} row {row} of {rows}", kind.name());
+                assert_same_bits(&what, &found, &packed.plain[row * columns..][..columns]);
+            }
+        }
+    }
+}
+
+/// Blocks of any bytes, not only those that our own quantiser writes; scales stay finite.
+#[test]
+fn any_bytes_read_back_and_multiply_like_the_twin() {
+    let mut random = Random(22);
+    for kind in BlockType::ALL {
+        let (rows, columns) = (19, 2 * kind.block_elements().max(16));
+        let size = kind.row_bytes(columns).expect("whole blocks");
+        let mut bytes: Vec<u8> = (0..rows * size).map(|_| random.bits() as u8).collect();
+        // Half floats (every type's scales): no exponent of all ones, which is infinite or no number.
+        for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+            let scales: &[usize] = match kind {
+                BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[1, 3],
+                BlockType::Q6K => &[209],
+                BlockType::F32 => &[3],
+                _ => &[1],
+            };
+            scales.iter().for_each(|at| block[*at] &= 0xbf);
+        }
+        let mut plain = vec![0.0; rows * columns];
+        dequantise(kind, &bytes, &mut plain);
+        let scalar = compute(Level::Scalar, 1);
+        let twin = Matrix::pack(&scalar, kind, rows, columns, &bytes).expect("whole blocks");
+        let mut found = vec![0.0; columns];
+        for row in 0..rows {
+            twin.row(row, &mut found);
+            assert_eq!(bits(&found), bits(&plain[row * columns..][..columns]), "{}", kind.name());
+        }
+        let x = random.activations(9 * columns);
+        for rows in [1, 9] {
+            let expected = product(&scalar, &twin, &x[..rows * columns], rows);
+            for level in Level::available() {
+                let compute = compute(level, 2);
+                let found = product(&compute, &twin, &x[..rows * columns], rows);
+                let what = format!("{} {} {rows} rows", kind.name(), level.name());
+                assert_same_bits(&what, &found, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_stand_one_below_the_other() {
+    let compute = compute(Level::Scalar, 2);
+    for kind in [BlockType::Q4_1, BlockType::Q6K, BlockType::BF16] {
+        let columns = 256;
+        let parts = [(17, 1), (5, 2), (0, 3), (32, 4)].map(|(rows, seed)| {
+            (rows, Random(seed).blocks(kind, rows * columns / kind.block_elements()))
+        });
+        let views = parts.each_ref().map(|(rows, bytes)| (*rows, &bytes[..]));
+        let joined = Matrix::pack_parts(&compute, kind, columns, &views).expect("whole blocks");
+        let whole: Vec<u8> = parts.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+        let expected = Matrix::pack(&compute, kind, 54, columns, &whole).expect("whole blocks");
+        assert_eq!(joined.rows(), 54);
+        let (mut a, mut b) = (vec![0.0; columns], vec![0.0; columns]);
+        for row in 0..54 {
+            joined.row(row, &mut a);
+            expected.row(row, &mut b);
+            assert_same_bits(kind.name(), &a, &b);
+        }
+    }
+}
+
+#[test]
+fn packed_weights_are_about_as_small_as_the_file() {
+    let compute = compute(Level::Scalar, 1);
+    for kind in BlockType::ALL {
+        let bytes = quantise(kind, &vec![0.5; 64 * 512]);
+        let packed = Matrix::pack(&compute, kind, 64, 512, &bytes).expect("whole blocks");
+        // K types keep their 6-bit scales as bytes: 148 for 144.
+        let ratio = packed.bytes() as f64 / bytes.len() as f64;
+        assert!((1.0..1.03).contains(&ratio), "{}: {ratio}", kind.name());
+    }
+}
+
+#[test]
+fn wrong_shapes_are_errors() {
+    let compute = compute(Level::Scalar, 1);
+    let pack = |kind, rows, columns, bytes: &[u8]| {
+        Matrix::pack(&compute, kind, rows, columns, bytes).err().expect("an error")
+    };
+    let error = pack(BlockType::Q4K, 1, 100, &[]);
+    assert_eq!(error, PackError::Columns { kind: BlockType::Q4K, columns: 100 });
+    assert_eq!(error.to_string(), "100 columns do not fill blocks of 256 (Q4_K)");
+    let error = pack(BlockType::Q8_0, 2, 32, &[0; 67]);
+    assert_eq!(error, PackError::Bytes { expected: Some(68), found: 67 });
+    let error = pack(BlockType::F32, usize::MAX, 1 << 20, &[]);
+    assert_eq!(error, PackError::Bytes { expected: None, found: 0 });
+    let error = pack(BlockType::F32, 1, usize::MAX, &[]);
+    assert!(matches!(error, PackError::Columns { .. } | PackError::Bytes { .. }), "{error}");
+}
