@@ -4,7 +4,6 @@
 //! loop controls and `{% generation %}`. What Python adds: methods of strings, lists and dicts. And
 //! what a template from a stranger needs: limits on work, output and depth.
 
-use std::borrow::Cow;
 use std::io;
 
 use jiff::Timestamp;
@@ -14,7 +13,9 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 
 use crate::json::{JsonStyle, to_json};
+use crate::keep;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_RECURSION_MAX};
+use crate::source;
 
 /// Name of the one template in its environment.
 pub(crate) const NAME: &str = "chat_template";
@@ -42,7 +43,12 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.add_filter("tojson", tojson);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
-    env.add_template_owned(NAME, without_generation_tags(source).into_owned())?;
+    env.add_filter(source::KEEP, keep::keep);
+    env.add_filter(source::KEEP_INSIDE, keep::keep_inside);
+    let source = source::prepare(source).map_err(|error| {
+        Error::new(ErrorKind::SyntaxError, error.to_string()).with_source(error)
+    })?;
+    env.add_template_owned(NAME, source)?;
     Ok(env)
 }
 
@@ -69,33 +75,6 @@ impl io::Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// `{% generation %}` marks the answer for training. It renders as nothing, so it becomes an `if`
-/// that is always true, which keeps the tag's white-space control.
-fn without_generation_tags(source: &str) -> Cow<'_, str> {
-    if !source.contains("generation") {
-        return Cow::Borrowed(source);
-    }
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at + 2);
-        out.push_str(before);
-        rest = tag;
-        let end = tag.find("%}").unwrap_or(tag.len());
-        let inner = &tag[..end];
-        let word = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
-        let replacement = match word {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            _ => continue,
-        };
-        out.push_str(&inner.replacen(word, replacement, 1));
-        rest = &tag[end..];
-    }
-    out.push_str(rest);
-    Cow::Owned(out)
 }
 
 /// As in Python, where `tools is iterable` asks whether tools were given: `None` is not, though
@@ -157,22 +136,4 @@ fn tojson(
     // As much as minijinja's own `tojson` charges: 16 times the price of copying.
     state.consume_fuel(json.len() as u64 / 4)?;
     Ok(json)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn generation_tags_become_a_condition() {
-        let cases = [
-            ("a{% generation %}b{% endgeneration %}c", "a{% if true %}b{% endif %}c"),
-            ("{%- generation -%}x{%endgeneration-%}", "{%- if true -%}x{%endif-%}"),
-            ("{% if add_generation_prompt %}", "{% if add_generation_prompt %}"),
-            ("generation {% generation", "generation {% if true"),
-        ];
-        for (source, expected) in cases {
-            assert_eq!(without_generation_tags(source), expected);
-        }
-    }
 }

@@ -25,3 +25,7 @@ pub const TEMPLATE_RECURSION_MAX: usize = 64;
 
 /// Lists and maps inside one another that `tojson` writes.
 pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Lists and maps inside one another in what a template stores: more than JSON from a request has
+/// (128), few enough for minijinja to walk them by recursion on any thread's stack.
+pub const KEPT_DEPTH_MAX: usize = 192;

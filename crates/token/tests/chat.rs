@@ -150,6 +150,56 @@ fn hostile_templates_end_in_an_error_soon() {
 }
 
 #[test]
+fn values_cannot_be_nested_until_the_stack_overflows() {
+    let uses = ["", "{{ ns.x }}", "{{ ns.x | tojson }}", "{{ ns.x == [ns.x] }}", "{{ ns ~ '' }}"];
+    let stores = [
+        "[ns.x]",
+        "{'a': ns.x}",
+        "(ns.x,)",
+        "[[[[[[[[ns.x]]]]]]]]",
+        "[ns.x] | reverse",
+        "[ns.x] | map('list')",
+        "[ns.x] | batch(1)",
+        "{1: ns.x} | items",
+        "ns",
+        "[ns]",
+        "{'a': ns}",
+        "ns if true else 1",
+        "[ns] | list",
+        "namespace(y=ns)",
+        "dict(a=ns)",
+        "1) or (ns",
+    ];
+    for store in stores {
+        for end in uses {
+            let source = format!(
+                "{{% set ns = namespace(x=[]) %}}{{% for i in range(9999) %}}{{% for j in range(99) %}}\
+                 {{%set ns.x={store}%}}{{% endfor %}}{{% endfor %}}{end}"
+            );
+            assert!(render(&source).is_err(), "{store}, {end}");
+        }
+    }
+    let line = "{% set x = [[[[[[[[x]]]]]]]] %}".repeat(30_000);
+    for source in [
+        line + "{{ x }}",
+        "{% set ns = namespace() %}{% set ns.x | default(ns, true) %}{% endset %}{{ ns }}"
+            .to_owned(),
+        "{% set ns = namespace() %}{%- set (ns.x, ns.y) = (ns, ns) %}{{ ns }}".to_owned(),
+        "{% set ns = namespace() %}{% macro m() %}{{ ns.m }}{% endmacro %}{% set ns.m = m %}"
+            .to_owned(),
+        "{% set ns = namespace() %}{% set ns.x = [namespace(y=ns)] %}{{ ns }}".to_owned(),
+        "{% set ns = namespace() %}{%\u{2003}set ns.x = ns %}{{ ns }}".to_owned(),
+        "{% set ns = namespace() %}{# {% #}{% set ns.x = ns %}{{ ns }}".to_owned(),
+        "{% set ns = namespace() %}{{ '{% raw %}' }}{% set ns.x = ns %}{{ ns }}".to_owned(),
+    ] {
+        assert!(render(&source).is_err(), "{}", &source[..source.len().min(100)]);
+    }
+    let good = "{% set ns = namespace(n=0, l=[]) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}\
+                {%- set ns.l = ns.l + [{'i': (i, -i)}] -%} {% endfor %}{{ ns.n }} {{ ns.l[2].i }}";
+    assert_eq!(render(good).expect("rendered"), "3 (2, -2)");
+}
+
+#[test]
 fn developers_are_the_system_where_a_template_does_not_know_them() {
     let tokenizer = chatml_tokenizer();
     let template = ChatTemplate::new(CHATML, &tokenizer).expect("valid");
