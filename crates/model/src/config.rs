@@ -126,7 +126,9 @@ pub enum FeedForward {
 /// A rotary position embedding (Su et al. 2021), its scaling already folded in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeConfig {
-    /// Base of the angles: pair `i` turns by `position * theta^(-2i/head_size) / divisors[i]`.
+    /// How many elements of each head turn, from the first on; half as many pairs.
+    pub dims: usize,
+    /// Base of the angles: pair `i` turns by `position * theta^(-2i/dims) / divisors[i]`.
     pub theta: f32,
     /// Which two elements of a head form a pair.
     pub pairing: RopePairing,

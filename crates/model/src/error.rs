@@ -98,17 +98,6 @@ pub enum ModelError {
         expected: String,
     },
 
-    /// A width that the int8 blocks of activations cannot cover.
-    #[error("`{key}` is {value}; it must be a multiple of {multiple}")]
-    Multiple {
-        /// The key.
-        key: String,
-        /// Its value.
-        value: u32,
-        /// What it must be a multiple of.
-        multiple: u32,
-    },
-
     /// A key that must equal another does not.
     #[error("`{key}` is {value}; it must be {expected}, as {reason}")]
     Disagree {

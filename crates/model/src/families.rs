@@ -12,13 +12,11 @@ use crate::tensors;
 
 /// Most layers of a model. The deepest published ones have about 130.
 pub const LAYERS_MAX: usize = 1024;
-/// Largest width, feed-forward width, or number of heads times their size: about ten times what
-/// any published dense model has, and small enough that no product of two sizes wraps.
+/// Largest width, feed-forward width and number of heads: about ten times what any published dense
+/// model has, and small enough that no product of two sizes wraps.
 pub const SIZE_MAX: u32 = 1 << 20;
 /// Longest context: four times the longest published (10 million positions of Llama 4 aside).
 pub const CONTEXT_MAX: u32 = 1 << 22;
-/// Columns of every weight are cut into blocks of 32, the unit of int8 activations.
-pub const COLUMNS_MULTIPLE: u32 = 32;
 /// Widest head: the kernels keep one head's accumulators in registers and a small stack buffer.
 pub const HEAD_SIZE_MAX: usize = 512;
 
@@ -78,7 +76,7 @@ struct Traits {
 /// A decoder of equal layers: GQA, then SwiGLU, each behind an RMS norm.
 fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
     let layers = keys.layer_count()?;
-    let hidden = keys.width("embedding_length")?;
+    let hidden = keys.size("embedding_length", SIZE_MAX)?;
     let feed_forward = keys.width_of_layers("feed_forward_length", layers)?;
     let context_length = keys.size("context_length", CONTEXT_MAX)? as usize;
     let norm_epsilon = keys.epsilon("attention.layer_norm_rms_epsilon")?;
@@ -141,18 +139,12 @@ impl Keys<'_> {
         in_range(key, value, max)
     }
 
-    /// A required width of activations.
-    fn width(&self, key: &str) -> Result<u32, ModelError> {
-        let value = self.size(key, SIZE_MAX)?;
-        whole_blocks(self.name(key), value)
-    }
-
     /// A required width that may be given once per layer.
     fn width_of_layers(&self, key: &str, layers: usize) -> Result<u32, ModelError> {
         let value = self.same_for_all(key, layers)?;
         let key = self.name(key);
         match value {
-            Some(value) => whole_blocks(key.clone(), in_range(key, value, SIZE_MAX)?),
+            Some(value) => in_range(key, value, SIZE_MAX),
             // Says that the key is missing, in the words that all missing keys have.
             None => Ok(self.gguf.metadata().u32(&key)?),
         }
@@ -202,9 +194,6 @@ impl Keys<'_> {
             let expected = format!("an even number up to {HEAD_SIZE_MAX} is needed");
             return Err(ModelError::HeadSize { key, value: head_size, expected });
         }
-        let q_size = heads.saturating_mul(head_size as u32);
-        in_range(key, q_size, SIZE_MAX)
-            .and_then(|q_size| whole_blocks(self.name("attention.key_length"), q_size))?;
         for (key, reason) in [
             ("attention.value_length", "keys and values of this family have one width"),
             ("rope.dimension_count", "rope turns whole heads in this family"),
@@ -324,7 +313,8 @@ impl Keys<'_> {
             other => return Err(ModelError::RopeScaling { key, value: shorten(other) }),
         };
         let divisors = divisors.iter().any(|&divisor| divisor != 1.0).then_some(divisors);
-        Ok((RopeConfig { theta, pairing: traits.pairing, divisors }, magnitude))
+        let rope = RopeConfig { dims: head_size, theta, pairing: traits.pairing, divisors };
+        Ok((rope, magnitude))
     }
 
     /// YaRN (Peng et al. 2023) as ggml computes it (`ggml_rope_yarn_corr_dims`, `rope_yarn`): slow
@@ -394,13 +384,6 @@ fn in_range(key: String, value: u32, max: u32) -> Result<u32, ModelError> {
         value if value > max => Err(ModelError::TooLarge { key, value, max }),
         value => Ok(value),
     }
-}
-
-fn whole_blocks(key: String, value: u32) -> Result<u32, ModelError> {
-    if value.is_multiple_of(COLUMNS_MULTIPLE) {
-        return Ok(value);
-    }
-    Err(ModelError::Multiple { key, value, multiple: COLUMNS_MULTIPLE })
 }
 
 /// The beginning of a text from a file, so that a message stays one line.

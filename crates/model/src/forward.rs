@@ -6,11 +6,11 @@
 
 use myriad_kernels::{
     Activations, AttentionRow, AttentionScratch, Compute, KvCache, Matrix, PAGE_TOKENS, Product,
-    Rope, RowSlot, attention, matmul, rms_norm_heads, rope,
+    RowSlot, attention, matmul, rms_norm_heads, rope,
 };
 
 use crate::Model;
-use crate::config::{Config, FeedForward, Gqa, Mixer, RopeConfig};
+use crate::config::{FeedForward, Gqa, Mixer};
 use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights};
 
 /// The rows of one forward pass: pieces of any number of sequences.
@@ -68,7 +68,8 @@ impl<'a> Logits<'a> {
     }
 }
 
-/// Working memory of [`Model::forward`], made by [`Model::new_scratch`]; grows and is reused.
+/// Working memory of [`Model::forward`], kept from call to call.
+#[derive(Default)]
 pub struct Scratch {
     /// The residual stream. [rows, hidden]
     residual: Vec<f32>,
@@ -85,45 +86,12 @@ pub struct Scratch {
     /// [logit rows, vocab]
     logits: Vec<f32>,
     attention: AttentionScratch,
-    /// One table for each of the config's ropes, of `rope_positions` positions.
-    ropes: Vec<Rope>,
-    rope_positions: usize,
 }
 
 impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        Scratch {
-            residual: Vec::new(),
-            input: Activations::new(),
-            qkv: Vec::new(),
-            attended: Vec::new(),
-            gate_up: Vec::new(),
-            staging: Vec::new(),
-            logits: Vec::new(),
-            attention: AttentionScratch::new(),
-            ropes: Vec::new(),
-            rope_positions: 0,
-        }
-    }
-
-    /// Makes the rotary tables long enough; doubling keeps the cost of growing small.
-    fn grow_ropes(&mut self, config: &Config, positions: usize) {
-        /// Tables for this many positions take about a millisecond to make.
-        const POSITIONS_MIN: usize = 1024;
-        if positions <= self.rope_positions {
-            return;
-        }
-        self.rope_positions = positions.max(POSITIONS_MIN).next_power_of_two();
-        let head_size = |index| {
-            config.layers.iter().find_map(|layer| match &layer.mixer {
-                Mixer::Gqa(gqa) => (gqa.rope == index).then_some(gqa.head_size),
-            })
-        };
-        let table = |(index, rope): (usize, &RopeConfig)| {
-            let size = head_size(index).unwrap_or(0);
-            Rope::new(size, rope.theta, rope.pairing, rope.divisors.as_deref(), self.rope_positions)
-        };
-        self.ropes = config.ropes.iter().enumerate().map(table).collect();
+    /// Empty buffers; they grow to the largest batch they see.
+    pub fn new() -> Scratch {
+        Scratch::default()
     }
 }
 
@@ -145,7 +113,6 @@ impl Model {
     ) -> Logits<'s> {
         let vocab = self.config.vocab;
         let mut rows = Rows::of(batch);
-        scratch.grow_ropes(&self.config, rows.positions_end());
         self.embed(batch, scratch);
         let last = self.config.layers.len() - 1;
         for (index, layer) in self.config.layers.iter().enumerate() {
@@ -230,7 +197,7 @@ impl Pass<'_> {
             rms_norm_heads(compute, k, count, stride, kv_heads, head_size, k_norm, epsilon);
         }
         // The heads of K follow those of Q in each row, and both are turned alike.
-        let (turned, table) = (heads + kv_heads, &scratch.ropes[gqa.rope]);
+        let (turned, table) = (heads + kv_heads, &self.model.ropes[gqa.rope]);
         rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
@@ -327,11 +294,6 @@ impl<'a> Rows<'a> {
 
     fn count(&self) -> usize {
         self.attention.len()
-    }
-
-    /// One more than the last position of any row.
-    fn positions_end(&self) -> usize {
-        self.positions.iter().max().map_or(0, |&position| position as usize + 1)
     }
 
     /// Drops the rows that want no logits, here and in the buffers that the last layer still needs.

@@ -20,12 +20,14 @@ pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::PAGE_TOKENS;
 
 use myriad_formats::Gguf;
-use myriad_kernels::{Compute, KvCache};
+use myriad_kernels::{Compute, KvCache, Rope};
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
 pub struct Model {
     config: Config,
     weights: weights::Weights,
+    /// One table for each of the config's ropes; filled as positions are reached.
+    ropes: Vec<Rope>,
 }
 
 impl Model {
@@ -43,7 +45,11 @@ impl Model {
     ) -> Result<Model, ModelError> {
         let config = Config::read(gguf)?;
         let weights = weights::load(gguf, &config, compute, progress)?;
-        Ok(Model { config, weights })
+        let ropes = config.ropes.iter().map(|rope| {
+            let divisors = rope.divisors.as_deref();
+            Rope::new(rope.dims, rope.theta, rope.pairing, divisors, config.context_length)
+        });
+        Ok(Model { ropes: ropes.collect(), config, weights })
     }
 
     /// What this model is.
@@ -75,11 +81,6 @@ impl Model {
     pub fn cache_bytes_per_page(&self) -> usize {
         let (layers, kv_heads, head_size) = self.cache_shape();
         KvCache::bytes_per_page(layers, kv_heads, head_size)
-    }
-
-    /// Working memory for [`Model::forward`] of this model; grows to the largest batch it sees.
-    pub fn new_scratch(&self) -> Scratch {
-        Scratch::new()
     }
 
     /// Layers, key heads and head size; equal in all layers of every family so far.

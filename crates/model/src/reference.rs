@@ -182,11 +182,11 @@ fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
 
 /// Turns each pair of each head by an angle that grows with the position: row `n` is position `n`.
 fn turn(x: &mut [f32], width: usize, head_size: usize, rope: &RopeConfig) {
-    let pairs = head_size / 2;
+    let pairs = rope.dims / 2;
     for (position, row) in x.chunks_exact_mut(width).enumerate() {
         let angles: Vec<(f32, f32)> = (0..pairs)
             .map(|pair| {
-                let exponent = -2.0 * pair as f64 / head_size as f64;
+                let exponent = -2.0 * pair as f64 / rope.dims as f64;
                 let divisor = rope.divisors.as_ref().map_or(1.0, |divisors| divisors[pair]);
                 let turns = f64::from(rope.theta).powf(exponent) / f64::from(divisor);
                 let (sin, cos) = (position as f64 * turns).sin_cos();

@@ -15,9 +15,16 @@ struct Bound {
     rms: f64,
 }
 
+/// About twice what was measured. Random weights are the worst case: what is rounded in one layer
+/// is not averaged out but passed on by the next, which has no structure to damp it. On the
+/// default model (`default_model.rs`) the same roundings weigh less.
 fn bound(kind: BlockType) -> Bound {
-    match kind {
-        _ => Bound { max: 1.0, rms: 1.0 },
+    match kind.is_float() {
+        // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
+        true => Bound { max: 0.01, rms: 0.0015 },
+        // Measured 0.22 and 0.036, whatever the block type: what counts is that activations are
+        // rounded to int8, one scale for 32 of them, before each product.
+        false => Bound { max: 0.4, rms: 0.06 },
     }
 }
 
@@ -34,7 +41,7 @@ fn every_family_kind_and_level_is_close_to_the_reference() {
                 let compute = Compute::new(kernels, 2);
                 let model = synthetic_model(&shape, seed, &compute);
                 let found = distance(&logits(&model, &compute, &tokens), &right, shape.vocab);
-                let label = format!("{} {} {}", family.name(), kind.name(), kernels.level.name());
+                let label = format!("{} {} {}", family.name(), kind.name(), kernels.level().name());
                 println!("{label}: {found:?}");
                 let Bound { max, rms } = bound(kind);
                 assert!(found.max <= max && found.rms <= rms, "{label}, seed {seed}: {found:?}");

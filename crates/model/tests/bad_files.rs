@@ -78,11 +78,6 @@ const CASES: &[Case] = &[
         &["`llama.embedding_length` is 4294967295", "at most"],
     ),
     llama(
-        "a width that is no whole number of blocks",
-        |file| file.set("llama.embedding_length", Value::U32(250)),
-        &["`llama.embedding_length` is 250", "multiple of 32"],
-    ),
-    llama(
         "no feed-forward",
         |file| file.remove("llama.feed_forward_length"),
         &["llama.feed_forward_length"],

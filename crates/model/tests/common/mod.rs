@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use myriad_formats::Gguf;
 use myriad_kernels::{Compute, Kernels, Level, PAGE_TOKENS};
 use myriad_model::synthetic::Shape;
-use myriad_model::{Batch, LogitRows, Model, Segment, synthetic};
+use myriad_model::{Batch, LogitRows, Model, Scratch, Segment, synthetic};
 
 /// A compute context of each level that this machine has.
 pub fn levels() -> Vec<&'static Kernels> {
@@ -43,7 +43,7 @@ pub fn logits_in_chunks(
 ) -> Vec<f32> {
     let cache_pages = pages.iter().max().map_or(1, |&page| page as usize + 1);
     let mut cache = model.new_cache(cache_pages).expect("a small cache");
-    let mut scratch = model.new_scratch();
+    let mut scratch = Scratch::new();
     let mut sizes = chunks.iter().copied().chain(std::iter::repeat(*chunks.last().unwrap()));
     let mut all = Vec::new();
     let mut start = 0;
