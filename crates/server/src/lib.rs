@@ -7,8 +7,10 @@
 pub mod errors;
 pub mod limits;
 pub mod metrics;
+mod random;
 pub mod runtime;
 mod serve;
+pub mod wire;
 
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LoadedModel, OutputToken, Runtime,

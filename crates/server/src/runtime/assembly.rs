@@ -69,12 +69,12 @@ impl Assembly {
             let rest = self.decoder.finish();
             self.decoded += rest.len();
             certain = self.take(rest);
-            if certain.stopped.is_none()
-                && let Some(stops) = &mut self.stops
-            {
-                certain.text.push_str(&stops.finish());
+            if certain.stopped.is_none() {
+                if let Some(stops) = &mut self.stops {
+                    certain.text.push_str(&stops.finish());
+                }
+                certain.tokens.extend(self.waiting.drain(..).map(|(_, token)| token));
             }
-            certain.tokens = self.waiting.drain(..).map(|(_, token)| token).collect();
         }
         let hidden = self.waiting.drain(..).map(|(_, token)| token.id).collect();
         (certain, hidden)

@@ -65,8 +65,6 @@ pub enum Finish {
     StopString(String),
     /// The tokens asked for, or the context, are used up.
     Length,
-    /// It was cancelled.
-    Cancelled,
 }
 
 /// Tokens in and out.

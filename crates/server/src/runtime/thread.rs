@@ -217,7 +217,6 @@ impl Worker {
             sampling: request.sampling,
             max_tokens: request.max_tokens.unwrap_or(room),
             // The client's own stop tokens hold even where the model's are ignored.
-            ignore_end: end_tokens.is_empty(),
             end_tokens,
             min_tokens: request.min_tokens,
             prompt_logprobs: request.prompt_logprobs,
@@ -260,7 +259,6 @@ impl Worker {
                 let finish = match reason {
                     FinishReason::EndToken(token) => Finish::EndToken(token),
                     FinishReason::Length => Finish::Length,
-                    FinishReason::Cancelled => Finish::Cancelled,
                 };
                 self.finish(id, finish, Some(usage.completion_tokens));
             }

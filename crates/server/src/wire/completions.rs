@@ -1,0 +1,177 @@
+//! Turns the JSON of `/v1/completions` into a request, and answers into JSON.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::fields::{Fields, elements, kind, wrong_type};
+use super::generation::GenerationFields;
+use super::logprobs::CompletionLogprobs;
+use super::policy;
+use super::usage::Usage;
+use crate::errors::ApiError;
+use crate::limits::{COMPLETION_LOGPROBS_MAX, PROMPTS_MAX, SEQUENCES_MAX, SMALL_TEXT_BYTES_MAX};
+
+/// Tokens that are generated where nothing is said, as OpenAI has it.
+const MAX_TOKENS_USUAL: usize = 16;
+
+/// A completion request.
+#[derive(Clone, Debug)]
+pub struct CompletionRequest {
+    /// Which model; absent means the one that is served.
+    pub model: Option<String>,
+    /// One or several prompts.
+    pub prompts: Vec<Prompt>,
+    /// Most tokens to generate; 0 scores the prompt.
+    pub max_tokens: usize,
+    /// Whether the prompt stands before the answer.
+    pub echo: bool,
+    /// Alternatives per token, where log-probabilities are asked for.
+    pub logprobs: Option<usize>,
+    /// What chats have too.
+    pub generation: GenerationFields,
+}
+
+/// A prompt as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Text, in which control tokens count as such.
+    Text(String),
+    /// Token ids, taken as they are.
+    Tokens(Vec<u32>),
+}
+
+impl CompletionRequest {
+    /// Reads a request's body; `vocab` is the number of tokens that the model knows.
+    ///
+    /// # Errors
+    /// 400 naming the parameter that is wrong, unknown, or not supported.
+    pub fn parse(body: &[u8], vocab: usize) -> Result<CompletionRequest, ApiError> {
+        let mut fields = Fields::of_body(body)?;
+        let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
+        let prompts = take_prompts(&mut fields, vocab)?;
+        let max_tokens = fields.count("max_tokens", usize::MAX)?.unwrap_or(MAX_TOKENS_USUAL);
+        let echo = fields.boolean("echo")?.unwrap_or(false);
+        let logprobs = fields.integer("logprobs", 0..=i64::from(COMPLETION_LOGPROBS_MAX))?;
+        let logprobs = logprobs.map(|count| count as usize);
+        let mut generation = GenerationFields::take(&mut fields, vocab)?;
+        generation.check_min_tokens(Some(max_tokens))?;
+        generation.sampling.logprobs = logprobs;
+        take_best_of(&mut fields, generation.n)?;
+        if max_tokens == 0 && !echo {
+            let message = "'max_tokens' is 0: right would be at least 1, or 0 with 'echo'.";
+            return Err(ApiError::invalid("max_tokens", message));
+        }
+        if prompts.len() * generation.n > SEQUENCES_MAX {
+            let message = format!(
+                "{} prompts with 'n' of {} are more than {SEQUENCES_MAX} answers.",
+                prompts.len(),
+                generation.n
+            );
+            return Err(ApiError::invalid("n", message));
+        }
+        policy::judge_completion(fields)?;
+        Ok(CompletionRequest { model, prompts, max_tokens, echo, logprobs, generation })
+    }
+
+    /// Alternatives per token of the prompt, where they are shown.
+    pub fn prompt_logprobs(&self) -> Option<usize> {
+        self.logprobs.filter(|_| self.echo)
+    }
+}
+
+/// There is no search for the best: as many are made as are shown.
+fn take_best_of(fields: &mut Fields<'_>, n: usize) -> Result<(), ApiError> {
+    match fields.count("best_of", usize::MAX)? {
+        Some(best_of) if best_of != n => {
+            let message = format!("'best_of' is {best_of}: right would be the value of 'n', {n}.");
+            Err(ApiError::unsupported("best_of", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+const PROMPT: &str = "prompt";
+
+/// A string, a list of strings, a list of ids, or a list of lists of ids.
+fn take_prompts(fields: &mut Fields<'_>, vocab: usize) -> Result<Vec<Prompt>, ApiError> {
+    let Some(value) = fields.raw(PROMPT) else { return Err(ApiError::missing(PROMPT)) };
+    match kind(value) {
+        "a string" => Ok(vec![take_prompt(value, vocab)?]),
+        "an array" if holds_numbers(value) => Ok(vec![take_prompt(value, vocab)?]),
+        "an array" => {
+            let values = elements(value, PROMPT, PROMPTS_MAX)?;
+            if values.is_empty() {
+                let message = "'prompt' is empty. Right would be text or token ids.";
+                return Err(ApiError::invalid(PROMPT, message));
+            }
+            values.into_iter().map(|value| take_prompt(value, vocab)).collect()
+        }
+        _ => Err(wrong_type(PROMPT, EXPECTED, value)),
+    }
+}
+
+const EXPECTED: &str = "a string, an array of strings, of token ids, or of arrays of token ids";
+
+/// Whether an array begins with a number.
+fn holds_numbers(array: &RawValue) -> bool {
+    let inside = array.get().strip_prefix('[').unwrap_or_default().trim_start();
+    inside.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+}
+
+fn take_prompt(value: &RawValue, vocab: usize) -> Result<Prompt, ApiError> {
+    if kind(value) == "a string" {
+        let text = serde_json::from_str(value.get())
+            .map_err(|_| wrong_type(PROMPT, "a string of valid Unicode", value))?;
+        return Ok(Prompt::Text(text));
+    }
+    let Ok(ids) = serde_json::from_str::<Vec<u32>>(value.get()) else {
+        return Err(wrong_type(PROMPT, EXPECTED, value));
+    };
+    match ids.iter().find(|id| **id as usize >= vocab) {
+        Some(id) => {
+            let message =
+                format!("Invalid value in 'prompt': {id}. Right would be token ids below {vocab}.");
+            Err(ApiError::invalid(PROMPT, message))
+        }
+        None => Ok(Prompt::Tokens(ids)),
+    }
+}
+
+/// A whole answer, or a piece of a streamed one: they have the same shape.
+#[derive(Clone, Debug, Serialize)]
+pub struct Completion {
+    /// `cmpl-…`
+    pub id: String,
+    /// `text_completion`
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The name under which the model is served.
+    pub model: String,
+    /// What the answer was computed with.
+    pub system_fingerprint: String,
+    /// One per prompt and choice, prompt by prompt.
+    pub choices: Vec<CompletionChoice>,
+    /// Always in a whole answer. In pieces absent unless asked for, then null but in the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Option<Usage>>,
+}
+
+/// One choice, or a piece of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompletionChoice {
+    /// Which one.
+    pub index: usize,
+    /// The text.
+    pub text: String,
+    /// Where asked for.
+    pub logprobs: Option<CompletionLogprobs>,
+    /// `stop` or `length`; null in pieces before the last.
+    pub finish_reason: Option<&'static str>,
+    /// With `return_token_ids`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
+    /// With `return_token_ids`; in the choice's first piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
+}

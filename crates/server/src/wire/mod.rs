@@ -1,0 +1,14 @@
+//! Turns JSON into typed requests and results into JSON: one file per endpoint, lenient in, strict out.
+//!
+//! Requests are read field by field ([`fields`]), so that every error names its parameter; an explicit
+//! `null` is an absent field. Answers carry every field that OpenAI's have.
+
+pub mod chat;
+pub mod completions;
+pub mod fields;
+pub mod generation;
+pub mod logprobs;
+pub mod models;
+pub mod policy;
+pub mod tokenize;
+pub mod usage;

@@ -1,0 +1,27 @@
+//! Turns the served names into the JSON of `/v1/models`.
+
+use serde::Serialize;
+
+/// A served model.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelCard {
+    /// The name that requests give.
+    pub id: String,
+    /// `model`
+    pub object: &'static str,
+    /// When it was loaded, in seconds since 1970.
+    pub created: u64,
+    /// `myriad`
+    pub owned_by: &'static str,
+    /// Tokens of prompt and answer together, as vLLM names it.
+    pub max_model_len: usize,
+}
+
+/// All of them.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelList {
+    /// `list`
+    pub object: &'static str,
+    /// The models.
+    pub data: Vec<ModelCard>,
+}

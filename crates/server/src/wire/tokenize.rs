@@ -1,0 +1,112 @@
+//! Turns the JSON of `/tokenize` and `/detokenize` (vLLM's) into requests, and results into JSON.
+
+use serde::Serialize;
+
+use super::chat::Chat;
+use super::fields::Fields;
+use crate::errors::ApiError;
+use crate::limits::SMALL_TEXT_BYTES_MAX;
+
+/// What is to become tokens.
+#[derive(Clone, Debug)]
+pub struct TokenizeRequest {
+    /// Which model; absent means the one that is served.
+    pub model: Option<String>,
+    /// Text or a chat.
+    pub input: TokenizeInput,
+    /// Whether the tokens' texts are shown too.
+    pub return_token_strs: bool,
+}
+
+/// Text or a chat.
+#[derive(Clone, Debug)]
+pub enum TokenizeInput {
+    /// `prompt`
+    Text {
+        /// The text.
+        text: String,
+        /// Whether the model's own beginning is put before it.
+        add_special_tokens: bool,
+    },
+    /// `messages`
+    Chat(Chat),
+}
+
+impl TokenizeRequest {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    /// 400 naming the parameter that is wrong or unknown.
+    pub fn parse(body: &[u8]) -> Result<TokenizeRequest, ApiError> {
+        let mut fields = Fields::of_body(body)?;
+        let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
+        let return_token_strs = fields.boolean("return_token_strs")?.unwrap_or(false);
+        let text = fields.string("prompt", usize::MAX)?;
+        let special = fields.boolean("add_special_tokens")?;
+        let input = match text {
+            Some(text) => TokenizeInput::Text { text, add_special_tokens: special.unwrap_or(true) },
+            // A template writes its own special tokens.
+            None => TokenizeInput::Chat(Chat::take(&mut fields).map_err(one_of_two)?),
+        };
+        fields.none_left()?;
+        Ok(TokenizeRequest { model, input, return_token_strs })
+    }
+}
+
+fn one_of_two(error: ApiError) -> ApiError {
+    if error.param.as_deref() == Some("messages") && error == ApiError::missing("messages") {
+        let message = "Missing required parameter: 'prompt' or 'messages'.";
+        return ApiError { message: message.into(), param: Some("prompt".into()), ..error };
+    }
+    error
+}
+
+/// The answer of `/tokenize`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TokenizeResponse {
+    /// Number of tokens.
+    pub count: usize,
+    /// Tokens of prompt and answer together that the model takes.
+    pub max_model_len: usize,
+    /// The ids.
+    pub tokens: Vec<u32>,
+    /// Their texts, as the vocabulary writes them, where asked for.
+    pub token_strs: Option<Vec<String>>,
+}
+
+/// What is to become text.
+#[derive(Clone, Debug)]
+pub struct DetokenizeRequest {
+    /// Which model; absent means the one that is served.
+    pub model: Option<String>,
+    /// The ids.
+    pub tokens: Vec<u32>,
+}
+
+impl DetokenizeRequest {
+    /// Reads a request's body; `vocab` is the number of tokens that the model knows.
+    ///
+    /// # Errors
+    /// 400 naming the parameter that is wrong or unknown.
+    pub fn parse(body: &[u8], vocab: usize) -> Result<DetokenizeRequest, ApiError> {
+        const NAME: &str = "tokens";
+        let mut fields = Fields::of_body(body)?;
+        let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
+        let tokens: Option<Vec<u32>> = fields.take(NAME, "an array of token ids")?;
+        let tokens = tokens.ok_or_else(|| ApiError::missing(NAME))?;
+        fields.none_left()?;
+        if let Some(id) = tokens.iter().find(|id| **id as usize >= vocab) {
+            let message =
+                format!("Invalid value in '{NAME}': {id}. Right would be token ids below {vocab}.");
+            return Err(ApiError::invalid(NAME, message));
+        }
+        Ok(DetokenizeRequest { model, tokens })
+    }
+}
+
+/// The answer of `/detokenize`.
+#[derive(Clone, Debug, Serialize)]
+pub struct DetokenizeResponse {
+    /// The text.
+    pub prompt: String,
+}
