@@ -1,1 +1,19 @@
-//! .
+//! Turns many requests into streams of token ids: plan, forward, sample, publish.
+//!
+//! In reading order: [`request`] says what is asked and what comes back, [`engine`] holds the one
+//! synchronous `step()`, `plan` decides which rows it computes, `pages` shares the KV cache among
+//! all requests, `sampler` chooses tokens. This room knows no text, no HTTP and no clock; randomness
+//! is counted from the seeds that requests bring, so that an answer never depends on its company.
+
+mod engine;
+mod error;
+mod pages;
+mod plan;
+mod request;
+mod sampler;
+mod sequence;
+
+pub use engine::{Engine, EngineConfig, Stats};
+pub use error::EngineError;
+pub use request::{Event, FinishReason, Request, RequestId, Sampling, TokenScore, Usage};
+pub use sampler::log_probabilities;
