@@ -1,25 +1,35 @@
 //! Turns requests into events, one synchronous step at a time: plan, forward, sample, publish.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use myriad_kernels::Compute;
-use myriad_model::Model;
+use myriad_kernels::{Compute, KvCache};
+use myriad_model::{Batch, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
 use crate::error::EngineError;
-use crate::request::{Event, Request, RequestId};
+use crate::pages::PagePool;
+use crate::plan::{Piece, Queues};
+use crate::request::{Event, FinishReason, Request, RequestId, TokenScore};
+use crate::sampler;
+use crate::sequence::Sequence;
 
 /// Sizes of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// Most tokens of one request, prompt and answer together. More than the model's own context
-    /// counts as that.
+    /// counts as that, and more than the pages hold as that.
     pub context: usize,
     /// Requests computed together; more wait.
     pub parallel: usize,
     /// Tokens of one step: all running decodes, then pieces of prompts up to this.
     pub step_tokens: usize,
-    /// Pages of KV cache that all requests share, of `PAGE_TOKENS` tokens each.
+    /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
+}
+
+impl EngineConfig {
+    /// Tokens of a step where nothing else is said: enough rows to keep a matrix product busy, few
+    /// enough that running answers wait no longer than a fraction of a second for a prompt.
+    pub const STEP_TOKENS: usize = 256;
 }
 
 /// What an engine holds and has done.
@@ -43,7 +53,18 @@ pub struct Stats {
 
 /// Many requests on one model.
 pub struct Engine {
-    _private: (),
+    model: Arc<Model>,
+    compute: Compute,
+    config: EngineConfig,
+    context_max: usize,
+    cache: KvCache,
+    scratch: Scratch,
+    pool: PagePool,
+    queues: Queues,
+    /// The id of the next request.
+    next_id: u64,
+    /// What only ever grows of the statistics.
+    totals: Stats,
 }
 
 impl Engine {
@@ -52,43 +73,253 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] where a size cannot be, or the cache does not fit in memory.
     pub fn new(
-        _model: Arc<Model>,
-        _compute: Compute,
-        _config: EngineConfig,
+        model: Arc<Model>,
+        compute: Compute,
+        config: EngineConfig,
     ) -> Result<Engine, EngineError> {
-        todo!()
+        let EngineConfig { context, parallel, step_tokens, pages } = config;
+        for (field, value) in
+            [("context", context), ("parallel", parallel), ("step_tokens", step_tokens)]
+        {
+            if value == 0 {
+                return Err(EngineError::Config { field, value, right: "at least 1" });
+            }
+        }
+        let cache = model.new_cache(pages)?;
+        let context_max = context.min(model.config().context_length).min(pages * PAGE_TOKENS);
+        Ok(Engine {
+            model,
+            compute,
+            config,
+            context_max,
+            cache,
+            scratch: Scratch::new(),
+            pool: PagePool::new(pages),
+            queues: Queues::default(),
+            next_id: 0,
+            totals: Stats::default(),
+        })
     }
 
     /// Tokens that one request may have, prompt and answer together.
     pub fn context_max(&self) -> usize {
-        todo!()
+        self.context_max
     }
 
     /// Takes a request; its events come out of [`Engine::step`].
     ///
     /// # Errors
     /// [`EngineError`] says what is wrong with the request; it is then forgotten.
-    pub fn submit(&mut self, _request: Request) -> Result<RequestId, EngineError> {
-        todo!()
+    pub fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
+        let vocab = self.model.config().vocab;
+        check(&request, vocab, self.context_max)?;
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        self.queues.waiting.push_back(Sequence::new(id, request, vocab));
+        Ok(id)
     }
 
     /// Forgets a request at once: it gives back its pages and has no further events.
-    pub fn cancel(&mut self, _id: RequestId) {
-        todo!()
+    pub fn cancel(&mut self, id: RequestId) {
+        self.queues.waiting.retain(|sequence| sequence.id != id);
+        if let Some(place) = self.queues.running.iter().position(|sequence| sequence.id == id) {
+            self.queues.running.remove(place).release(&mut self.pool);
+        }
     }
 
     /// Whether a step would do anything.
     pub fn has_work(&self) -> bool {
-        todo!()
-    }
-
-    /// Computes one batch and appends what came of it to `events`.
-    pub fn step(&mut self, _events: &mut Vec<Event>) {
-        todo!()
+        !self.queues.running.is_empty() || !self.queues.waiting.is_empty()
     }
 
     /// What the engine holds now.
     pub fn stats(&self) -> Stats {
-        todo!()
+        Stats {
+            running: self.queues.running.len(),
+            waiting: self.queues.waiting.len(),
+            pages_used: self.pool.held(),
+            pages_total: self.pool.total(),
+            ..self.totals.clone()
+        }
+    }
+
+    /// Computes one batch and appends what came of it to `events`.
+    pub fn step(&mut self, events: &mut Vec<Event>) {
+        self.queues.admit(self.config.parallel, &mut self.pool);
+        let (pieces, preempted) = self.queues.plan(self.config.step_tokens, &mut self.pool);
+        self.totals.preemptions += preempted;
+        self.start(&pieces, events);
+        let chosen = self.compute(&pieces);
+        self.publish(&pieces, chosen, events);
+    }
+
+    /// Tells of the requests whose first piece this is.
+    fn start(&mut self, pieces: &[Piece], events: &mut Vec<Event>) {
+        for piece in pieces {
+            let sequence = &mut self.queues.running[piece.sequence];
+            if sequence.cached.is_none() {
+                let (id, cached_tokens) = (sequence.id, sequence.computed);
+                sequence.cached = Some(cached_tokens);
+                self.totals.prefix_queries += sequence.prompt as u64;
+                self.totals.prefix_hits += cached_tokens as u64;
+                events.push(Event::Started { id, cached_tokens });
+            }
+        }
+    }
+
+    /// Forward and sample: what each piece's logits say, in order of pieces.
+    fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
+        let running = &self.queues.running;
+        let segment = |piece: &Piece| {
+            let sequence = &running[piece.sequence];
+            Segment {
+                tokens: &sequence.tokens[sequence.computed..][..piece.rows],
+                start: sequence.computed as u32,
+                pages: &sequence.pages,
+                logits: piece.logits,
+            }
+        };
+        let segments: Vec<Segment<'_>> = pieces.iter().map(segment).collect();
+        let batch = Batch { sequences: &segments };
+        let logits = self.model.forward(&self.compute, &batch, &mut self.cache, &mut self.scratch);
+        judge(&self.compute, running, pieces, logits)
+    }
+
+    fn publish(&mut self, pieces: &[Piece], outcomes: Vec<Outcome>, events: &mut Vec<Event>) {
+        let mut ended = Vec::new();
+        for (piece, outcome) in pieces.iter().zip(outcomes) {
+            let sequence = &mut self.queues.running[piece.sequence];
+            sequence.advance(piece.rows, &mut self.pool);
+            if let Some(reason) = sequence.take(outcome, events) {
+                let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
+                events.push(Event::Finished { id: sequence.id, reason, usage });
+                ended.push(piece.sequence);
+            }
+        }
+        ended.sort_unstable();
+        for place in ended.into_iter().rev() {
+            self.queues.running.remove(place).release(&mut self.pool);
+        }
+    }
+}
+
+/// What is computed for a request must exist and fit.
+fn check(request: &Request, vocab: usize, context: usize) -> Result<(), EngineError> {
+    if request.prompt.is_empty() {
+        return Err(EngineError::EmptyPrompt);
+    }
+    let (prompt, max_tokens) = (request.prompt.len(), request.max_tokens);
+    if prompt.saturating_add(max_tokens) > context {
+        return Err(EngineError::ContextLength { prompt, max_tokens, context });
+    }
+    let biased: Vec<u32> = request.sampling.logit_bias.iter().map(|(token, _)| *token).collect();
+    for (field, tokens) in
+        [("prompt", &request.prompt), ("end_tokens", &request.end_tokens), ("logit_bias", &biased)]
+    {
+        if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(EngineError::UnknownToken { field, token, vocab });
+        }
+    }
+    request.sampling.check()
+}
+
+/// What the logits of a piece say.
+#[derive(Default)]
+struct Outcome {
+    /// Scores of prompt tokens, with their places.
+    scores: Vec<(usize, TokenScore)>,
+    /// The next token.
+    chosen: Option<(u32, Option<TokenScore>)>,
+}
+
+/// One row of logits to be looked at.
+#[derive(Clone, Copy)]
+enum Look {
+    /// Scores the token at this place of the prompt.
+    Score { place: usize },
+    /// Chooses the next token.
+    Choose,
+}
+
+/// Looks at all rows of logits, on all threads: each row is a matter of its own.
+fn judge(
+    compute: &Compute,
+    running: &[Sequence],
+    pieces: &[Piece],
+    logits: Logits<'_>,
+) -> Vec<Outcome> {
+    let mut looks: Vec<(usize, usize, Look)> = Vec::new();
+    let mut row = 0;
+    for (index, piece) in pieces.iter().enumerate() {
+        let sequence = &running[piece.sequence];
+        let rows = match piece.logits {
+            LogitRows::None => continue,
+            LogitRows::Last => piece.rows - 1..piece.rows,
+            LogitRows::All => 0..piece.rows,
+        };
+        for own in rows {
+            // The row of this token says what the next one may be.
+            let place = sequence.computed + own + 1;
+            if place == sequence.tokens.len() && sequence.generated() < sequence.max_tokens {
+                looks.push((index, row, Look::Choose));
+            } else if sequence.scores_prompt()
+                && (sequence.scored..sequence.prompt).contains(&place)
+            {
+                looks.push((index, row, Look::Score { place }));
+            }
+            row += 1;
+        }
+    }
+    let seen: Vec<OnceLock<(u32, Option<TokenScore>)>> = vec![OnceLock::new(); looks.len()];
+    compute.pool.run(looks.len(), &|task, _worker| {
+        let (index, row, look) = looks[task];
+        let sequence = &running[pieces[index].sequence];
+        // Each task is run once.
+        let _ = seen[task].set(look_at(sequence, logits.row(row), look));
+    });
+    let mut outcomes: Vec<Outcome> = pieces.iter().map(|_| Outcome::default()).collect();
+    for ((index, _, look), seen) in looks.into_iter().zip(seen) {
+        let Some((token, score)) = seen.into_inner() else { continue };
+        match (look, score) {
+            (Look::Choose, score) => outcomes[index].chosen = Some((token, score)),
+            (Look::Score { place }, Some(score)) => outcomes[index].scores.push((place, score)),
+            (Look::Score { .. }, None) => {}
+        }
+    }
+    outcomes
+}
+
+fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> (u32, Option<TokenScore>) {
+    match look {
+        Look::Choose => {
+            sequence.sampler.choose(logits, sequence.tokens.len(), sequence.generated())
+        }
+        Look::Score { place } => {
+            let token = sequence.tokens[place];
+            let top = sequence.prompt_logprobs.unwrap_or(0);
+            (token, Some(sampler::score(logits, token, top)))
+        }
+    }
+}
+
+impl Sequence {
+    /// Takes in what came of a piece and tells of it; says why the answer ends, if it does.
+    fn take(&mut self, outcome: Outcome, events: &mut Vec<Event>) -> Option<FinishReason> {
+        let id = self.id;
+        for (index, scored) in outcome.scores {
+            self.scored = index + 1;
+            events.push(Event::Prompt { id, index, scored });
+        }
+        if let Some((token, score)) = outcome.chosen {
+            // Sampling held end tokens back as long as it had to.
+            if self.end_tokens.contains(&token) {
+                return Some(FinishReason::EndToken(token));
+            }
+            self.tokens.push(token);
+            self.sampler.record(token);
+            events.push(Event::Token { id, token, score });
+        }
+        let whole = self.computed >= self.prompt && self.generated() >= self.max_tokens;
+        whole.then_some(FinishReason::Length)
     }
 }

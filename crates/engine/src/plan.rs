@@ -1,1 +1,121 @@
-//! .
+//! Turns waiting and running requests into the rows of one step: decodes first, then prompts.
+//!
+//! The order is that of admission. A prompt whose next page is being computed by an earlier request
+//! waits a step and takes it from the cache, so that a shared beginning is computed once. A decode
+//! without a page makes the youngest request wait again; a prompt without pages waits itself.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashSet;
+use myriad_model::{LogitRows, PAGE_TOKENS};
+
+use crate::pages::{PagePool, PrefixHash};
+use crate::sequence::Sequence;
+
+/// Requests in order: those that have a place, and those that wait for one.
+#[derive(Default)]
+pub(crate) struct Queues {
+    /// In order of admission.
+    pub(crate) running: Vec<Sequence>,
+    pub(crate) waiting: VecDeque<Sequence>,
+}
+
+/// Rows of one running sequence in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Index into [`Queues::running`].
+    pub(crate) sequence: usize,
+    pub(crate) rows: usize,
+    pub(crate) logits: LogitRows,
+}
+
+impl Queues {
+    /// Gives places to waiting requests, in order, as far as places and pages reach.
+    pub(crate) fn admit(&mut self, parallel: usize, pool: &mut PagePool) {
+        while self.running.len() < parallel {
+            let Some(mut next) = self.waiting.pop_front() else { return };
+            next.share_prefix(pool);
+            // Pages that those who run will still take for the tokens they have.
+            let promised: usize = self.running.iter().map(pages_to_come).sum();
+            let fits = promised + pages_to_come(&next) <= pool.available();
+            // Alone it always fits: nobody may ask for more than there is.
+            if !fits && !self.running.is_empty() {
+                next.release(pool);
+                self.waiting.push_front(next);
+                return;
+            }
+            self.running.push(next);
+        }
+    }
+
+    /// Plans one step. Also returns how many requests were put back to wait.
+    pub(crate) fn plan(&mut self, step_tokens: usize, pool: &mut PagePool) -> (Vec<Piece>, u64) {
+        let mut preempted = 0;
+        loop {
+            let mut pieces = self.plan_decodes(pool, &mut preempted);
+            let budget = step_tokens.saturating_sub(pieces.len()).max(PAGE_TOKENS);
+            self.plan_prompts(budget, pool, &mut pieces);
+            if !pieces.is_empty() || self.running.len() < 2 {
+                return (pieces, preempted);
+            }
+            // Prompts that hold each other's pages: the youngest gives way.
+            self.preempt(pool);
+            preempted += 1;
+        }
+    }
+
+    fn plan_decodes(&mut self, pool: &mut PagePool, preempted: &mut u64) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut index = 0;
+        while index < self.running.len() {
+            let sequence = &mut self.running[index];
+            if sequence.decodes() {
+                if !sequence.hold(sequence.tokens.len(), pool) {
+                    // It may be this one itself; then the loop ends.
+                    self.preempt(pool);
+                    *preempted += 1;
+                    continue;
+                }
+                pieces.push(Piece { sequence: index, rows: 1, logits: LogitRows::Last });
+            }
+            index += 1;
+        }
+        pieces
+    }
+
+    fn plan_prompts(&mut self, mut budget: usize, pool: &mut PagePool, pieces: &mut Vec<Piece>) {
+        let mut under_way: HashSet<PrefixHash> = HashSet::new();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            if budget == 0 {
+                return;
+            }
+            if sequence.decodes() {
+                continue;
+            }
+            sequence.share_prefix(pool);
+            if sequence.next_page().is_some_and(|hash| under_way.contains(&hash)) {
+                continue;
+            }
+            let (rows, logits) = sequence.piece(budget);
+            if !sequence.hold(sequence.computed + rows, pool) {
+                continue;
+            }
+            under_way.extend(sequence.pages_within(rows));
+            budget -= rows;
+            pieces.push(Piece { sequence: index, rows, logits });
+        }
+    }
+
+    /// Puts the youngest running request at the head of those that wait.
+    fn preempt(&mut self, pool: &mut PagePool) {
+        if let Some(mut youngest) = self.running.pop() {
+            youngest.release(pool);
+            self.waiting.push_front(youngest);
+        }
+    }
+}
+
+/// Pages that a sequence must still take for its tokens and the next one.
+fn pages_to_come(sequence: &Sequence) -> usize {
+    (sequence.tokens.len() + 1).div_ceil(PAGE_TOKENS).saturating_sub(sequence.pages.len())
+}

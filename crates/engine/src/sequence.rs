@@ -1,1 +1,180 @@
-//! .
+//! Turns one request into its state: tokens so far, pages, what is computed, how the next is chosen.
+
+use myriad_model::{LogitRows, PAGE_TOKENS};
+
+use crate::pages::{PagePool, PrefixHash};
+use crate::request::{Request, RequestId, Usage};
+use crate::sampler::Sampler;
+
+/// Most rows of one step that carry logits for scores of a prompt: each is a whole vocabulary of
+/// floats, 40 MB together for 150,000 tokens.
+const SCORED_ROWS_MAX: usize = 64;
+
+/// A request on its way.
+pub(crate) struct Sequence {
+    pub(crate) id: RequestId,
+    /// Prompt and answer so far.
+    pub(crate) tokens: Vec<u32>,
+    /// How many of the tokens are the prompt.
+    pub(crate) prompt: usize,
+    /// Tokens whose keys and values are in the cache; always below `tokens.len()` between steps.
+    pub(crate) computed: usize,
+    /// Pages from position 0 on; covers at least the computed tokens.
+    pub(crate) pages: Vec<u32>,
+    /// Hashes of the full pages: as many as are known so far.
+    hashes: Vec<PrefixHash>,
+    root: PrefixHash,
+    /// How many of the first pages are published, or shared from others.
+    published: usize,
+    pub(crate) max_tokens: usize,
+    pub(crate) end_tokens: Vec<u32>,
+    pub(crate) prompt_logprobs: Option<usize>,
+    /// Tokens of the prompt that need no score any more.
+    pub(crate) scored: usize,
+    pub(crate) sampler: Sampler,
+    /// Prompt tokens found in the cache when it started; `None` before that.
+    pub(crate) cached: Option<usize>,
+}
+
+impl Sequence {
+    pub(crate) fn new(id: RequestId, request: Request, vocab: usize) -> Sequence {
+        let prompt = request.prompt.len();
+        let sampler = Sampler::new(
+            request.sampling,
+            &request.prompt,
+            vocab,
+            request.min_tokens,
+            &request.end_tokens,
+        );
+        Sequence {
+            id,
+            tokens: request.prompt,
+            prompt,
+            computed: 0,
+            pages: Vec::new(),
+            hashes: Vec::new(),
+            root: PrefixHash::root(request.cache_salt),
+            published: 0,
+            max_tokens: request.max_tokens,
+            end_tokens: request.end_tokens,
+            prompt_logprobs: request.prompt_logprobs,
+            // Nothing stands before the first token that could predict it.
+            scored: 1,
+            sampler,
+            cached: None,
+        }
+    }
+
+    /// Tokens generated so far.
+    pub(crate) fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    /// Whether only the last token is left to compute: a step then samples the next one.
+    pub(crate) fn decodes(&self) -> bool {
+        self.computed + 1 == self.tokens.len() && self.cached.is_some()
+    }
+
+    /// Whether tokens of the prompt still want a score.
+    pub(crate) fn scores_prompt(&self) -> bool {
+        self.prompt_logprobs.is_some() && self.scored < self.prompt
+    }
+
+    /// The name of the prefix that ends with page `index`, all of whose tokens are there.
+    fn hash(&mut self, index: usize) -> PrefixHash {
+        while self.hashes.len() <= index {
+            let next = self.hashes.len();
+            let before = next.checked_sub(1).map_or(self.root, |last| self.hashes[last]);
+            let page = &self.tokens[next * PAGE_TOKENS..(next + 1) * PAGE_TOKENS];
+            self.hashes.push(before.chain(page));
+        }
+        self.hashes[index]
+    }
+
+    /// The name of the page to be computed next, if it is whole and could be taken from the cache.
+    ///
+    /// The row of the last token must be computed (its logits choose the next), and so must every
+    /// row that scores a token of the prompt.
+    pub(crate) fn next_page(&mut self) -> Option<PrefixHash> {
+        let needed = if self.scores_prompt() { self.scored - 1 } else { self.tokens.len() - 1 };
+        let whole = self.computed.is_multiple_of(PAGE_TOKENS)
+            && self.computed + PAGE_TOKENS <= needed
+            // A page of its own that is begun is not given up.
+            && self.pages.len() * PAGE_TOKENS == self.computed;
+        whole.then(|| self.hash(self.computed / PAGE_TOKENS))
+    }
+
+    /// Takes over pages that are in the cache already, as many as follow each other. Returns the
+    /// number of tokens found.
+    pub(crate) fn share_prefix(&mut self, pool: &mut PagePool) -> usize {
+        let before = self.computed;
+        while let Some(page) = self.next_page().and_then(|hash| pool.share(hash)) {
+            self.pages.push(page);
+            self.computed += PAGE_TOKENS;
+            self.published += 1;
+        }
+        self.computed - before
+    }
+
+    /// Holds pages for `tokens` tokens; false where the pool has too few. What was taken stays.
+    pub(crate) fn hold(&mut self, tokens: usize, pool: &mut PagePool) -> bool {
+        while self.pages.len() * PAGE_TOKENS < tokens {
+            match pool.take() {
+                Some(page) => self.pages.push(page),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Rows of the next piece, at most `budget`, and which of them want logits.
+    pub(crate) fn piece(&self, budget: usize) -> (usize, LogitRows) {
+        let left = self.tokens.len() - self.computed;
+        let mut rows = left.min(budget);
+        if self.scores_prompt() {
+            // Rows before the first score are ordinary ones.
+            let unscored = (self.scored - 1).saturating_sub(self.computed);
+            if unscored > 0 {
+                rows = rows.min(unscored);
+            } else {
+                rows = rows.min(SCORED_ROWS_MAX);
+                return (rows, LogitRows::All);
+            }
+        }
+        let samples = rows == left && self.generated() < self.max_tokens;
+        (rows, if samples { LogitRows::Last } else { LogitRows::None })
+    }
+
+    /// The names of the pages that the next `rows` rows fill, or begin and can fill.
+    pub(crate) fn pages_within(&mut self, rows: usize) -> Vec<PrefixHash> {
+        let first = self.computed / PAGE_TOKENS;
+        let end = (self.computed + rows).div_ceil(PAGE_TOKENS).min(self.tokens.len() / PAGE_TOKENS);
+        (first..end).map(|page| self.hash(page)).collect()
+    }
+
+    /// Marks the next `rows` tokens as computed, and lets others share the pages that are now full.
+    pub(crate) fn advance(&mut self, rows: usize, pool: &mut PagePool) {
+        self.computed += rows;
+        while (self.published + 1) * PAGE_TOKENS <= self.computed {
+            let hash = self.hash(self.published);
+            pool.publish(self.pages[self.published], hash);
+            self.published += 1;
+        }
+    }
+
+    /// Gives back all pages: what was computed must be computed, or found, again.
+    pub(crate) fn release(&mut self, pool: &mut PagePool) {
+        pool.release(&mut self.pages);
+        self.computed = 0;
+        self.published = 0;
+    }
+
+    /// Tokens in and out. `ended` where an end token was chosen, which is not among the tokens.
+    pub(crate) fn usage(&self, ended: bool) -> Usage {
+        Usage {
+            prompt_tokens: self.prompt,
+            cached_tokens: self.cached.unwrap_or(0),
+            completion_tokens: self.generated() + usize::from(ended),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Holds answers to equal bits: alone, among others, cached, preempted, in any chunks, on any threads.
+
+mod common;
+
+use common::{Answer, config, engine, model, request, run, run_all, tokens};
+use myriad_engine::{EngineConfig, Request, Sampling};
+use myriad_kernels::BlockType;
+use myriad_model::Family;
+
+/// Sixteen requests with all there is in sampling, of very different lengths.
+fn sixteen() -> Vec<Request> {
+    let shared = tokens(70, 99);
+    (0..16u64)
+        .map(|number| {
+            let mut prompt = if number % 3 == 0 { shared.clone() } else { Vec::new() };
+            prompt.extend(tokens(1 + (number as usize * 37) % 150, number + 1));
+            let mut request = request(&prompt, 5 + (number as usize * 7) % 30, number);
+            match number % 5 {
+                0 => request.sampling.temperature = 0.0,
+                1 => request.sampling.top_k = Some(20),
+                2 => request.sampling.top_p = 0.8,
+                3 => request.sampling.min_p = 0.05,
+                _ => request.sampling.repetition_penalty = 1.3,
+            }
+            if number % 4 == 1 {
+                request.prompt_logprobs = Some(2);
+            }
+            request
+        })
+        .collect()
+}
+
+/// Each request in an engine of its own.
+fn alone(requests: &[Request], model: &std::sync::Arc<myriad_model::Model>) -> Vec<Answer> {
+    let single = |request: &Request| {
+        run_all(&mut engine(model, 1, config()), std::slice::from_ref(request)).remove(0)
+    };
+    requests.iter().map(single).collect()
+}
+
+fn assert_equal(found: &[Answer], right: &[Answer], label: &str) {
+    for (number, (found, right)) in found.iter().zip(right).enumerate() {
+        assert_eq!(found.essence(), right.essence(), "{label}: request {number}");
+    }
+}
+
+#[test]
+fn the_same_bits_in_every_company() {
+    for (family, kind) in [
+        (Family::Llama, BlockType::Q4_1),
+        (Family::Qwen2, BlockType::Q4K),
+        (Family::Qwen3, BlockType::F32),
+        (Family::Llama, BlockType::BF16),
+    ] {
+        let model = model(family, kind);
+        let requests = sixteen();
+        let right = alone(&requests, &model);
+        assert!(right.iter().any(|answer| answer.tokens.len() > 20));
+        for threads in [1, 2, 3] {
+            let label = format!("{family:?} {kind:?} with {threads} threads");
+            let mut engine = engine(&model, threads, config());
+            assert_equal(&run_all(&mut engine, &requests), &right, &label);
+            // All prompts are in the cache now.
+            let again = run_all(&mut engine, &requests);
+            assert_equal(&again, &right, &format!("{label}, cached"));
+            let hits = again.iter().filter(|answer| answer.cached_tokens > Some(0)).count();
+            assert!(hits >= 8, "{hits} of 16 found something");
+        }
+    }
+}
+
+#[test]
+fn the_same_bits_in_any_chunks_and_order() {
+    let model = model(Family::Qwen2, BlockType::Q8_0);
+    let requests = sixteen();
+    let right = alone(&requests, &model);
+    for (step_tokens, parallel) in [(1, 16), (33, 3), (50, 16), (512, 2)] {
+        let config = EngineConfig { step_tokens, parallel, ..config() };
+        let mut engine = engine(&model, 2, config);
+        let label = format!("{step_tokens} tokens a step, {parallel} at once");
+        let mut order: Vec<usize> = (0..requests.len()).collect();
+        order.rotate_left(step_tokens % 7);
+        let shuffled: Vec<Request> = order.iter().map(|at| requests[*at].clone()).collect();
+        let wanted: Vec<Answer> = order.iter().map(|at| right[*at].clone()).collect();
+        assert_equal(&run_all(&mut engine, &shuffled), &wanted, &label);
+    }
+}
+
+#[test]
+fn the_same_bits_after_preemption() {
+    let model = model(Family::Llama, BlockType::Q4_0);
+    let requests: Vec<Request> = (0..6).map(|n| request(&tokens(30, n), 120, n)).collect();
+    let right = alone(&requests, &model);
+    // Six times 150 tokens want 30 pages: there are 12.
+    let mut engine = engine(&model, 2, EngineConfig { pages: 12, ..config() });
+    assert_equal(&run_all(&mut engine, &requests), &right, "12 pages");
+    assert!(engine.stats().preemptions > 0, "{:?}", engine.stats());
+    assert_eq!(engine.stats().pages_used, 0);
+}
+
+#[test]
+fn the_same_bits_when_others_come_and_go() {
+    let model = model(Family::Qwen3, BlockType::Q4_1);
+    let watched = request(&tokens(100, 3), 60, 7);
+    let right = alone(std::slice::from_ref(&watched), &model).remove(0);
+    let mut engine = engine(&model, 2, EngineConfig { step_tokens: 48, ..config() });
+    let id = engine.submit(watched).unwrap();
+    let mut found = Answer::default();
+    let mut events = Vec::new();
+    let mut others = std::collections::VecDeque::new();
+    for step in 0..200u64 {
+        if step % 3 == 0 {
+            others.push_back(engine.submit(request(&tokens(40, step), 50, step)).unwrap());
+        }
+        if step % 4 == 3 {
+            others.pop_front().into_iter().for_each(|other| engine.cancel(other));
+        }
+        engine.step(&mut events);
+        events.drain(..).filter(|event| common::id_of(event) == id).for_each(|e| found.note(e));
+    }
+    assert_eq!(found.essence(), right.essence());
+}
+
+#[test]
+fn two_runs_have_equal_events() {
+    let model = model(Family::Llama, BlockType::Q6K);
+    let all = |threads| {
+        let mut engine = engine(&model, threads, EngineConfig { pages: 40, ..config() });
+        for request in sixteen() {
+            engine.submit(request).unwrap();
+        }
+        let mut events = Vec::new();
+        while engine.has_work() {
+            engine.step(&mut events);
+        }
+        format!("{events:?}")
+    };
+    assert_eq!(all(1), all(2));
+}
+
+#[test]
+fn prompt_scores_are_the_models_own() {
+    use myriad_model::{Batch, LogitRows, Scratch, Segment};
+    let model = model(Family::Llama, BlockType::Q5K);
+    let prompt = tokens(150, 8);
+    let compute = common::compute(1);
+    let pages: Vec<u32> = (0..5).collect();
+    let mut cache = model.new_cache(5).unwrap();
+    let segment = Segment { tokens: &prompt, start: 0, pages: &pages, logits: LogitRows::All };
+    let mut scratch = Scratch::new();
+    let logits =
+        model.forward(&compute, &Batch { sequences: &[segment] }, &mut cache, &mut scratch);
+    let right: Vec<(usize, u32, u32)> = (1..prompt.len())
+        .map(|at| {
+            let log = myriad_engine::log_probabilities(logits.row(at - 1));
+            (at, prompt[at], log[prompt[at] as usize].to_bits())
+        })
+        .collect();
+    for max_tokens in [0, 4] {
+        let mut engine = engine(&model, 2, config());
+        // What is cached must not hide what is to be scored.
+        run_all(&mut engine, &[request(&prompt, 1, 0)]);
+        let mut request = request(&prompt, max_tokens, 0);
+        request.prompt_logprobs = Some(5);
+        request.sampling = Sampling::greedy();
+        let id = engine.submit(request).unwrap();
+        let answer = run(&mut engine).remove(&id).unwrap();
+        let scores: Vec<(usize, u32, u32)> = answer
+            .prompt_scores
+            .iter()
+            .map(|(at, score)| (*at, score.token, score.logprob.to_bits()))
+            .collect();
+        assert_eq!(scores, right);
+        assert!(answer.prompt_scores.iter().all(|(_, score)| score.top.len() == 5));
+        assert_eq!(answer.tokens.len(), max_tokens);
+    }
+}
