@@ -249,17 +249,11 @@ unsafe fn stream_group<L: Lanes, F: Format, const R: usize>(
                 let scales = F::scales::<L>(at, sub);
                 let minima = if F::MINIMA { F::minima::<L>(at, sub) } else { L::splat(0.0) };
                 for r in 0..R {
-                    let mut halves = [
-                        L::splat_int(rows[r].correction::<F>(block, 0)),
-                        L::splat_int(rows[r].correction::<F>(block, 1)),
+                    // Two sums, though one would do without halves: chains that do not wait.
+                    let halves = [
+                        dot_steps::<L, F>(&levels, &rows[r], block, 0),
+                        dot_steps::<L, F>(&levels, &rows[r], block, 1),
                     ];
-                    for step in 0..4 {
-                        for half in 0..2 {
-                            let word = rows[r].word(block, 4 * half + step);
-                            let levels = levels[4 * half + step];
-                            halves[half] = dot::<L, F>(halves[half], levels, word);
-                        }
-                    }
                     sums[r] = rows[r].add_block::<L, F>(block, halves, scales, minima, sums[r]);
                 }
             }
@@ -270,14 +264,63 @@ unsafe fn stream_group<L: Lanes, F: Format, const R: usize>(
     }
 }
 
+/// The integer sums of one half of a block.
 #[inline(always)]
-unsafe fn dot<L: Lanes, F: Format>(sum: L::Ints, levels: L::Bytes, word: i32) -> L::Ints {
+unsafe fn dot_steps<L: Lanes, F: Format>(
+    levels: &[L::Bytes; 8],
+    row: &Row,
+    block: usize,
+    half: usize,
+) -> L::Ints {
+    let length = L::CHAIN_STEPS[F::BITS].min(4);
     // SAFETY: the caller's level runs here.
     unsafe {
-        if F::WIDE {
-            L::dot4::<true>(sum, levels, word)
+        let mut correction = row.correction::<F>(block, half);
+        let mut sums = L::splat_int(0);
+        for start in (4 * half..4 * half + 4).step_by(length) {
+            let mut chain = begin::<L, F>(correction);
+            for (step, levels) in levels.iter().enumerate().skip(start).take(length) {
+                chain = dot::<L, F>(chain, *levels, row.word(block, step));
+            }
+            sums = L::add_ints(sums, end::<L, F>(chain, correction));
+            correction = 0;
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+unsafe fn begin<L: Lanes, F: Format>(correction: i32) -> L::Chain {
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        if F::BITS == 8 {
+            L::begin_chain::<true>(correction)
         } else {
-            L::dot4::<false>(sum, levels, word)
+            L::begin_chain::<false>(correction)
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dot<L: Lanes, F: Format>(chain: L::Chain, levels: L::Bytes, word: i32) -> L::Chain {
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        if F::BITS == 8 {
+            L::dot4::<true>(chain, levels, word)
+        } else {
+            L::dot4::<false>(chain, levels, word)
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn end<L: Lanes, F: Format>(chain: L::Chain, correction: i32) -> L::Ints {
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        if F::BITS == 8 {
+            L::end_chain::<true>(chain, correction)
+        } else {
+            L::end_chain::<false>(chain, correction)
         }
     }
 }
@@ -424,27 +467,33 @@ unsafe fn half_block<L: Lanes, F: Format, const R: usize, const G: usize>(
     block: usize,
     halves: Range<usize>,
 ) -> [[L::Ints; R]; G] {
+    let length = L::CHAIN_STEPS[F::BITS].min(4 * halves.len());
     // SAFETY: as for the caller.
     unsafe {
-        let mut sums = [[L::splat_int(0); R]; G];
-        for r in 0..R {
-            let mut correction = 0;
-            for half in halves.clone() {
-                correction += rows[r].correction::<F>(block, half);
-            }
-            for sums in &mut sums {
-                sums[r] = L::splat_int(correction);
-            }
+        let mut corrections = [0; R];
+        for (correction, row) in corrections.iter_mut().zip(rows) {
+            *correction = halves.clone().map(|half| row.correction::<F>(block, half)).sum();
         }
-        for step in 4 * halves.start..4 * halves.end {
-            let levels: [L::Bytes; G] =
-                std::array::from_fn(|g| L::load_bytes(at[g].add(64 * step)));
-            for r in 0..R {
-                let word = rows[r].word(block, step);
-                for g in 0..G {
-                    sums[g][r] = dot::<L, F>(sums[g][r], levels[g], word);
+        let mut sums = [[L::splat_int(0); R]; G];
+        for start in (4 * halves.start..4 * halves.end).step_by(length) {
+            let mut chains = [corrections.map(|correction| begin::<L, F>(correction)); G];
+            for step in start..start + length {
+                let levels: [L::Bytes; G] =
+                    std::array::from_fn(|g| L::load_bytes(at[g].add(64 * step)));
+                for r in 0..R {
+                    let word = rows[r].word(block, step);
+                    for g in 0..G {
+                        chains[g][r] = dot::<L, F>(chains[g][r], levels[g], word);
+                    }
                 }
             }
+            for g in 0..G {
+                for r in 0..R {
+                    let more = end::<L, F>(chains[g][r], corrections[r]);
+                    sums[g][r] = L::add_ints(sums[g][r], more);
+                }
+            }
+            corrections = [0; R];
         }
         sums
     }

@@ -20,6 +20,9 @@ const CHAINS: usize = 16;
 /// Rounds of multiplications in one task: some tens of microseconds at the widest level.
 const ROUNDS: usize = 4096;
 
+/// Dot products in one chain: a block of 32 columns.
+const CHAIN: usize = 8;
+
 /// How long the peak is measured for; the best of this many.
 const TRIES: usize = 3;
 
@@ -96,13 +99,22 @@ unsafe fn read<L: Lanes>(bytes: &[u8]) -> f32 {
 #[inline(always)]
 unsafe fn multiply<L: Lanes>(rounds: usize, seed: i32) -> f32 {
     let levels = black_box([3u8; 64]);
+    let words = [seed; CHAIN];
     // SAFETY: `levels` holds 64 bytes; the level of `L` runs here.
     unsafe {
         let levels = L::load_bytes(levels.as_ptr());
+        // Chains as long as four bits allow: what the most common weights are multiplied with.
+        // They start from different sums, so that the compiler keeps them apart.
         let mut sums: [L::Ints; CHAINS] = std::array::from_fn(|i| L::splat_int(i as i32));
-        for _ in 0..rounds {
-            for sum in &mut sums {
-                *sum = L::dot4::<false>(*sum, levels, seed);
+        for _ in 0..rounds / CHAIN {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let mut chain = L::begin_chain::<false>(i as i32);
+                for word in &words {
+                    // Read anew each time, or the compiler would multiply once for all.
+                    let word = std::ptr::from_ref(word).read_volatile();
+                    chain = L::dot4::<false>(chain, levels, word);
+                }
+                *sum = L::add_ints(*sum, L::end_chain::<false>(chain, i as i32));
             }
         }
         let total = sums.into_iter().fold(L::splat_int(0), |a, b| L::add_ints(a, b));

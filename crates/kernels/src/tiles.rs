@@ -25,8 +25,8 @@ pub(crate) trait Format {
     const MINIMA: bool;
     /// Whether the two halves of a block of 32 have scales of their own.
     const HALVES: bool;
-    /// Whether levels exceed 127.
-    const WIDE: bool;
+    /// Bits of a level: at most 6, or 8.
+    const BITS: usize;
     /// Blocks of 32 columns in a unit.
     const BLOCKS: usize;
     /// Bytes of a unit.
@@ -61,7 +61,7 @@ impl<const FIFTH: bool, const MINIMA: bool> Format for Small<FIFTH, MINIMA> {
     };
     const MINIMA: bool = MINIMA;
     const HALVES: bool = false;
-    const WIDE: bool = false;
+    const BITS: usize = if FIFTH { 5 } else { 4 };
     const BLOCKS: usize = 1;
     const BYTES: usize = Self::SCALES + 32 + if MINIMA { 32 } else { 0 };
 
@@ -102,7 +102,7 @@ impl Format for Eight {
     const BIAS: i32 = 128;
     const MINIMA: bool = false;
     const HALVES: bool = false;
-    const WIDE: bool = true;
+    const BITS: usize = 8;
     const BLOCKS: usize = 1;
     const BYTES: usize = 8 * STEP + 32;
 
@@ -143,7 +143,7 @@ impl<const FIFTH: bool> Format for Super<FIFTH> {
     const BIAS: i32 = 0;
     const MINIMA: bool = true;
     const HALVES: bool = false;
-    const WIDE: bool = false;
+    const BITS: usize = if FIFTH { 5 } else { 4 };
     const BLOCKS: usize = 8;
     const BYTES: usize = Self::D + 64;
 
@@ -203,7 +203,7 @@ impl Format for Six {
     const BIAS: i32 = 32;
     const MINIMA: bool = false;
     const HALVES: bool = true;
-    const WIDE: bool = false;
+    const BITS: usize = 6;
     const BLOCKS: usize = 8;
     const BYTES: usize = Self::D + 32;
 

@@ -130,6 +130,8 @@ unsafe fn scale<L: Lanes>(x: *const f32, weight: &[f32], factor: f32, out: *mut 
 pub(crate) unsafe fn silu<L: Lanes>(x: L) -> L {
     // SAFETY: the caller's level runs here.
     unsafe {
+        // Further left it is next to nothing, and the exponential would stay behind x. NaN passes.
+        let x = L::splat(-100.0).max(x);
         let negative = L::splat(0.0).sub(x);
         x.div(L::splat(1.0).add(negative.exp()))
     }

@@ -11,24 +11,23 @@ pub(crate) struct Avx2(__m256, __m256);
 #[derive(Clone, Copy)]
 pub(crate) struct Pair(__m256i, __m256i);
 
+/// Sixteen sums of two products each.
 #[inline(always)]
-unsafe fn dot4_narrow(sum: __m256i, levels: __m256i, values: __m256i) -> __m256i {
-    // Levels ≤ 127: a pair of products is at most 2·127·128, which i16 holds.
-    unsafe {
-        let pairs = _mm256_maddubs_epi16(levels, values);
-        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    }
+unsafe fn dot2_narrow(sum: __m256i, levels: __m256i, values: __m256i) -> __m256i {
+    // A pair of products is at most 2 · 63 · 127: i16 holds one such sum for levels of six bits
+    // twice, of five bits four times, of four bits eight times.
+    unsafe { _mm256_add_epi16(sum, _mm256_maddubs_epi16(levels, values)) }
 }
 
+/// Eight sums of four products each, of levels less 128.
 #[inline(always)]
 unsafe fn dot4_wide(sum: __m256i, levels: __m256i, values: __m256i) -> __m256i {
-    // Low seven bits and the eighth apart, so that neither saturates.
+    // As signed bytes they are -128 to 127: the sign moves to the values, and 2 · 128 · 127 fits.
     unsafe {
-        let low = _mm256_and_si256(levels, _mm256_set1_epi8(127));
-        let high = _mm256_and_si256(_mm256_srli_epi16::<7>(levels), _mm256_set1_epi8(1));
-        let sum = dot4_narrow(sum, low, values);
-        let pairs = _mm256_maddubs_epi16(high, values);
-        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(128)))
+        let levels = _mm256_xor_si256(levels, _mm256_set1_epi8(-128));
+        let values = _mm256_sign_epi8(values, levels);
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(levels), values);
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     }
 }
 
@@ -60,6 +59,9 @@ macro_rules! both {
 impl Lanes for Avx2 {
     type Ints = Pair;
     type Bytes = Pair;
+    /// Sixteen i16 in each register for narrow levels, eight i32 for wide ones.
+    type Chain = Pair;
+    const CHAIN_STEPS: [usize; 9] = [8, 8, 8, 8, 8, 4, 2, 1, 8];
     const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -228,14 +230,30 @@ impl Lanes for Avx2 {
         unsafe { Pair(_mm256_add_epi32(a.0, b.0), _mm256_add_epi32(a.1, b.1)) }
     }
     #[inline(always)]
-    unsafe fn dot4<const WIDE: bool>(sum: Pair, levels: Pair, values: i32) -> Pair {
+    unsafe fn begin_chain<const WIDE: bool>(_correction: i32) -> Pair {
+        unsafe { Pair(_mm256_setzero_si256(), _mm256_setzero_si256()) }
+    }
+    #[inline(always)]
+    unsafe fn dot4<const WIDE: bool>(chain: Pair, levels: Pair, values: i32) -> Pair {
         unsafe {
             let values = _mm256_set1_epi32(values);
             if WIDE {
-                Pair(dot4_wide(sum.0, levels.0, values), dot4_wide(sum.1, levels.1, values))
+                Pair(dot4_wide(chain.0, levels.0, values), dot4_wide(chain.1, levels.1, values))
             } else {
-                Pair(dot4_narrow(sum.0, levels.0, values), dot4_narrow(sum.1, levels.1, values))
+                Pair(dot2_narrow(chain.0, levels.0, values), dot2_narrow(chain.1, levels.1, values))
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn end_chain<const WIDE: bool>(chain: Pair, correction: i32) -> Pair {
+        if WIDE {
+            // The bias was taken from the levels themselves.
+            return chain;
+        }
+        unsafe {
+            let (ones, correction) = (_mm256_set1_epi16(1), _mm256_set1_epi32(correction));
+            let half = |sums| _mm256_add_epi32(_mm256_madd_epi16(sums, ones), correction);
+            Pair(half(chain.0), half(chain.1))
         }
     }
 

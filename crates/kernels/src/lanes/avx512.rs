@@ -17,6 +17,8 @@ fn first(count: usize) -> __mmask16 {
 impl Lanes for Avx512 {
     type Ints = __m512i;
     type Bytes = __m512i;
+    type Chain = __m512i;
+    const CHAIN_STEPS: [usize; 9] = [8; 9];
     const MANY_REGISTERS: bool = true;
 
     #[inline(always)]
@@ -136,8 +138,16 @@ impl Lanes for Avx512 {
         unsafe { _mm512_add_epi32(a, b) }
     }
     #[inline(always)]
+    unsafe fn begin_chain<const WIDE: bool>(correction: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(correction) }
+    }
+    #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(sum: __m512i, levels: __m512i, values: i32) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sum, levels, _mm512_set1_epi32(values)) }
+    }
+    #[inline(always)]
+    unsafe fn end_chain<const WIDE: bool>(chain: __m512i, _correction: i32) -> __m512i {
+        chain
     }
 
     #[inline(always)]

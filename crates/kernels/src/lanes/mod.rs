@@ -21,6 +21,11 @@ pub(crate) trait Lanes: Copy {
     type Ints: Copy;
     /// Sixty-four u8.
     type Bytes: Copy;
+    /// Sums of dot products, as narrow as the level can keep them.
+    type Chain: Copy;
+
+    /// How many dot products one chain takes, by the bits of the levels.
+    const CHAIN_STEPS: [usize; 9];
 
     /// Whether there are registers enough for a tile of six rows times two groups.
     const MANY_REGISTERS: bool;
@@ -74,13 +79,21 @@ pub(crate) trait Lanes: Copy {
     unsafe fn splat_int(value: i32) -> Self::Ints;
     /// Lane sums.
     unsafe fn add_ints(a: Self::Ints, b: Self::Ints) -> Self::Ints;
-    /// Lane i: sum + Σ₄ levels[4i..4i+4]·values[0..4], levels unsigned and values signed bytes.
-    /// `WIDE`: levels may exceed 127 (else the shorter sequence of AVX2 cannot saturate).
+
+    /// An empty chain. Chains end as Σ (level − bias)·value, and `correction` is −bias · Σ values:
+    /// it goes to both ends of the chain, which decides where it is cheapest.
+    ///
+    /// `WIDE`: levels have eight bits and a bias of 128; others have at most six.
+    unsafe fn begin_chain<const WIDE: bool>(correction: i32) -> Self::Chain;
+    /// Lane i: chain + Σ₄ levels[4i..4i+4]·values[0..4], levels unsigned bytes, values signed ones
+    /// from -127 to 127.
     unsafe fn dot4<const WIDE: bool>(
-        sum: Self::Ints,
+        chain: Self::Chain,
         levels: Self::Bytes,
         values: i32,
-    ) -> Self::Ints;
+    ) -> Self::Chain;
+    /// What the chain sums up to.
+    unsafe fn end_chain<const WIDE: bool>(chain: Self::Chain, correction: i32) -> Self::Ints;
 
     /// Sixty-four bytes from memory.
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;

@@ -13,6 +13,8 @@ pub(crate) struct Scalar([f32; 16]);
 impl Lanes for Scalar {
     type Ints = [i32; 16];
     type Bytes = [u8; 64];
+    type Chain = [i32; 16];
+    const CHAIN_STEPS: [usize; 9] = [8; 9];
     const MANY_REGISTERS: bool = false;
 
     #[inline(always)]
@@ -123,9 +125,17 @@ impl Lanes for Scalar {
         from_fn(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
+    unsafe fn begin_chain<const WIDE: bool>(correction: i32) -> [i32; 16] {
+        [correction; 16]
+    }
+    #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(sum: [i32; 16], levels: [u8; 64], values: i32) -> [i32; 16] {
         let values = values.to_le_bytes().map(|byte| i32::from(byte as i8));
         from_fn(|i| sum[i] + (0..4).map(|k| i32::from(levels[4 * i + k]) * values[k]).sum::<i32>())
+    }
+    #[inline(always)]
+    unsafe fn end_chain<const WIDE: bool>(chain: [i32; 16], _correction: i32) -> [i32; 16] {
+        chain
     }
 
     #[inline(always)]
