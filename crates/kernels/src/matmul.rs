@@ -426,6 +426,7 @@ unsafe fn tile<L: Lanes, F: Format, const R: usize, const G: usize>(
                 std::array::from_fn(|g| panel.add((g * blocks + block) * PANEL_BLOCK));
             let halves = if F::HALVES {
                 let mut one = [[[L::splat_int(0); 2]; R]; G];
+                #[allow(clippy::needless_range_loop)] // `half` names a range of columns too
                 for half in 0..2 {
                     let dots = half_block::<L, F, R, G>(&at, &rows, block, half..half + 1);
                     for g in 0..G {

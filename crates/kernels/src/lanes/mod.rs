@@ -163,7 +163,7 @@ pub(crate) trait Lanes: Copy {
             p = p.mul_add(r, Self::splat(8.333_452e-3));
             p = p.mul_add(r, Self::splat(4.166_579_6e-2));
             p = p.mul_add(r, Self::splat(1.666_666_5e-1));
-            p = p.mul_add(r, Self::splat(5.000_000_1e-1));
+            p = p.mul_add(r, Self::splat(0.5));
             let y = p.mul_add(r.mul(r), r).add(Self::splat(1.0));
             let result = y.mul(n.exp2_integral());
             result.zero_below(self, floor)

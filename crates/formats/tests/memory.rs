@@ -1,0 +1,117 @@
+//! Measures what parsing allocates: never more than the file has bytes, and a little.
+//!
+//! A counting allocator needs `unsafe`; it stands in this test binary alone and forwards to the
+//! system's.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use common::hostile::cases;
+use common::{ARRAY, Raw, STRING, sound};
+use myriad_formats::limits::PARSING_SLACK_BYTES;
+use myriad_formats::{Gguf, GgufWriter};
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    /// Bytes held by this thread's allocations since [`peak_of`] began, and the most of them.
+    static HELD: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64) {
+    let held = HELD.get() + bytes;
+    HELD.set(held);
+    PEAK.set(PEAK.get().max(held));
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; the counting neither allocates nor
+// unwinds (thread-local cells with constant beginnings).
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// The result of `run`, and the most bytes that it held at any moment.
+fn peak_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
+    HELD.set(0);
+    PEAK.set(0);
+    let result = run();
+    (result, PEAK.get() as u64)
+}
+
+#[test]
+fn the_measure_measures() {
+    let (kept, peak) = peak_of(|| {
+        drop(vec![1u8; 5000]);
+        vec![2u8; 3000]
+    });
+    assert_eq!((kept.len(), peak), (3000, 5000));
+}
+
+#[test]
+fn parsing_a_broken_file_takes_no_more_than_its_size() {
+    for case in cases() {
+        let (bytes, size) = (case.bytes.clone(), case.bytes.len() as u64);
+        let (result, peak) = peak_of(|| Gguf::from_bytes(bytes).map(|_| ()));
+        let max = size + PARSING_SLACK_BYTES;
+        assert!(peak <= max, "{}: {peak} bytes for a file of {size}: {result:?}", case.name);
+    }
+}
+
+#[test]
+fn parsing_a_sound_file_takes_no_more_than_its_size() {
+    let many_strings = Raw::new(0, 1).key("k", ARRAY).u32(STRING).u64(1 << 20);
+    let many_strings = many_strings.bytes(&vec![0; 8 << 20]).0;
+    let numbers = {
+        let mut file = GgufWriter::new();
+        (0..20).for_each(|index| file.set(&format!("key {index}"), vec![index as u8; 100_000]));
+        file.to_bytes()
+    };
+    // As many tensors as the booked memory allows: each entry takes more memory than bytes.
+    let tensors = (0..500u64).fold(Raw::new(500, 0), |file, index| {
+        file.tensor(format!("{index}").as_bytes(), &[1], 0, index * 32)
+    });
+    let tensors = tensors.data(500 * 32).0;
+    for bytes in [sound().to_bytes(), many_strings, numbers, tensors] {
+        let size = bytes.len() as u64;
+        let (file, peak) = peak_of(|| Gguf::from_bytes(bytes).expect("a sound file"));
+        println!("{file:?}: {peak} bytes");
+        assert!(peak <= size + PARSING_SLACK_BYTES, "{file:?}: {peak} bytes");
+    }
+}
+
+/// The vocabulary is a copy that tokenizers index: in proportion to the file, whatever is in it.
+#[test]
+fn a_vocabulary_takes_a_few_times_its_size() {
+    const TOKENS: u64 = 1 << 18;
+    let empty = || vec![0; 8 * TOKENS as usize];
+    let strings = |file: Raw, key| file.key(key, ARRAY).u32(STRING).u64(TOKENS).bytes(&empty());
+    let file = Raw::new(0, 3).key("tokenizer.ggml.model", STRING).text(b"gpt2");
+    let file = strings(strings(file, "tokenizer.ggml.tokens"), "tokenizer.ggml.merges");
+    let size = file.0.len() as u64;
+    let file = Gguf::from_bytes(file.0).expect("a sound file");
+    let (vocab, peak) = peak_of(|| file.vocab().expect("a vocabulary"));
+    assert_eq!(vocab.tokens.len() as u64, TOKENS);
+    assert!(peak <= 4 * size, "{peak} bytes for a vocabulary of {size}");
+}
