@@ -213,13 +213,16 @@ fn machine() -> String {
 }
 
 fn write_record(record: &Record) -> Result<PathBuf> {
-    let path = root().join("bench/record").join(format!("{}.json", record.unix_seconds));
+    let folder = root().join("bench/record");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(format!("{}.json", record.unix_seconds));
     fs::write(&path, serde_json::to_string_pretty(record)? + "\n")?;
     Ok(path)
 }
 
 fn latest_record() -> Result<(String, Record)> {
-    let mut names: Vec<PathBuf> = fs::read_dir(root().join("bench/record"))?
+    let mut names: Vec<PathBuf> = fs::read_dir(root().join("bench/record"))
+        .context("bench/record holds no record yet")?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
         .collect();

@@ -16,26 +16,31 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 /// Builds and runs every target of `fuzz/`, each from its committed seeds.
 pub fn run(arguments: &[String]) -> Result<()> {
     let seconds = option(arguments, "--seconds").unwrap_or_else(|| "10".into());
+    let only = option(arguments, "--target");
     let folder = root().join("fuzz");
     let target_folder = env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| folder.join("target"), |folder| PathBuf::from(folder).join("fuzz"));
+    let host = host()?;
     let status = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--bins"])
+        .args(["build", "--release", "--bins", "--target", &host])
         .current_dir(&folder)
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", &target_folder)
         .status()
         .context("cargo build of fuzz/")?;
     if !status.success() {
-        bail!("the fuzz targets do not build");
+        bail!(
+            "the fuzz targets do not build; if fuzz/Cargo.lock is out of date: \
+             cargo update --workspace --manifest-path fuzz/Cargo.toml"
+        );
     }
-    for target in targets()? {
+    for target in targets()?.into_iter().filter(|name| only.as_ref().is_none_or(|o| o == name)) {
         println!("fuzz: {target}, {seconds} s");
         let corpus = target_folder.join("corpus").join(&target);
         fs::create_dir_all(&corpus)?;
         let artifacts = target_folder.join("artifacts").join(&target);
         fs::create_dir_all(&artifacts)?;
-        let status = Command::new(target_folder.join("release").join(&target))
+        let status = Command::new(target_folder.join(&host).join("release").join(&target))
             .arg(&corpus)
             .arg(folder.join("seeds").join(&target))
             .arg(format!("-max_total_time={seconds}"))
@@ -48,6 +53,15 @@ pub fn run(arguments: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The compiler's own platform. Naming it keeps the coverage flags away from build scripts, which
+/// run on their own and could not be linked with them.
+fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("rustc -vV")?;
+    let text = String::from_utf8(output.stdout)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
 }
 
 /// One target for each file in fuzz/targets.

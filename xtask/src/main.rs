@@ -14,7 +14,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy                    check arrows between rooms, file heads and lengths, unsafe, dependencies
-  fuzz [--seconds N]      run every fuzz target for N seconds (default 10)
+  fuzz [--seconds N] [--target NAME]
+                          run every fuzz target, or one, for N seconds each (default 10)
   clients --python PATH   run the official clients against a live server
   readme --python PATH    run the README's own commands
   bench [--rounds N] [--peer-python PATH]

@@ -19,7 +19,15 @@ const VERSION: u32 = 3;
 #[derive(Clone, Debug, Default)]
 pub struct GgufWriter<'a> {
     metadata: Vec<(String, Value)>,
-    tensors: Vec<(String, BlockType, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: Vec<Tensor<'a>>,
+}
+
+#[derive(Clone, Debug)]
+struct Tensor<'a> {
+    name: String,
+    kind: BlockType,
+    shape: Vec<usize>,
+    bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> GgufWriter<'a> {
@@ -45,7 +53,8 @@ impl<'a> GgufWriter<'a> {
         shape: &[usize],
         bytes: impl Into<Cow<'a, [u8]>>,
     ) {
-        self.tensors.push((name.to_owned(), kind, shape.to_vec(), bytes.into()));
+        let (name, shape, bytes) = (name.to_owned(), shape.to_vec(), bytes.into());
+        self.tensors.push(Tensor { name, kind, shape, bytes });
     }
 
     /// The file in memory.
@@ -60,7 +69,7 @@ impl<'a> GgufWriter<'a> {
         let header = self.header();
         out.write_all(&header)?;
         let mut written = self.pad(&mut out, header.len())?;
-        for (_, _, _, bytes) in &self.tensors {
+        for Tensor { bytes, .. } in &self.tensors {
             out.write_all(bytes)?;
             written = self.pad(&mut out, written + bytes.len())?;
         }
@@ -80,7 +89,7 @@ impl<'a> GgufWriter<'a> {
             put_value(&mut header, value);
         }
         let mut offset = 0;
-        for (name, kind, shape, bytes) in &self.tensors {
+        for Tensor { name, kind, shape, bytes } in &self.tensors {
             put_str(&mut header, name);
             put_u32(&mut header, shape.len() as u32);
             shape.iter().for_each(|&size| put_u64(&mut header, size));
