@@ -22,7 +22,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         .map_or_else(|| folder.join("target"), |folder| PathBuf::from(folder).join("fuzz"));
     let host = host()?;
     let status = Command::new("cargo")
-        .args(["build", "--release", "--bins", "--target", &host])
+        .args(["build", "--release", "--locked", "--bins", "--target", &host])
         .current_dir(&folder)
         .env("RUSTFLAGS", COVERAGE)
         .env("CARGO_TARGET_DIR", &target_folder)
@@ -40,6 +40,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         fs::create_dir_all(&corpus)?;
         let artifacts = target_folder.join("artifacts").join(&target);
         fs::create_dir_all(&artifacts)?;
+        let log = artifacts.join("log.txt");
         let status = Command::new(target_folder.join(&host).join("release").join(&target))
             .arg(&corpus)
             .arg(folder.join("seeds").join(&target))
@@ -47,10 +48,15 @@ pub fn run(arguments: &[String]) -> Result<()> {
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=0"])
             .arg("-print_final_stats=1")
+            .stderr(fs::File::create(&log)?)
             .status()?;
+        let told = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
         if !status.success() {
-            bail!("{target} found a failing input in {}", artifacts.display());
+            let tail: Vec<&str> = told.lines().rev().take(40).collect();
+            tail.iter().rev().for_each(|line| println!("{line}"));
+            bail!("{target} found a failing input; it and log.txt are in {}", artifacts.display());
         }
+        told.lines().filter(|line| line.contains("executed_units")).for_each(|l| println!("{l}"));
     }
     Ok(())
 }
