@@ -12,11 +12,16 @@ need() { # command, what for, how to get it
 }
 
 need cargo "compiles Myriad; Rust 1.90 or newer" "https://rustup.rs, or your system's packages"
-need cc "compiles the TLS library that \`myriad pull\` uses" "apt-get install gcc    (or your system's C compiler)"
+need cc "links Myriad and compiles the TLS library that \`myriad pull\` uses" "apt-get install gcc    (or your system's C compiler)"
 need python3 "fetches the default model" "apt-get install python3 python3-pip python3-venv"
 if [ "$purpose" = test ]; then
   need c++ "compiles the fuzzer" "apt-get install g++"
   need curl "runs the README's examples" "apt-get install curl"
+  need git "lists the files that \`cargo xtask tidy\` reads" "apt-get install git"
+  if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    printf 'missing: venv      (holds the official client for its test)\n         get it: apt-get install python3-venv\n' >&2
+    missing=1
+  fi
 fi
 if command -v python3 >/dev/null 2>&1 && ! python3 -m pip --version >/dev/null 2>&1; then
   printf 'missing: pip       (fetches the default model)\n         get it: apt-get install python3-pip\n' >&2

@@ -11,6 +11,7 @@ step() { printf '\n=== %s  (%d s)\n' "$1" $((SECONDS - started)); }
 step "format"
 if cargo fmt --version >/dev/null 2>&1; then
   cargo fmt --all --check
+  cargo fmt --manifest-path fuzz/Cargo.toml --check
 else
   echo "rustfmt is not installed (rustup component add rustfmt): skipped"
 fi

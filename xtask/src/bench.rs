@@ -239,7 +239,8 @@ fn write_table() -> Result<()> {
         "| {} | Myriad | llama.cpp | ratio | share of the machine's limit |\n\
          |---|---:|---:|---:|---|\n\
          | prefill, {} tokens | {:.0} tokens/s | {:.0} | **{:.1}×** | {:.0} % of the int8 peak |\n\
-         | decode, {} tokens | {:.0} tokens/s | {:.0} | **{:.1}×** | {:.0} % of the memory bandwidth |\n\
+         | decode, {} tokens | {:.0} tokens/s | {:.0} | **{:.1}×** | \
+         {:.0} % of the memory bandwidth |\n\
          \n\
          Medians of {} interleaved rounds, {} threads, {} kernels, on {}; \
          {}. Record: `bench/record/{name}`. Machines differ: the ratios carry over better than \

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  tidy                    check arrows between rooms, file heads and lengths, unsafe, dependencies
+  tidy                    check arrows between rooms, file heads and lengths, dependencies, …
   fuzz [--seconds N] [--target NAME]
                           run every fuzz target, or one, for N seconds each (default 10)
   clients --python PATH   run the official clients against a live server

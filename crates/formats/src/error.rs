@@ -39,7 +39,8 @@ pub enum GgufError {
 
     /// A count whose entries could not stand in the file.
     #[error(
-        "the file says that it has {count} {what}, but after byte {position} it has room for at most {max}"
+        "the file says that it has {count} {what}, but after byte {position} it has room for at \
+         most {max}"
     )]
     CountBeyondFile { what: &'static str, count: u64, position: usize, max: u64 },
 
@@ -49,7 +50,8 @@ pub enum GgufError {
 
     /// Tables that would take more memory than the file has bytes.
     #[error(
-        "{what} at byte {position} would take parsing beyond {max} bytes of memory, about the size of the file"
+        "{what} at byte {position} would take parsing beyond {max} bytes of memory, about the size \
+         of the file"
     )]
     Memory { what: &'static str, position: usize, max: u64 },
 

@@ -2,8 +2,8 @@
 //!
 //! A page holds [`PAGE_TOKENS`] tokens of all layers. For each layer and kv head it has one block:
 //!
-//! - keys, `[head_size][PAGE_TOKENS]`: sixteen scores come out of one register, without a sum across
-//!   its lanes, and the page is read from its first byte to its last;
+//! - keys, `[head_size][PAGE_TOKENS]`: sixteen scores come out of one register, without a sum
+//!   across its lanes, and the page is read from its first byte to its last;
 //! - values, `[PAGE_TOKENS][value_stride]`, the head size rounded up to whole registers.
 
 use crate::compute::Compute;

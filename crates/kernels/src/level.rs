@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// Instruction-set levels, lowest first. NEON would be one more, with its own [`crate::lanes`] type.
+/// Instruction-set levels, lowest first. NEON would be one more, with its own [`crate::lanes`]
+/// type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Plain Rust: the twin that the others must equal.
@@ -137,13 +138,18 @@ macro_rules! leveled {
         ) $(-> $result)? {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
-            unsafe fn avx2 $(<$(const $parameter: $kind),+>)? ($($argument: $type),*) $(-> $result)? {
+            unsafe fn avx2 $(<$(const $parameter: $kind),+>)? (
+                $($argument: $type),*
+            ) $(-> $result)? {
                 // SAFETY: this function's own target features.
                 unsafe { $kernel::<$crate::lanes::avx2::Avx2 $($(, $constant)+)?>($($argument),*) }
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-            unsafe fn avx512 $(<$(const $parameter: $kind),+>)? ($($argument: $type),*) $(-> $result)? {
+            #[target_feature(enable = "avx2,fma,f16c")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            unsafe fn avx512 $(<$(const $parameter: $kind),+>)? (
+                $($argument: $type),*
+            ) $(-> $result)? {
                 // SAFETY: this function's own target features.
                 unsafe {
                     $kernel::<$crate::lanes::avx512::Avx512 $($(, $constant)+)?>($($argument),*)

@@ -1,8 +1,8 @@
 //! Turns slices of numbers into slices of numbers, fast: the arithmetic under every model.
 //!
 //! This is the only room with `unsafe`. It knows neither models nor files nor text. Every kernel is
-//! written once over [`lanes::Lanes`]; a level (scalar, AVX2, AVX-512 VNNI) is one implementation of
-//! that trait, chosen once at run time ([`Kernels`]), and all levels agree bit for bit.
+//! written once over [`lanes::Lanes`]; a level (scalar, AVX2, AVX-512 VNNI) is one implementation
+//! of that trait, chosen once at run time ([`Kernels`]), and all levels agree bit for bit.
 
 mod activations;
 mod attention;

@@ -1,8 +1,8 @@
 //! Turns activations and packed weights into products: streaming for few rows, tiled for many.
 //!
 //! Both ways do the same operations in the same order for each output, so that a row's result does
-//! not depend on how many rows there are: inside a block of 32 columns exact integers; across blocks
-//! one f32 accumulator, in ascending order.
+//! not depend on how many rows there are: inside a block of 32 columns exact integers; across
+//! blocks one f32 accumulator, in ascending order.
 
 use crate::activations::Activations;
 use crate::block::BlockType;
@@ -342,7 +342,9 @@ fn multiply_panel(kernels: &crate::level::Kernels, job: &Job<'_>, groups: Range<
     });
 }
 
-leveled!(fn panel_tasks(kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) = panel_lanes);
+leveled!(
+    fn panel_tasks(kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) = panel_lanes
+);
 
 /// Many rows: one or two groups are unpacked into the panel, then all rows pass over it.
 #[inline(always)]
@@ -350,7 +352,8 @@ unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut
     // SAFETY: the caller's level runs here; `multiply_panel` sized the panel.
     with_format!(job.weight.kind(), F => unsafe {
         for (place, group) in groups.clone().enumerate() {
-            unpack::<L, F>(job, group, panel[place * job.weight.blocks() * PANEL_BLOCK..].as_mut_ptr());
+            let panel = &mut panel[place * job.weight.blocks() * PANEL_BLOCK..];
+            unpack::<L, F>(job, group, panel.as_mut_ptr());
         }
         if groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
             all_rows::<L, F, 6, 2>(job, groups.start, panel.as_ptr());

@@ -40,7 +40,8 @@ struct Shared {
 
 // SAFETY: `job` is written only by the thread inside `ThreadPool::run` (which holds the `running`
 // lock) while `open` is false and no worker is inside; workers read it only after they counted
-// themselves into `active` and then saw `open` true. All these accesses are sequentially consistent.
+// themselves into `active` and then saw `open` true. All these accesses are sequentially
+// consistent.
 unsafe impl Sync for Shared {}
 // SAFETY: a `Job` holds a shared reference to a `Sync` closure.
 unsafe impl Send for Shared {}
@@ -85,9 +86,10 @@ impl ThreadPool {
         self.workers.len() + 1
     }
 
-    /// Calls `body(task, worker)` once for every task below `tasks`, on all threads, and returns when
-    /// all are done. `worker` is below [`Self::threads`] and differs between calls that overlap.
-    /// A panic in a task is raised again here, after all threads left; the pool stays usable.
+    /// Calls `body(task, worker)` once for every task below `tasks`, on all threads, and returns
+    /// when all are done. `worker` is below [`Self::threads`] and differs between calls that
+    /// overlap. A panic in a task is raised again here, after all threads left; the pool stays
+    /// usable.
     pub fn run(&self, tasks: usize, body: Body<'_>) {
         if tasks == 0 {
             return;

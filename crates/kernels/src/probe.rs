@@ -1,4 +1,5 @@
-//! Turns the machine into the two numbers that kernels are held against: memory bandwidth and int8 peak.
+//! Turns the machine into the two numbers that kernels are held against: memory bandwidth and int8
+//! peak.
 
 use crate::compute::Compute;
 use crate::lanes::Lanes;
@@ -7,14 +8,15 @@ use crate::memory::Memory;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Memory that one pass reads: many times the largest common last-level cache share, so that next to
-/// nothing of it stays cached from one pass to the next.
+/// Memory that one pass reads: many times the largest common last-level cache share, so that next
+/// to nothing of it stays cached from one pass to the next.
 const READ_BYTES: usize = 512 << 20;
 
 /// What one task reads: a whole number of large pages.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Sums that do not wait for each other: latency × throughput of the slowest multiply (4 × 2), twice.
+/// Sums that do not wait for each other: latency × throughput of the slowest multiply (4 × 2),
+/// twice.
 const CHAINS: usize = 16;
 
 /// Rounds of multiplications in one task: some tens of microseconds at the widest level.
@@ -55,8 +57,8 @@ pub fn memory_read_bandwidth(compute: &Compute) -> f64 {
     bytes as f64 / best.as_secs_f64()
 }
 
-/// Operations per second (a multiplication and an addition count as two) of int8 dot products out of
-/// registers on all threads, at the level of `compute`; the best of a few tries.
+/// Operations per second (a multiplication and an addition count as two) of int8 dot products out
+/// of registers on all threads, at the level of `compute`; the best of a few tries.
 pub fn int8_peak(compute: &Compute) -> f64 {
     // One call does 64 products a chain and a round.
     let operations = (2 * 64 * CHAINS * ROUNDS) as f64;

@@ -181,7 +181,8 @@ mod tests {
             dequantise(kind, &quantise(kind, &values), &mut back);
             let worst = values.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(worst <= bound, "{}: {worst} > {bound}", kind.name());
-            // Once quantised, a second round changes (almost) nothing: the layout is read as written.
+            // Once quantised, a second round changes (almost) nothing: the layout is read as
+            // written.
             let mut again = vec![0.0; values.len()];
             dequantise(kind, &quantise(kind, &back), &mut again);
             let drift = back.iter().zip(&again).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -1,4 +1,5 @@
-//! Turns sixteen rows of quantised blocks into one interleaved tile, and tiles into levels and scales.
+//! Turns sixteen rows of quantised blocks into one interleaved tile, and tiles into levels and
+//! scales.
 //!
 //! A *group* is sixteen rows; a *unit* is what one block of the file becomes for a whole group (32
 //! columns, or 256 for K types); a *step* is four columns of sixteen rows: 64 bytes

@@ -74,7 +74,9 @@ pub fn rms_norm_heads(
     }
 }
 
-leveled!(fn normalise_row(kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = normalise);
+leveled!(
+    fn normalise_row(kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = normalise
+);
 leveled!(fn normalise_in_place(kernels, x: &mut [f32], weight: &[f32], eps: f32) = normalise_same);
 
 #[inline(always)]

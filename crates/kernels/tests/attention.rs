@@ -1,5 +1,5 @@
-//! Turns random caches and queries into attention, held against plain sums in f64 and against itself
-//! in other batches, chunks, threads and levels.
+//! Turns random caches and queries into attention, held against plain sums in f64 and against
+//! itself in other batches, chunks, threads and levels.
 
 use myriad_kernels::{
     AttentionRow, AttentionScratch, Compute, Kernels, KvCache, Level, PAGE_TOKENS, RowSlot,

@@ -1,4 +1,5 @@
-//! Products: equal bits on every level, for every number of rows and threads, and close to the truth.
+//! Products: equal bits on every level, for every number of rows and threads, and close to the
+//! truth.
 
 mod common;
 
@@ -159,7 +160,8 @@ fn several_products_share_a_call() {
             let mut activations = Activations::new();
             activations.set(&compute, &x, rows, columns);
             let mut out_a = vec![7.0; rows * stride];
-            let mut out_b = vec![7.0; (rows - 1) * stride + 17]; // the last row needs no gap after it
+            // The last row needs no gap after it.
+            let mut out_b = vec![7.0; (rows - 1) * stride + 17];
             let mut out_c = before.clone();
             let product = |weight, bias, out, accumulate| Product {
                 weight,

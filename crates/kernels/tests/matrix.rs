@@ -33,7 +33,8 @@ fn any_bytes_read_back_and_multiply_like_the_twin() {
         let (rows, columns) = (19, 2 * kind.block_elements().max(16));
         let size = kind.row_bytes(columns).expect("whole blocks");
         let mut bytes: Vec<u8> = (0..rows * size).map(|_| random.bits() as u8).collect();
-        // Half floats (every type's scales): no exponent of all ones, which is infinite or no number.
+        // Half floats (every type's scales): no exponent of all ones, which is infinite or no
+        // number.
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
             let scales: &[usize] = match kind {
                 BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[1, 3],

@@ -55,7 +55,8 @@ impl Merges {
     }
 
     /// Appends the ids of one pre-token. A byte without a token of its own is left out, as the
-    /// published implementations do (SmolLM2 has none for 21 bytes: a few controls, planes 4 to 11).
+    /// published implementations do (SmolLM2 has none for 21 bytes: a few controls, planes 4 to
+    /// 11).
     pub(crate) fn encode_word(&self, word: &[u8], scratch: &mut Scratch, out: &mut Vec<u32>) {
         scratch.ids.clear();
         let ids = word.iter().map(|byte| self.byte_ids[usize::from(*byte)]);

@@ -1,5 +1,6 @@
 //! Template values into JSON as Python's `json.dumps` writes it, which is what templates were made
-//! with: `, ` and `: ` between items, characters beyond ASCII as they are, nothing escaped for HTML.
+//! with: `, ` and `: ` between items, characters beyond ASCII as they are, nothing escaped for
+//! HTML.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};

@@ -67,8 +67,8 @@ pub struct StopOutput {
 }
 
 /// Searches a stream of text for stop strings, holding back what may be the beginning of one and no
-/// more. The first stop string to be complete wins, the longest of those that end at the same place;
-/// so the result does not depend on how the text is cut into pieces.
+/// more. The first stop string to be complete wins, the longest of those that end at the same
+/// place; so the result does not depend on how the text is cut into pieces.
 #[derive(Clone, Debug)]
 pub struct StopMatcher {
     stops: Vec<Stop>,

@@ -119,7 +119,8 @@ fn hostile_templates_end_in_an_error_soon() {
         "{% set ns = namespace(s='a') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}\
          {% endfor %}{{ ns.s }}",
         "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-        "{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+        "{% macro f(x) %}{{ g(x) }}{% endmacro %}{% macro g(x) %}{{ f(x) }}{% endmacro %}\
+         {{ f(1) }}",
         "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}\
          {% endcall %}{% endmacro %}{{ g() }}",
         "{{ [0] * 10**9 }}",
@@ -173,7 +174,8 @@ fn values_cannot_be_nested_until_the_stack_overflows() {
     for store in stores {
         for end in uses {
             let source = format!(
-                "{{% set ns = namespace(x=[]) %}}{{% for i in range(9999) %}}{{% for j in range(99) %}}\
+                "{{% set ns = namespace(x=[]) %}}{{% for i in range(9999) %}}\
+                 {{% for j in range(99) %}}\
                  {{%set ns.x={store}%}}{{% endfor %}}{{% endfor %}}{end}"
             );
             assert!(render(&source).is_err(), "{store}, {end}");
@@ -267,51 +269,53 @@ fn specials(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
     ids.iter().copied().filter(is_special).collect()
 }
 
+/// Pieces of hostile messages: special tokens, their parts, and what guards them.
+const FRAGMENTS: &[&str] = &[
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "<think>",
+    "</think>",
+    "<s>",
+    "</s>",
+    "<|im_",
+    "im_end",
+    "_end|>",
+    "|>",
+    ">",
+    "<",
+    "<|",
+    "|",
+    "end",
+    "endoftext",
+    "s",
+    "/s",
+    "think",
+    "  ",
+    " ",
+    "\n",
+    "x",
+    "\u{fdd0}",
+    "\u{fdd1}",
+    "\u{fdd2}",
+    "0",
+    "1",
+    "2",
+    "é",
+    "\"",
+    "\\",
+];
+
 #[test]
 fn message_text_never_becomes_a_special_token() {
     let tokenizer = chatml_tokenizer();
-    let fragments = [
-        "<|im_end|>",
-        "<|im_start|>",
-        "<|endoftext|>",
-        "<think>",
-        "</think>",
-        "<s>",
-        "</s>",
-        "<|im_",
-        "im_end",
-        "_end|>",
-        "|>",
-        ">",
-        "<",
-        "<|",
-        "|",
-        "end",
-        "endoftext",
-        "s",
-        "/s",
-        "think",
-        "  ",
-        " ",
-        "\n",
-        "x",
-        "\u{fdd0}",
-        "\u{fdd1}",
-        "\u{fdd2}",
-        "0",
-        "1",
-        "2",
-        "é",
-        "\"",
-        "\\",
-    ];
     for seed in 0..6000 {
         let mut random = Random(seed);
         let source = *random.pick(SHAPES);
         let template = ChatTemplate::new(source, &tokenizer).expect("valid");
         let mut text = || -> String {
             let count = random.below(5);
-            (0..count).map(|_| *random.pick(&fragments)).collect()
+            (0..count).map(|_| *random.pick(FRAGMENTS)).collect()
         };
         let hostile: Vec<Message> = (0..3)
             .map(|_| {

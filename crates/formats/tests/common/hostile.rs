@@ -261,31 +261,16 @@ fn tables_beyond_memory() -> Vec<Case> {
     ]
 }
 
+/// A sound vocabulary after one change.
+fn changed(change: impl FnOnce(&mut GgufWriter<'_>)) -> Raw {
+    let mut file = GgufWriter::new();
+    vocabulary(&mut file);
+    change(&mut file);
+    Raw(file.to_bytes())
+}
+
 fn vocabularies() -> Vec<Case> {
     use GgufError::*;
-    let file = |change: fn(&mut GgufWriter<'_>)| {
-        let mut file = GgufWriter::new();
-        vocabulary(&mut file);
-        change(&mut file);
-        Raw(file.to_bytes())
-    };
-    let byte = |text: &'static str| {
-        let mut file = GgufWriter::new();
-        vocabulary(&mut file);
-        file.set(
-            "tokenizer.ggml.tokens",
-            ["<|end|>", "a", "b", "ab", text].map(String::from).to_vec(),
-        );
-        Raw(file.to_bytes())
-    };
-    const TOKENS: &str = "`tokenizer.ggml.tokens`";
-    const TYPES: &str = "`tokenizer.ggml.token_type`";
-    let types = |types: Vec<i32>| {
-        let mut file = GgufWriter::new();
-        vocabulary(&mut file);
-        file.set("tokenizer.ggml.token_type", types);
-        Raw(file.to_bytes())
-    };
     let without = |key: &str| {
         let mut file = GgufWriter::new();
         for (name, value) in parts().iter().filter(|(name, _)| name != key) {
@@ -293,38 +278,54 @@ fn vocabularies() -> Vec<Case> {
         }
         Raw(file.to_bytes())
     };
-    let id = |key: &str, value: Value| {
-        let mut file = GgufWriter::new();
-        vocabulary(&mut file);
-        file.set(&format!("tokenizer.ggml.{key}_token_id"), value);
-        Raw(file.to_bytes())
-    };
-    vec![
-        case!(
-            "no algorithm",
-            without("tokenizer.ggml.model"),
-            MissingKey { .. },
-            &["`tokenizer.ggml.model`"]
-        ),
-        case!("no tokens", without("tokenizer.ggml.tokens"), MissingKey { .. }, &[TOKENS]),
-        case!(
-            "no merges",
-            without("tokenizer.ggml.merges"),
-            MissingKey { .. },
-            &["`tokenizer.ggml.merges`"]
-        ),
+    const MODEL: &str = "tokenizer.ggml.model";
+    const TOKENS: &str = "tokenizer.ggml.tokens";
+    const MERGES: &str = "tokenizer.ggml.merges";
+    const SCORES: &str = "tokenizer.ggml.scores";
+    const TEMPLATE: &str = "tokenizer.chat_template";
+    let mut all = vec![
+        case!("no algorithm", without(MODEL), MissingKey { .. }, &[MODEL]),
+        case!("no tokens", without(TOKENS), MissingKey { .. }, &[TOKENS]),
+        case!("no merges", without(MERGES), MissingKey { .. }, &[MERGES]),
         case!(
             "an empty list of tokens",
-            file(|file| file.set("tokenizer.ggml.tokens", Vec::<String>::new())),
+            changed(|file| file.set(TOKENS, Vec::<String>::new())),
             TokenCount { count: 0, .. },
             &[TOKENS, "0"]
         ),
         case!(
             "tokens that are numbers",
-            file(|file| file.set("tokenizer.ggml.tokens", vec![1u32, 2])),
+            changed(|file| file.set(TOKENS, vec![1u32, 2])),
             WrongType { .. },
             &[TOKENS, "2 u32", "strings"]
         ),
+        case!(
+            "too few scores",
+            changed(|file| file.set(SCORES, vec![0.5f32; 3])),
+            TokenList { found: 3, tokens: 5, .. },
+            &[SCORES, "3", "5"]
+        ),
+        case!(
+            "a template that is a number",
+            changed(|file| file.set(TEMPLATE, 1u32)),
+            WrongType { .. },
+            &[TEMPLATE]
+        ),
+    ];
+    all.extend(token_types());
+    all.extend(token_ids());
+    all
+}
+
+fn token_types() -> Vec<Case> {
+    use GgufError::*;
+    let types = |types: Vec<i32>| changed(|file| file.set("tokenizer.ggml.token_type", types));
+    let byte = |text: &str| {
+        let tokens = ["<|end|>", "a", "b", "ab", text].map(String::from).to_vec();
+        changed(|file| file.set("tokenizer.ggml.tokens", tokens))
+    };
+    const TYPES: &str = "`tokenizer.ggml.token_type`";
+    vec![
         case!("too few types", types(vec![1; 4]), TokenList { found: 4, .. }, &[TYPES, "4", "5"]),
         case!("too many types", types(vec![1; 6]), TokenList { found: 6, .. }, &[TYPES, "6", "5"]),
         case!(
@@ -335,16 +336,19 @@ fn vocabularies() -> Vec<Case> {
         ),
         case!("type 7", types(vec![7, 1, 1, 1, 1]), TokenTypeRange { value: 7, .. }, &[TYPES, "7"]),
         case!("type -1", types(vec![-1, 1, 1, 1, 1]), NumberRange { .. }, &[TYPES, "-1"]),
-        case!(
-            "too few scores",
-            file(|file| file.set("tokenizer.ggml.scores", vec![0.5f32; 3])),
-            TokenList { found: 3, tokens: 5, .. },
-            &["`tokenizer.ggml.scores`"]
-        ),
         case!("byte -1", byte("<0x-1>"), ByteToken { id: 4, .. }, &["token 4", "`<0x-1>`"]),
         case!("byte ZZ", byte("<0xZZ>"), ByteToken { id: 4, .. }, &["token 4", "`<0xZZ>`"]),
         case!("byte 100", byte("<0x100>"), ByteToken { id: 4, .. }, &["token 4", "`<0x100>`"]),
         case!("byte of é", byte("<0xé>"), ByteToken { id: 4, .. }, &["token 4"]),
+    ]
+}
+
+fn token_ids() -> Vec<Case> {
+    use GgufError::*;
+    let id = |key: &str, value: Value| {
+        changed(|file| file.set(&format!("tokenizer.ggml.{key}_token_id"), value))
+    };
+    vec![
         case!("bos beyond", id("bos", 5u32.into()), TokenId { id: 5, .. }, &["bos_token_id", "5"]),
         case!("eos beyond", id("eos", u32::MAX.into()), TokenId { .. }, &["eos_token_id"]),
         case!("eot beyond", id("eot", 9u64.into()), TokenId { id: 9, .. }, &["eot_token_id"]),
@@ -353,12 +357,6 @@ fn vocabularies() -> Vec<Case> {
         case!("bos -1", id("bos", (-1i32).into()), NumberRange { .. }, &["bos_token_id", "-1"]),
         case!("bos 2⁴⁰", id("bos", (1u64 << 40).into()), NumberRange { .. }, &["bos_token_id"]),
         case!("bos of text", id("bos", "1".into()), WrongType { .. }, &["bos_token_id", "string"]),
-        case!(
-            "a template that is a number",
-            file(|file| file.set("tokenizer.chat_template", 1u32)),
-            WrongType { .. },
-            &["`tokenizer.chat_template`"]
-        ),
     ]
 }
 

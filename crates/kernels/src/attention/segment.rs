@@ -37,8 +37,8 @@ pub(super) struct Segment<'a> {
     /// Tokens that each further row sees beyond the row before: 1 at the sequence's end, else 0.
     pub(super) step: usize,
     pub(super) scale: f32,
-    /// Blocks that this thread will probably read next, if the cache's memory is to be called early:
-    /// pages lie too far apart for the processor to guess them (3x in decode).
+    /// Blocks that this thread will probably read next, if the cache's memory is to be called
+    /// early: pages lie too far apart for the processor to guess them (3x in decode).
     pub(super) next: Option<[usize; SEGMENT_PAGES]>,
 }
 
@@ -308,8 +308,8 @@ unsafe fn softmax<V: Lanes>(scores: *mut f32, tokens: usize) -> (f32, f32) {
     }
 }
 
-/// outputs[query] += Σ weight · value, for exactly the tokens that the query's row sees: what stands
-/// behind them in the page (a later row's value, or an old sequence's NaN) is not touched.
+/// outputs[query] += Σ weight · value, for exactly the tokens that the query's row sees: what
+/// stands behind them in the page (a later row's value, or an old sequence's NaN) is not touched.
 ///
 /// # Safety
 ///

@@ -1,4 +1,5 @@
-//! Turns sixteen lanes into sixteen lanes by plain loops: the twin that every other level must equal.
+//! Turns sixteen lanes into sixteen lanes by plain loops: the twin that every other level must
+//! equal.
 
 use super::Lanes;
 use crate::f16::{bf16_to_f32, f16_to_f32, f32_to_f16};

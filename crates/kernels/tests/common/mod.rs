@@ -88,8 +88,8 @@ pub fn product_of(compute: &Compute, matrix: &Matrix, x: &Activations) -> Vec<f3
     out
 }
 
-/// Activations as int8 with one scale for each 32, as floats again; rounded as the kernels round, so
-/// that no value near the middle of two steps goes the other way.
+/// Activations as int8 with one scale for each 32, as floats again; rounded as the kernels round,
+/// so that no value near the middle of two steps goes the other way.
 pub fn rounded(x: &[f32]) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     for block in x.chunks(32) {
