@@ -135,6 +135,8 @@ pub(crate) unsafe fn silu<L: Lanes>(x: L) -> L {
         // Further left it is next to nothing, and the exponential would stay behind x. NaN passes.
         let x = L::splat(-100.0).max(x);
         let negative = L::splat(0.0).sub(x);
+        // The exponential ends at e^88, so x must end there too. A NaN passes.
+        let x = L::splat(-88.0).max(x);
         x.div(L::splat(1.0).add(negative.exp()))
     }
 }

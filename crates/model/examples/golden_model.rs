@@ -1,4 +1,5 @@
-//! Turns a golden's name into its GGUF file, and prints its prompts for `tools/make_llama_goldens.sh`.
+//! Turns a golden's name into its GGUF file, and prints its prompts for
+//! `tools/make_llama_goldens.sh`.
 
 #[path = "../tests/common/golden_models.rs"]
 mod golden_models;

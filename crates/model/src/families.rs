@@ -36,7 +36,8 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Config, ModelError> {
 }
 
 /// Llama: rope over adjacent pairs, because the converter permutes the rows of Q and K so; Llama
-/// 3.x carries its divisors as a tensor. Some relatives have biases on Q, K and V: told by the file.
+/// 3.x carries its divisors as a tensor. Some relatives have biases on Q, K and V: told by the
+/// file.
 fn llama(keys: &Keys<'_>) -> Result<Config, ModelError> {
     decoder(
         keys,
@@ -318,8 +319,9 @@ impl Keys<'_> {
     }
 
     /// YaRN (Peng et al. 2023) as ggml computes it (`ggml_rope_yarn_corr_dims`, `rope_yarn`): slow
-    /// pairs are interpolated by `factor`, fast ones kept, with a ramp between. Since a pair's angle
-    /// is linear in the position, this is one divisor per pair. Returns the factor on the cosines.
+    /// pairs are interpolated by `factor`, fast ones kept, with a ramp between. Since a pair's
+    /// angle is linear in the position, this is one divisor per pair. Returns the factor on the
+    /// cosines.
     fn yarn(
         &self,
         theta: f32,

@@ -1,4 +1,5 @@
-//! Turns a whole token sequence into logits in plain f32: the twin that `forward` is tested against.
+//! Turns a whole token sequence into logits in plain f32: the twin that `forward` is tested
+//! against.
 //!
 //! Every weight is dequantised when loaded and every step is a loop that can be held against the
 //! paper it comes from: no packed layouts, no int8 activations, no pages, no f16 keys. The only

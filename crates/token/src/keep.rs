@@ -14,6 +14,9 @@ const VALUES_PER_FUEL: u64 = 16;
 
 /// For a variable: may be a namespace, but not hold one.
 pub(crate) fn keep(state: &State, value: Value) -> Result<Value, Error> {
+    if is_macro(&value) {
+        return Ok(value);
+    }
     if !is_namespace(&value) {
         return kept(state, value);
     }
@@ -26,7 +29,7 @@ pub(crate) fn keep(state: &State, value: Value) -> Result<Value, Error> {
 /// For an attribute of a namespace: must not be, or hold, anything that might lead back to it.
 pub(crate) fn keep_inside(state: &State, value: Value) -> Result<Value, Error> {
     if value.kind() == ValueKind::Plain {
-        return Err(refused("a macro or another callable cannot be stored in a namespace"));
+        return Err(refused("a callable cannot be stored in a namespace"));
     }
     kept(state, value)
 }
@@ -58,6 +61,8 @@ fn checked(
         ValueKind::Map if is_namespace(value) => {
             Err(refused("a namespace cannot be stored inside another value"))
         }
+        // It holds on to every variable that it uses, a namespace among them.
+        _ if is_macro(value) => Err(refused("a macro cannot be stored inside another value")),
         ValueKind::Map => {
             let mut pairs = Vec::new();
             let mut changed = false;
@@ -87,9 +92,13 @@ fn checked(
     }
 }
 
-/// minijinja does not export its type of namespaces, only the name of it.
+/// minijinja does not export its types of namespaces and macros, only their names.
 fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"))
+}
+
+fn is_macro(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("::Macro"))
 }
 
 fn refused(message: &'static str) -> Error {

@@ -189,6 +189,8 @@ fn values_cannot_be_nested_until_the_stack_overflows() {
         "{% set ns = namespace() %}{%- set (ns.x, ns.y) = (ns, ns) %}{{ ns }}".to_owned(),
         "{% set ns = namespace() %}{% macro m() %}{{ ns.m }}{% endmacro %}{% set ns.m = m %}"
             .to_owned(),
+        "{% set ns = namespace() %}{% macro m() %}{{ ns.m }}{% endmacro %}{% set ns.m = [m] %}"
+            .to_owned(),
         "{% set ns = namespace() %}{% set ns.x = [namespace(y=ns)] %}{{ ns }}".to_owned(),
         "{% set ns = namespace() %}{%\u{2003}set ns.x = ns %}{{ ns }}".to_owned(),
         "{% set ns = namespace() %}{# {% #}{% set ns.x = ns %}{{ ns }}".to_owned(),
@@ -196,6 +198,8 @@ fn values_cannot_be_nested_until_the_stack_overflows() {
     ] {
         assert!(render(&source).is_err(), "{}", &source[..source.len().min(100)]);
     }
+    let good = "{% macro m(x) %}<{{ x }}>{% endmacro %}{% set f = m %}{{ f(1) }}";
+    assert_eq!(render(good).expect("rendered"), "<1>");
     let good = "{% set ns = namespace(n=0, l=[]) %}{% for i in range(3) %}{% set ns.n = ns.n + i %}\
                 {%- set ns.l = ns.l + [{'i': (i, -i)}] -%} {% endfor %}{{ ns.n }} {{ ns.l[2].i }}";
     assert_eq!(render(good).expect("rendered"), "3 (2, -2)");

@@ -1,4 +1,5 @@
-//! Turns a golden's name into its synthetic model and prompts, for the test and for the maker alike.
+//! Turns a golden's name into its synthetic model and prompts, for the test and for the maker
+//! alike.
 #![allow(dead_code)] // the maker and the test use different halves
 
 use myriad_formats::Value;

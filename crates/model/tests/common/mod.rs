@@ -96,14 +96,18 @@ pub fn distance(found: &[f32], right: &[f32], vocab: usize) -> Distance {
         let spread = variance.sqrt();
         let differences = found.iter().zip(right).map(|(&a, &b)| f64::from(a) - f64::from(b));
         let squares = differences.clone().map(|x| x * x).sum::<f64>() / vocab as f64;
-        // Not f64::max alone: it would drop a NaN, and NaN must fail every bound.
-        let max = differences.fold(0.0, |max: f64, x| if x.abs() <= max { max } else { x.abs() });
-        sum.max = if max / spread <= sum.max { sum.max } else { max / spread };
+        let max = differences.fold(0.0, |max, x| larger(max, x.abs()));
+        sum.max = larger(sum.max, max / spread);
         sum.rms += squares.sqrt() / spread / rows as f64;
         sum.kl += kl_divergence(right, found) / rows as f64;
         sum.same_best += f64::from(u8::from(best_of(found) == best_of(right))) / rows as f64;
     }
     sum
+}
+
+/// As `f64::max`, which would drop a NaN: it must fail every bound.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 pub fn best_of(row: &[f32]) -> usize {
