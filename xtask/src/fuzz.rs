@@ -43,7 +43,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         let log = artifacts.join("log.txt");
         let status = Command::new(target_folder.join(&host).join("release").join(&target))
             .arg(&corpus)
-            .arg(folder.join("seeds").join(&target))
+            .args(Some(folder.join("seeds").join(&target)).filter(|seeds| seeds.is_dir()))
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()))
             .args(["-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=0"])
@@ -54,7 +54,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         if !status.success() {
             let tail: Vec<&str> = told.lines().rev().take(40).collect();
             tail.iter().rev().for_each(|line| println!("{line}"));
-            bail!("{target} found a failing input; it and log.txt are in {}", artifacts.display());
+            bail!("{target} failed; log.txt and what it failed on are in {}", artifacts.display());
         }
         told.lines().filter(|line| line.contains("executed_units")).for_each(|l| println!("{l}"));
     }

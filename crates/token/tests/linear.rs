@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use common::{default_tokenizer, tiny_spec};
 use myriad_token::{PreTokenizer, Specials, TokenType, Tokenizer};
 
-/// Asserts that four times the text takes as long as four texts, and a little: less than 2.5 times as
-/// long for twice the text, which is 25/16 times as long as four texts for four times the text. Both
-/// are measured for the same time, so that whatever else the machine does disturbs both alike.
+/// Asserts that four times the text takes as long as four texts, and a little: less than 2.5 times
+/// as long for twice the text, which is 25/16 times as long as four texts for four times the text.
+/// Both are measured for the same time, so that whatever else the machine does disturbs both alike.
 /// Noise is met by taking the best of several rounds, and by trying again.
 fn assert_linear(name: &str, unit: &str, bytes: usize, mut encode: impl FnMut(&str)) {
     let once = unit.repeat(bytes / unit.len());
