@@ -313,6 +313,12 @@ impl Keys<'_> {
             "yarn" => self.yarn(theta, factor, context_length, &mut divisors)?,
             other => return Err(ModelError::RopeScaling { key, value: shorten(other) }),
         };
+        // Products of positive and finite numbers can still be neither.
+        if !divisors.iter().all(|&divisor| divisor > 0.0 && divisor.is_finite()) {
+            let key = self.name("rope.scaling.factor");
+            let expected = "such that scaled angles stay finite and are not 0";
+            return Err(ModelError::Number { key, value: factor, expected });
+        }
         let divisors = divisors.iter().any(|&divisor| divisor != 1.0).then_some(divisors);
         let rope = RopeConfig { dims: head_size, theta, pairing: traits.pairing, divisors };
         Ok((rope, magnitude))

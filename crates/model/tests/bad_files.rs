@@ -210,6 +210,45 @@ const CASES: &[Case] = &[
         &["`llama.rope.scaling.factor` is inf", "positive and finite"],
     ),
     llama(
+        "a rope factor so large that scaled divisors are infinite",
+        |file| {
+            add(file, "rope_freqs.weight", &[16], 1e30);
+            file.set("llama.rope.scaling.factor", Value::F32(1e30));
+        },
+        &["`llama.rope.scaling.factor` is 1000", "finite"],
+    ),
+    llama(
+        "a yarn factor so small that scaled divisors are 0",
+        |file| {
+            file.set("llama.rope.scaling.type", text("yarn"));
+            file.set("llama.rope.scaling.factor", Value::F32(1e-40));
+        },
+        &["`llama.rope.scaling.factor` is 0.000", "not 0"],
+    ),
+    llama(
+        "a yarn ramp of NaN",
+        |file| {
+            file.set("llama.rope.scaling.type", text("yarn"));
+            file.set("llama.rope.scaling.yarn_beta_fast", Value::F32(f32::NAN));
+        },
+        &["`llama.rope.scaling.yarn_beta_fast` is NaN", "positive and finite"],
+    ),
+    llama(
+        "an infinite base of rope",
+        |file| file.set("llama.rope.freq_base", Value::F32(f32::INFINITY)),
+        &["`llama.rope.freq_base` is inf", "positive and finite"],
+    ),
+    llama(
+        "a count of layers that is text",
+        |file| file.set("llama.block_count", text("3")),
+        &["`llama.block_count` is of type string", "whole number"],
+    ),
+    llama(
+        "a count of layers below 0",
+        |file| file.set("llama.block_count", Value::I32(-3)),
+        &["`llama.block_count` is -3"],
+    ),
+    llama(
         "a negative rope factor under its old name",
         |file| file.set("llama.rope.scale_linear", Value::F32(-2.0)),
         &["`llama.rope.scale_linear` is -2", "positive and finite"],
@@ -351,13 +390,18 @@ fn each_broken_rule_has_its_sentence() {
     for case in CASES {
         let mut parts = Parts::new(&Shape::small(case.family, BlockType::F32), 3);
         (case.harm)(&mut parts);
-        // Some harms already break a rule of the container; that is an answer too.
-        let gguf = Gguf::from_bytes(parts.to_bytes());
-        let started = Instant::now();
-        let result = gguf
-            .map_err(ModelError::from)
-            .and_then(|gguf| Model::load(&gguf, &compute, &mut |_| ()).map(|_| ()));
-        let took = started.elapsed();
+        let bytes = parts.to_bytes();
+        // Some harms already break a rule of the container; that is an answer too. The machine may
+        // be busy with others: the quickest of a few runs counts.
+        let run = || {
+            let bytes = bytes.clone();
+            let started = Instant::now();
+            let gguf = Gguf::from_bytes(bytes).map_err(ModelError::from);
+            let result = gguf.and_then(|gguf| Model::load(&gguf, &compute, &mut |_| ()).map(drop));
+            (result, started.elapsed())
+        };
+        let runs = (0..3).map(|_| run());
+        let (result, took) = runs.min_by_key(|(_, took)| *took).expect("three runs");
         match result {
             Ok(()) => failures.push(format!("{}: it loaded", case.name)),
             Err(error) => {
@@ -370,8 +414,8 @@ fn each_broken_rule_has_its_sentence() {
                 }
             }
         }
-        // Refused before weights are touched; the bound leaves room for a busy machine.
-        if took > Duration::from_millis(100) {
+        // Refused before weights are touched.
+        if took > Duration::from_millis(10) {
             failures.push(format!("{}: took {took:?}", case.name));
         }
     }
