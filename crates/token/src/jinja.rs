@@ -36,7 +36,7 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.set_syntax(syntax);
     env.set_undefined_behavior(UndefinedBehavior::Lenient);
     env.set_auto_escape_callback(|_| AutoEscape::None);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_unknown_method_callback(python_method);
     env.set_fuel(Some(TEMPLATE_FUEL));
     env.set_recursion_limit(TEMPLATE_RECURSION_MAX);
     env.add_test("iterable", is_iterable);
@@ -75,6 +75,50 @@ impl io::Write for Limited {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Python's methods. `str.format` alone does not ask for fuel before it allocates: a width, or a
+/// long argument put in many times, would let a short template take all memory.
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
+    if method == "format"
+        && let Some(text) = value.as_str()
+    {
+        let bytes = formatted_bytes_max(text, arguments);
+        if bytes > TEMPLATE_OUTPUT_BYTES_MAX as u64 {
+            let message =
+                format!("format: the result could exceed {TEMPLATE_OUTPUT_BYTES_MAX} bytes");
+            return Err(Error::new(ErrorKind::OutOfFuel, message));
+        }
+        state.consume_fuel(bytes / BYTES_PER_FUEL)?;
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+}
+
+/// What minijinja itself takes for data.
+const BYTES_PER_FUEL: u64 = 64;
+
+/// At least as many bytes as `text.format(arguments)` has: its own, every number between braces as
+/// a width, and the longest argument in each field.
+fn formatted_bytes_max(text: &str, arguments: &[Value]) -> u64 {
+    let fields = text.bytes().filter(|byte| *byte == b'{').count() as u64;
+    let longest = arguments.iter().map(|value| value.to_string().len() as u64).max().unwrap_or(0);
+    let (mut widths, mut number, mut inside) = (0u64, 0u64, false);
+    for byte in text.bytes().chain([b'}']) {
+        if inside && byte.is_ascii_digit() {
+            number = number.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
+            continue;
+        }
+        // A filling character has up to four bytes.
+        widths = widths.saturating_add(number.saturating_mul(4));
+        number = 0;
+        inside = byte == b'{' || (inside && byte != b'}');
+    }
+    fields.saturating_mul(longest).saturating_add(widths).saturating_add(text.len() as u64)
 }
 
 /// As in Python, where `tools is iterable` asks whether tools were given: `None` is not, though

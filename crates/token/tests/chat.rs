@@ -63,6 +63,7 @@ fn python_and_huggingface_extensions_work() {
         ("{{ missing }}{{ missing is defined }}", "False"),
         ("{{ tools is none }}{{ bos_token }}{{ eos_token }}{{ unk_token }}", "True<s><|im_end|>"),
         ("{{ '<b>' }}{{ none }}{{ true }}", "<b>NoneTrue"),
+        ("{{ 'In 2024: {:>4}, {x:.1f}'.format(7, x=0.25) }}", "In 2024:    7, 0.2"),
         ("a\n  {% if true %}\n  b\n  {% endif %}\nc\n", "a\n  b\nc"),
     ];
     for (source, expected) in cases {
@@ -128,6 +129,11 @@ fn hostile_templates_end_in_an_error_soon() {
         "{{ range(0, 10**18) | list | length }}",
         "{{ '%1000000000d' | format(1) }}",
         "{{ '{:>1000000000}'.format(1) }}",
+        "{{ '{:é>100000000000000000000000}'.format(1) }}",
+        "{{ '{:.1000000000f}'.format(1.5) }}",
+        "{{ ('{:9999}' * 100000).format(1) }}",
+        "{{ ('{0}' * 100000).format('a' * 100000) }}",
+        "{{ ('{x}' * 100000).format(x='a' * 100000) }}",
         "{% include 'chat_template' %}",
         "{% import 'chat_template' as x %}",
         "{% extends 'chat_template' %}",
@@ -146,7 +152,7 @@ fn hostile_templates_end_in_an_error_soon() {
         let shown: String = source.chars().take(90).collect();
         let is_small = result.as_ref().is_ok_and(|text| text.len() < 10_000);
         assert!(result.is_err() || is_small, "{shown}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{shown} took {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "{shown} took {:?}", start.elapsed());
     }
 }
 
