@@ -41,6 +41,7 @@ pub(crate) fn environment(source: &str) -> Result<Environment<'static>, Error> {
     env.set_recursion_limit(TEMPLATE_RECURSION_MAX);
     env.add_test("iterable", is_iterable);
     env.add_filter("tojson", tojson);
+    env.add_filter("sum", sum_of_numbers);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
     env.add_filter(source::KEEP, keep::keep);
@@ -119,6 +120,32 @@ fn formatted_bytes_max(text: &str, arguments: &[Value]) -> u64 {
         inside = byte == b'{' || (inside && byte != b'}');
     }
     fields.saturating_mul(longest).saturating_add(widths).saturating_add(text.len() as u64)
+}
+
+/// minijinja's `sum`, for numbers alone: a sum of lists copies all of them for each one more, and no
+/// fuel is asked for that.
+fn sum_of_numbers(
+    state: &State,
+    values: Value,
+    attribute: Option<&str>,
+    start: Option<Value>,
+    names: Kwargs,
+) -> Result<Value, Error> {
+    let attribute =
+        attribute.map_or_else(|| names.get::<Option<&str>>("attribute"), |a| Ok(Some(a)));
+    let start = start.map_or_else(|| names.get::<Option<Value>>("start"), |start| Ok(Some(start)));
+    let start = start?.unwrap_or_else(|| Value::from(0));
+    names.assert_all_used()?;
+    if start.kind() != ValueKind::Number {
+        return Err(Error::new(ErrorKind::InvalidOperation, "sum: only numbers can be summed"));
+    }
+    minijinja::filters::sum(
+        state,
+        values,
+        attribute?,
+        Some(start),
+        Kwargs::from_iter::<[(&str, Value); 0]>([]),
+    )
 }
 
 /// As in Python, where `tools is iterable` asks whether tools were given: `None` is not, though
