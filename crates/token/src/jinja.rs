@@ -122,8 +122,8 @@ fn formatted_bytes_max(text: &str, arguments: &[Value]) -> u64 {
     fields.saturating_mul(longest).saturating_add(widths).saturating_add(text.len() as u64)
 }
 
-/// minijinja's `sum`, for numbers alone: a sum of lists copies all of them for each one more, and no
-/// fuel is asked for that.
+/// minijinja's `sum`, for numbers alone: a sum of lists copies all of them for each one more, and
+/// no fuel is asked for that.
 fn sum_of_numbers(
     state: &State,
     values: Value,
