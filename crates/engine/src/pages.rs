@@ -1,4 +1,5 @@
-//! Turns the pages of one KV cache into shares of many requests: counted references, and reuse by content.
+//! Turns the pages of one KV cache into shares of many requests: counted references, and reuse by
+//! content.
 //!
 //! A full page is known by the hash of all tokens up to its end, chained page by page (as in vLLM's
 //! prefix caching). A page that nobody holds keeps its content until it is the least recently used
@@ -132,7 +133,8 @@ impl PagePool {
         }
     }
 
-    /// Gives back a sequence's pages, the end of the prefix first: what is shared most stays longest.
+    /// Gives back a sequence's pages, the end of the prefix first: what is shared most stays
+    /// longest.
     pub(crate) fn release(&mut self, pages: &mut Vec<u32>) {
         while let Some(number) = pages.pop() {
             let page = &mut self.pages[number as usize];

@@ -1,4 +1,5 @@
-//! Turns one request into its state: tokens so far, pages, what is computed, how the next is chosen.
+//! Turns one request into its state: tokens so far, pages, what is computed, how the next is
+//! chosen.
 
 use myriad_model::{LogitRows, PAGE_TOKENS};
 

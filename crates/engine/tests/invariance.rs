@@ -1,4 +1,5 @@
-//! Holds answers to equal bits: alone, among others, cached, preempted, in any chunks, on any threads.
+//! Holds answers to equal bits: alone, among others, cached, preempted, in any chunks, on any
+//! threads.
 
 mod common;
 

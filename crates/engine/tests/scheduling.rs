@@ -223,7 +223,8 @@ proptest! {
                 request
             })
             .collect();
-        let mut engine = engine(&model, 2, EngineConfig { pages, parallel, step_tokens, ..config() });
+        let tight = EngineConfig { pages, parallel, step_tokens, ..config() };
+        let mut engine = engine(&model, 2, tight);
         let found = run_all(&mut engine, &requests);
         prop_assert_eq!(engine.stats().pages_used, 0);
         for (found, request) in found.iter().zip(&requests) {
