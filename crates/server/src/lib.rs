@@ -1,15 +1,23 @@
 //! Turns HTTP into engine requests and token streams into events.
 //!
-//! In reading order: [`serve`] lays out the routes, `routes` holds one handler file per endpoint,
-//! [`wire`] the JSON of each (lenient in, strict out), [`runtime`] runs the engine on its own thread
-//! and is where text meets it. The only room that knows anyone's JSON, and the only async one.
+//! In reading order: [`serve`] starts, `connections` accepts, `layers` lets requests in, `routes` holds
+//! one handler file per endpoint, `answers` makes whole and streamed answers of generations,
+//! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on its
+//! own thread and is where text meets it. The only room that knows anyone's JSON, and the only async
+//! one. What a stranger may ask for is bounded in [`limits`].
 
+mod answers;
+mod app;
+mod connections;
 pub mod errors;
+mod layers;
 pub mod limits;
 pub mod metrics;
 mod random;
+mod routes;
 pub mod runtime;
 mod serve;
+mod stalled;
 pub mod wire;
 
 pub use runtime::{

@@ -71,3 +71,15 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Panics of the engine that are survived before the server calls itself unhealthy.
 pub const ENGINE_FAILURES_MAX: u32 = 3;
+
+/// Connections at the same time; more wait to be accepted. Each takes some 100 kB at most.
+pub const CONNECTIONS_MAX: usize = 4096;
+
+/// How long a connection may take to send a request's head, or be silent between two requests.
+pub const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a client may read nothing while something waits to be sent: then it counts as gone.
+pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Bytes of a request's head, and of answers that wait for a slow reader, per connection.
+pub const HTTP_BUFFER_BYTES: usize = 64 << 10;

@@ -64,7 +64,6 @@ pub struct Timing {
     started: Option<Instant>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
-    finished: Option<Instant>,
 }
 
 /// How long a token took.
@@ -78,7 +77,7 @@ pub enum TokenTime {
 
 impl Timing {
     pub(crate) fn new(submitted: Instant) -> Timing {
-        Timing { submitted, started: None, first_token: None, last_token: None, finished: None }
+        Timing { submitted, started: None, first_token: None, last_token: None }
     }
 
     pub(crate) fn start(&mut self, now: Instant) {
@@ -93,10 +92,6 @@ impl Timing {
                 TokenTime::First(now - self.submitted)
             }
         }
-    }
-
-    pub(crate) fn finish(&mut self, now: Instant) {
-        self.finished.get_or_insert(now);
     }
 }
 
@@ -196,7 +191,7 @@ impl Metrics {
     pub(crate) fn finished(&self, timing: &Timing, usage: &Usage, reason: &'static str) {
         self.success.get_or_create(&Finished { finished_reason: reason }).inc();
         let seconds = |from: Instant, to: Instant| (to - from).as_secs_f64();
-        let end = timing.finished.unwrap_or_else(Instant::now);
+        let end = Instant::now();
         self.latency.observe(seconds(timing.submitted, end));
         let Some(started) = timing.started else { return };
         self.queue_time.observe(seconds(timing.submitted, started));

@@ -7,8 +7,9 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::limits;
+use crate::app::App;
 use crate::runtime::Runtime;
+use crate::{connections, limits, routes};
 
 /// How a server listens and whom it lets in.
 #[derive(Clone, Debug)]
@@ -60,9 +61,6 @@ pub enum ServeError {
         /// Which one, from 1.
         number: usize,
     },
-    /// The listener broke.
-    #[error("accepting connections: {0}")]
-    Accept(#[from] io::Error),
 }
 
 /// Listens and serves until `shutdown` completes, then lets running answers finish for a while.
@@ -98,12 +96,39 @@ pub async fn serve_on(
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
+    check_keys(&config.api_keys)?;
     let app = router(runtime, &config);
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;
+    connections::run(listener, app, config.shutdown_grace, shutdown).await;
     Ok(())
 }
 
 /// All routes with their layers, without a socket.
-pub fn router(_runtime: Arc<Runtime>, _config: &ServerConfig) -> Router {
-    Router::new()
+pub fn router(runtime: Arc<Runtime>, config: &ServerConfig) -> Router {
+    routes::router(Arc::new(App::new(runtime, config.clone())))
+}
+
+fn check_keys(keys: &[String]) -> Result<(), ServeError> {
+    let wrong = |key: &String| key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic());
+    match keys.iter().position(wrong) {
+        Some(index) => Err(ServeError::Key { number: index + 1 }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_no_header_carries_are_refused() {
+        let check = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+            check_keys(&keys)
+        };
+        assert!(check(&[]).is_ok());
+        assert!(check(&["sk-1_2.3"]).is_ok());
+        for wrong in ["", " ", "two words", "schlüssel", "line\n"] {
+            assert!(matches!(check(&["good", wrong]), Err(ServeError::Key { number: 2 })));
+        }
+    }
 }

@@ -175,3 +175,17 @@ pub struct CompletionChoice {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
 }
+
+impl CompletionChoice {
+    /// A piece that says nothing.
+    pub fn empty(index: usize) -> CompletionChoice {
+        CompletionChoice {
+            index,
+            text: String::new(),
+            logprobs: None,
+            finish_reason: None,
+            token_ids: None,
+            prompt_token_ids: None,
+        }
+    }
+}

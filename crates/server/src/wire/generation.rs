@@ -9,6 +9,7 @@ use crate::errors::ApiError;
 use crate::limits::{
     CHOICES_MAX, LOGIT_BIAS_MAX, SMALL_TEXT_BYTES_MAX, STOP_BYTES_MAX, STOP_TOKENS_MAX, STOPS_MAX,
 };
+use crate::runtime::{Finish, GenerateRequest};
 
 /// What chats and completions have in common.
 #[derive(Clone, Debug)]
@@ -76,6 +77,20 @@ impl GenerationFields {
         Sampling { seed, ..self.sampling.clone() }
     }
 
+    /// What is generated for choice `index`, but for the prompt and the number of tokens.
+    pub fn request_of(&self, index: usize) -> GenerateRequest {
+        GenerateRequest {
+            sampling: self.sampling_of(index),
+            stops: self.stops.clone(),
+            include_stop: self.include_stop,
+            stop_token_ids: self.stop_token_ids.clone(),
+            ignore_eos: self.ignore_eos,
+            min_tokens: self.min_tokens,
+            cache_salt: self.cache_salt,
+            ..GenerateRequest::default()
+        }
+    }
+
     /// `min_tokens` must leave room below the most tokens asked for.
     ///
     /// # Errors
@@ -88,6 +103,14 @@ impl GenerationFields {
             )),
             _ => Ok(()),
         }
+    }
+}
+
+/// Why an answer ended, in OpenAI's words.
+pub fn finish_reason(finish: &Finish) -> &'static str {
+    match finish {
+        Finish::EndToken(_) | Finish::StopString(_) => "stop",
+        Finish::Length => "length",
     }
 }
 

@@ -95,6 +95,11 @@ impl CompletionLogprobs {
         self.top_logprobs.push(Some(top));
     }
 
+    /// Whether no token was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
     /// Adds the tokens of a later piece.
     pub fn extend(&mut self, later: CompletionLogprobs) {
         self.text_offset.extend(later.text_offset);

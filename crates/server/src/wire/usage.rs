@@ -34,4 +34,19 @@ impl Usage {
         self.completion_tokens += usage.completion_tokens;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
     }
+
+    /// Tokens of all prompts.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    /// Those of them that were cached.
+    pub fn cached_tokens(&self) -> usize {
+        self.prompt_tokens_details.cached_tokens
+    }
+
+    /// Tokens of all answers.
+    pub fn completion_tokens(&self) -> usize {
+        self.completion_tokens
+    }
 }

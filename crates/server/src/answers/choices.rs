@@ -1,0 +1,105 @@
+//! Turns the prompts and choices of one request into one stream of numbered events.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use futures_util::future::try_join_all;
+use futures_util::stream::SelectAll;
+use futures_util::{Stream, StreamExt};
+
+use crate::errors::ApiError;
+use crate::layers::journal::RequestId;
+use crate::runtime::{GenerateRequest, Generation, Runtime, TextEvent};
+use crate::wire::usage::Usage;
+
+/// All generations of one request. Dropping them cancels those that still run.
+pub struct Choices {
+    events: SelectAll<Numbered>,
+    per_prompt: usize,
+    usage: Usage,
+    count: usize,
+    finished: usize,
+    request_id: RequestId,
+    since: Instant,
+}
+
+/// A generation with its place in the answer.
+struct Numbered {
+    index: usize,
+    generation: Generation,
+}
+
+impl Stream for Numbered {
+    type Item = (usize, TextEvent);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let index = self.index;
+        let event = ready!(self.generation.poll_next_unpin(context));
+        Poll::Ready(event.map(|event| (index, event)))
+    }
+}
+
+impl Choices {
+    /// Hands all to the engine at once: it takes them all, or the request is refused. `per_prompt`
+    /// neighbours share a prompt; `param` is where prompts came from.
+    pub async fn start(
+        runtime: &Runtime,
+        requests: Vec<GenerateRequest>,
+        per_prompt: usize,
+        param: &str,
+        request_id: RequestId,
+    ) -> Result<Choices, ApiError> {
+        let since = Instant::now();
+        let started = try_join_all(requests.into_iter().map(|request| runtime.generate(request)));
+        let generations = started.await.map_err(|error| ApiError::from_generate(error, param))?;
+        let count = generations.len();
+        let numbered = generations.into_iter().enumerate();
+        Ok(Choices {
+            events: numbered.map(|(index, generation)| Numbered { index, generation }).collect(),
+            per_prompt,
+            usage: Usage::default(),
+            count,
+            finished: 0,
+            request_id,
+            since,
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The next event of any choice; `None` when all have ended. Nothing of use comes after a
+    /// [`TextEvent::Failed`].
+    pub async fn next(&mut self) -> Option<(usize, TextEvent)> {
+        let (index, event) = self.events.next().await?;
+        if let TextEvent::Finished { usage, .. } = &event {
+            self.finished += 1;
+            self.usage.add(usage, index % self.per_prompt == 0);
+        }
+        Some((index, event))
+    }
+
+    /// Tokens in and out of the choices that have ended.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+}
+
+impl Drop for Choices {
+    fn drop(&mut self) {
+        let usage = self.usage;
+        tracing::info!(
+            request_id = self.request_id.as_str(),
+            choices = self.count,
+            finished = self.finished,
+            prompt_tokens = usage.prompt_tokens(),
+            cached_tokens = usage.cached_tokens(),
+            completion_tokens = usage.completion_tokens(),
+            milliseconds = self.since.elapsed().as_millis() as u64,
+            "generation"
+        );
+    }
+}

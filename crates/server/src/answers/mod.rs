@@ -1,0 +1,4 @@
+//! Turns running generations into answers: [`choices`] merges them, [`stream`] makes events of them.
+
+pub mod choices;
+pub mod stream;

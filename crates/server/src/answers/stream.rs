@@ -1,0 +1,113 @@
+//! Turns the events of choices into server-sent events, one whole event per write.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
+
+use super::choices::Choices;
+use crate::app::App;
+use crate::errors::ApiError;
+use crate::runtime::TextEvent;
+use crate::wire::usage::Usage;
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// A comment: clients skip it, proxies see life.
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// How one endpoint writes the pieces of its answers.
+pub trait Pieces: Send + 'static {
+    /// A piece as JSON.
+    type Piece: Serialize;
+
+    /// What is sent before anything is computed.
+    fn opening(&mut self, choices: usize) -> Vec<Self::Piece>;
+
+    /// What an event of a choice becomes; often nothing.
+    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Self::Piece>;
+
+    /// The piece with the usage, where asked for.
+    fn closing(&mut self, usage: Usage) -> Option<Self::Piece>;
+}
+
+/// The answer as it comes: status and headers at once, then one event for each piece.
+///
+/// Nothing is computed ahead of the client by this side: events are made as they are sent. A client
+/// that goes away drops the body, and with it the choices.
+pub fn respond<P: Pieces>(app: Arc<App>, choices: Choices, mut pieces: P) -> Response {
+    let queue = pieces.opening(choices.count()).iter().map(data).collect();
+    let silent_until = Instant::now() + app.config.keep_alive;
+    let live = Live { app, choices: Some(choices), pieces, queue, silent_until };
+    let events = stream::unfold(live, |mut live| async move {
+        let event = live.next().await?;
+        Some((Ok::<_, Infallible>(event), live))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        // nginx would otherwise collect events before it sends them.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(events)).into_response()
+}
+
+struct Live<P> {
+    app: Arc<App>,
+    /// None after the end.
+    choices: Option<Choices>,
+    pieces: P,
+    queue: VecDeque<Bytes>,
+    silent_until: Instant,
+}
+
+impl<P: Pieces> Live<P> {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                self.silent_until = Instant::now() + self.app.config.keep_alive;
+                return Some(event);
+            }
+            let choices = self.choices.as_mut()?;
+            match timeout_at(self.silent_until, choices.next()).await {
+                Err(_) => self.queue.push_back(Bytes::from_static(KEEP_ALIVE)),
+                Ok(Some((_, TextEvent::Failed))) => self.fail(),
+                Ok(Some((index, event))) => {
+                    self.queue.extend(self.pieces.pieces(index, event).iter().map(data));
+                }
+                Ok(None) => self.end(),
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        let Some(choices) = self.choices.take() else { return };
+        self.queue.extend(self.pieces.closing(choices.usage()).iter().map(data));
+        self.queue.push_back(Bytes::from_static(DONE));
+    }
+
+    /// Clients raise on a top-level `error`; without [`DONE`] none takes the answer for whole.
+    fn fail(&mut self) {
+        self.choices = None;
+        self.queue.push_back(data(&self.app.engine_failed().body()));
+    }
+}
+
+/// An event that holds a value as JSON. Our own types have no maps with odd keys: they serialise.
+fn data<T: Serialize>(value: &T) -> Bytes {
+    let mut writer = BytesMut::from(&b"data: "[..]).writer();
+    if serde_json::to_writer(&mut writer, value).is_err() {
+        writer = BytesMut::from(&b"data: "[..]).writer();
+        let _ = serde_json::to_writer(&mut writer, &ApiError::internal().body());
+    }
+    let mut event = writer.into_inner();
+    event.put_slice(b"\n\n");
+    event.freeze()
+}

@@ -1,0 +1,72 @@
+//! Turns a runtime and a configuration into what every handler shares.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+
+use crate::errors::ApiError;
+use crate::limits::LARGE_BODIES_MAX;
+use crate::runtime::Runtime;
+use crate::serve::ServerConfig;
+
+/// What every handler and layer shares.
+pub struct App {
+    pub runtime: Arc<Runtime>,
+    pub config: ServerConfig,
+    /// Places for large bodies.
+    pub large_bodies: Arc<Semaphore>,
+    /// When the server was made, in seconds since 1970.
+    pub created: u64,
+}
+
+impl App {
+    pub fn new(runtime: Arc<Runtime>, config: ServerConfig) -> App {
+        let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
+        App { runtime, config, large_bodies, created: unix_seconds() }
+    }
+
+    /// The model that a request names must be one that is served here; none means the only one.
+    pub fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
+        let served = self.runtime.names();
+        match model {
+            Some(model) if !served.iter().any(|name| name == model) => {
+                Err(ApiError::unknown_model(model, served))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs work that takes long for one core (reading large JSON, tokenising, rendering) where it
+    /// holds up no other request.
+    pub async fn blocking<T, F>(self: &Arc<App>, work: F) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&App) -> Result<T, ApiError> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&app)).await {
+            Ok(result) => result,
+            Err(error) => {
+                tracing::error!(panicked = error.is_panic(), "preparing a request failed");
+                Err(ApiError::internal())
+            }
+        }
+    }
+
+    /// Error of a request whose engine failed while it ran.
+    pub fn engine_failed(&self) -> ApiError {
+        if self.runtime.healthy() { ApiError::internal() } else { ApiError::unavailable() }
+    }
+}
+
+/// Seconds since 1970.
+pub fn unix_seconds() -> u64 {
+    // A clock before 1970 is wrong anyway.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// What answers are computed with: results depend on nothing else of the server.
+pub fn fingerprint() -> String {
+    concat!("myriad-", env!("CARGO_PKG_VERSION")).to_owned()
+}

@@ -1,0 +1,97 @@
+//! Turns requests without the right key into 401, whatever they ask for.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::{Choice, ConstantTimeEq};
+
+use crate::app::App;
+use crate::errors::ApiError;
+
+/// The only path that needs no key: whoever restarts servers asks it.
+const OPEN: &str = "/health";
+
+/// The layer. Everything but [`OPEN`] is closed, also paths that do not exist.
+pub async fn ask(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let keys = &app.config.api_keys;
+    if keys.is_empty() || request.uri().path() == OPEN {
+        return next.run(request).await;
+    }
+    match judge(keys, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+fn judge(keys: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut shown = [bearer(headers), own(headers)].into_iter().flatten().peekable();
+    if shown.peek().is_none() {
+        return Err(ApiError::unauthorized(
+            "You did not provide an API key. Send it as 'Authorization: Bearer KEY' or as \
+             'x-api-key: KEY'.",
+        ));
+    }
+    // All keys are compared in full, so that the time tells nothing but their lengths.
+    let known = shown.fold(Choice::from(0), |known, shown| {
+        keys.iter().fold(known, |known, key| known | key.as_bytes().ct_eq(shown))
+    });
+    if known.into() { Ok(()) } else { Err(ApiError::unauthorized("Incorrect API key provided.")) }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = value.split_at_checked("bearer ".len())?;
+    let key = key.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer ") && !key.is_empty()).then_some(key)
+}
+
+fn own(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get("x-api-key").map(|value| value.as_bytes()).filter(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(keys: &[&str], headers: &[(&str, &str)]) -> bool {
+        let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: header::HeaderName = name.parse().unwrap();
+            map.append(name, value.parse().unwrap());
+        }
+        judge(&keys, &map).is_ok()
+    }
+
+    #[test]
+    fn only_a_whole_key_opens() {
+        let keys = ["first-key", "second-key"];
+        for (headers, right) in [
+            (&[("authorization", "Bearer first-key")][..], true),
+            (&[("authorization", "bearer second-key")], true),
+            (&[("authorization", "Bearer   first-key")], true),
+            (&[("x-api-key", "second-key")], true),
+            (&[("authorization", "Bearer wrong"), ("x-api-key", "first-key")], true),
+            (&[], false),
+            (&[("authorization", "Bearer ")], false),
+            (&[("authorization", "Bearer")], false),
+            (&[("authorization", "first-key")], false),
+            (&[("authorization", "Basic first-key")], false),
+            (&[("authorization", "Bearer first-ke")], false),
+            (&[("authorization", "Bearer first-key2")], false),
+            (&[("authorization", "Bearer FIRST-KEY")], false),
+            (&[("x-api-key", "")], false),
+        ] {
+            assert_eq!(judged(&keys, headers), right, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_key_opens_nothing() {
+        assert!(!judged(&[""], &[("authorization", "Bearer ")]));
+        assert!(!judged(&[""], &[("x-api-key", "")]));
+    }
+}

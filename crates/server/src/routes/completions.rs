@@ -1,0 +1,292 @@
+//! Turns `POST /v1/completions` into prompts, and their generations into an answer.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use myriad_engine::TokenScore;
+use myriad_token::{Specials, Tokenizer};
+
+use crate::answers::choices::Choices;
+use crate::answers::stream::{self, Pieces};
+use crate::app::{App, fingerprint, unix_seconds};
+use crate::errors::ApiError;
+use crate::layers::journal::RequestId;
+use crate::layers::upload::Upload;
+use crate::random;
+use crate::runtime::{GenerateRequest, OutputToken, TextEvent};
+use crate::wire::completions::{Completion, CompletionChoice, CompletionRequest, Prompt};
+use crate::wire::generation::finish_reason;
+use crate::wire::logprobs::CompletionLogprobs;
+use crate::wire::usage::Usage;
+
+/// The parameter that errors about the prompt name.
+const PARAM: &str = "prompt";
+
+/// The handler: everything that can be wrong is known before the answer begins.
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+    Extension(id): Extension<RequestId>,
+) -> Result<Response, ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    let (request, prompts) = app.blocking(move |app| prepare(app, &body)).await?;
+    let generation = &request.generation;
+    let mut requests = Vec::with_capacity(prompts.len() * generation.n);
+    for prompt in &prompts {
+        // Choices are numbered prompt by prompt: a prompt answers the same in any company.
+        requests.extend((0..generation.n).map(|index| GenerateRequest {
+            prompt: prompt.ids.clone(),
+            max_tokens: Some(request.max_tokens),
+            prompt_logprobs: request.prompt_logprobs(),
+            ..generation.request_of(index)
+        }));
+    }
+    let choices = Choices::start(&app.runtime, requests, generation.n, PARAM, id).await?;
+    let writer = Writer::new(&app, &request, prompts);
+    if generation.stream {
+        return Ok(stream::respond(app, choices, writer));
+    }
+    Ok(Json(writer.whole(&app, choices).await?).into_response())
+}
+
+/// A prompt in ids, and as it is shown before its answer.
+struct Encoded {
+    ids: Vec<u32>,
+    text: String,
+    /// Whether the first id is the model's own beginning, which the client did not write.
+    begun: bool,
+}
+
+fn prepare(app: &App, body: &[u8]) -> Result<(CompletionRequest, Vec<Encoded>), ApiError> {
+    let tokenizer = app.runtime.tokenizer();
+    let mut request = CompletionRequest::parse(body, tokenizer.vocab_size())?;
+    app.check_model(request.model.as_deref())?;
+    let prompts = std::mem::take(&mut request.prompts);
+    let prompts = prompts.into_iter().map(|prompt| Encoded::new(tokenizer, prompt)).collect();
+    Ok((request, prompts))
+}
+
+impl Encoded {
+    fn new(tokenizer: &Tokenizer, prompt: Prompt) -> Encoded {
+        match prompt {
+            Prompt::Text(text) => {
+                let ids = tokenizer.encode_prompt(&text, Specials::Parse);
+                let bytes = tokenizer.decode(&ids, true);
+                Encoded { begun: bytes.len() > text.len(), ids, text }
+            }
+            Prompt::Tokens(ids) => {
+                let bytes = tokenizer.decode(&ids, true);
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                Encoded { ids, text, begun: false }
+            }
+        }
+    }
+}
+
+/// Writes one answer, whole or in pieces.
+struct Writer {
+    id: String,
+    created: u64,
+    model: String,
+    tokenizer: Arc<Tokenizer>,
+    prompts: Vec<Encoded>,
+    per_prompt: usize,
+    echo: bool,
+    logprobs: bool,
+    token_ids: bool,
+    include_usage: bool,
+    choices: Vec<Progress>,
+}
+
+/// How far a choice is.
+#[derive(Default)]
+struct Progress {
+    /// Whether its first piece was written.
+    begun: bool,
+    /// Scores of the prompt's tokens, until they are written.
+    prompt: CompletionLogprobs,
+    /// Characters of text so far, by the tokens seen.
+    offset: usize,
+}
+
+impl Writer {
+    fn new(app: &App, request: &CompletionRequest, prompts: Vec<Encoded>) -> Writer {
+        let generation = &request.generation;
+        let count = prompts.len() * generation.n;
+        Writer {
+            id: random::identifier("cmpl-"),
+            created: unix_seconds(),
+            model: app.runtime.name().to_owned(),
+            tokenizer: Arc::clone(app.runtime.tokenizer()),
+            prompts,
+            per_prompt: generation.n,
+            echo: request.echo,
+            logprobs: request.logprobs.is_some(),
+            token_ids: generation.return_token_ids,
+            include_usage: generation.include_usage,
+            choices: (0..count).map(|_| Progress::default()).collect(),
+        }
+    }
+
+    /// What an event adds to its choice: the prompt comes before the first text, or the end.
+    fn parts(&mut self, index: usize, event: TextEvent) -> Vec<CompletionChoice> {
+        let mut parts = Vec::new();
+        match event {
+            TextEvent::Started { .. } | TextEvent::Failed => {}
+            TextEvent::Prompt { score, .. } => self.prompt_score(index, &score),
+            TextEvent::Text { text, tokens } => {
+                parts.extend(self.beginning(index));
+                parts.extend(self.text(index, text, &tokens));
+            }
+            TextEvent::Finished { finish, hidden, .. } => {
+                parts.extend(self.beginning(index));
+                parts.push(CompletionChoice {
+                    finish_reason: Some(finish_reason(&finish)),
+                    token_ids: self.token_ids.then_some(hidden),
+                    ..CompletionChoice::empty(index)
+                });
+            }
+        }
+        parts
+    }
+
+    fn text(
+        &mut self,
+        index: usize,
+        text: String,
+        tokens: &[OutputToken],
+    ) -> Option<CompletionChoice> {
+        let said = !tokens.is_empty() && (self.logprobs || self.token_ids);
+        if text.is_empty() && !said {
+            return None;
+        }
+        let logprobs = self.logprobs.then(|| {
+            let mut logprobs = CompletionLogprobs::default();
+            for token in tokens {
+                if let Some(score) = &token.score {
+                    logprobs.push(&self.tokenizer, score, self.choices[index].offset);
+                }
+                // Control tokens show nothing in an answer.
+                if !self.tokenizer.is_control(token.id) {
+                    self.choices[index].offset += characters(&self.tokenizer, token.id);
+                }
+            }
+            logprobs
+        });
+        let token_ids = self.token_ids.then(|| tokens.iter().map(|token| token.id).collect());
+        Some(CompletionChoice { text, logprobs, token_ids, ..CompletionChoice::empty(index) })
+    }
+
+    fn prompt_score(&mut self, index: usize, score: &TokenScore) {
+        self.first_token(index);
+        let progress = &mut self.choices[index];
+        progress.prompt.push(&self.tokenizer, score, progress.offset);
+        progress.offset += characters(&self.tokenizer, score.token);
+    }
+
+    /// The prompt's first token: nothing stands before it, so it has no score.
+    fn first_token(&mut self, index: usize) {
+        let (prompt, progress) = (&self.prompts[index / self.per_prompt], &mut self.choices[index]);
+        if let Some(first) = prompt.ids.first().filter(|_| progress.prompt.is_empty()) {
+            progress.prompt.push_first(&self.tokenizer, *first, 0);
+            let shown = !prompt.begun;
+            progress.offset = if shown { characters(&self.tokenizer, *first) } else { 0 };
+        }
+    }
+
+    /// A choice's first piece, where there is something before its answer.
+    fn beginning(&mut self, index: usize) -> Option<CompletionChoice> {
+        if self.choices[index].begun {
+            return None;
+        }
+        self.choices[index].begun = true;
+        if self.echo && self.logprobs {
+            self.first_token(index);
+        }
+        let prompt = &self.prompts[index / self.per_prompt];
+        let progress = &mut self.choices[index];
+        let mut part = CompletionChoice::empty(index);
+        if self.token_ids {
+            part.prompt_token_ids = Some(prompt.ids.clone());
+            part.token_ids = Some(Vec::new());
+        }
+        if self.echo {
+            part.text = prompt.text.clone();
+            part.logprobs = self.logprobs.then(|| std::mem::take(&mut progress.prompt));
+            progress.offset = prompt.text.chars().count();
+        }
+        (self.echo || self.token_ids).then_some(part)
+    }
+
+    fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Usage>) -> Completion {
+        Completion {
+            id: self.id.clone(),
+            object: "text_completion",
+            created: self.created,
+            model: self.model.clone(),
+            system_fingerprint: fingerprint(),
+            choices,
+            usage: self.include_usage.then_some(usage),
+        }
+    }
+
+    async fn whole(mut self, app: &App, mut choices: Choices) -> Result<Completion, ApiError> {
+        let begun = |index| CompletionChoice {
+            logprobs: self.logprobs.then(CompletionLogprobs::default),
+            token_ids: self.token_ids.then(Vec::new),
+            ..CompletionChoice::empty(index)
+        };
+        let mut whole: Vec<_> = (0..choices.count()).map(begun).collect();
+        while let Some((index, event)) = choices.next().await {
+            if matches!(event, TextEvent::Failed) {
+                return Err(app.engine_failed());
+            }
+            for part in self.parts(index, event) {
+                add(&mut whole[index], part);
+            }
+        }
+        Ok(Completion { usage: Some(Some(choices.usage())), ..self.completion(whole, None) })
+    }
+}
+
+/// A whole answer is the sum of its pieces, so that both ways say the same.
+fn add(choice: &mut CompletionChoice, part: CompletionChoice) {
+    choice.text.push_str(&part.text);
+    if let (Some(all), Some(new)) = (&mut choice.logprobs, part.logprobs) {
+        all.extend(new);
+    }
+    if let (Some(all), Some(new)) = (&mut choice.token_ids, part.token_ids) {
+        all.extend(new);
+    }
+    if part.prompt_token_ids.is_some() {
+        choice.prompt_token_ids = part.prompt_token_ids;
+    }
+    if part.finish_reason.is_some() {
+        choice.finish_reason = part.finish_reason;
+    }
+}
+
+/// Characters that begin in a token: of a character cut in two, its first part counts.
+fn characters(tokenizer: &Tokenizer, token: u32) -> usize {
+    let begins = |byte: &&u8| **byte & 0xc0 != 0x80;
+    tokenizer.token_bytes(token).unwrap_or_default().iter().filter(begins).count()
+}
+
+impl Pieces for Writer {
+    type Piece = Completion;
+
+    fn opening(&mut self, _choices: usize) -> Vec<Completion> {
+        Vec::new()
+    }
+
+    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Completion> {
+        let parts = self.parts(index, event);
+        parts.into_iter().map(|part| self.completion(vec![part], None)).collect()
+    }
+
+    fn closing(&mut self, usage: Usage) -> Option<Completion> {
+        self.include_usage.then(|| self.completion(Vec::new(), Some(usage)))
+    }
+}

@@ -1,0 +1,52 @@
+//! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
+
+mod chat;
+mod completions;
+mod health;
+mod metrics;
+mod models;
+mod root;
+mod tokenize;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+
+use crate::app::App;
+use crate::errors::ApiError;
+use crate::layers::{journal, key, origin};
+
+/// All routes with all layers.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(root::list))
+        .route("/health", get(health::show))
+        .route("/metrics", get(metrics::show))
+        .route("/v1/models", get(models::list))
+        // Names of models contain slashes.
+        .route("/v1/models/{*id}", get(models::show))
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/v1/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/v1/detokenize", post(tokenize::detokenize))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        // The last one is the outermost.
+        .layer(from_fn_with_state(Arc::clone(&app), key::ask))
+        .layer(from_fn_with_state(Arc::clone(&app), origin::check))
+        .layer(from_fn_with_state(Arc::clone(&app), journal::keep))
+        .with_state(app)
+}
+
+async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+    ApiError::unknown_url(method.as_str(), uri.path())
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::wrong_method(method.as_str(), uri.path())
+}

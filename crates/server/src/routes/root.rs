@@ -1,0 +1,28 @@
+//! Turns `GET /` into a list of what is there.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::app::App;
+
+/// What a person sees who opens the server's address.
+pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+    Json(json!({
+        "name": "myriad",
+        "version": env!("CARGO_PKG_VERSION"),
+        "models": app.runtime.names(),
+        "endpoints": [
+            "POST /v1/chat/completions",
+            "POST /v1/completions",
+            "GET /v1/models",
+            "GET /v1/models/{id}",
+            "POST /tokenize",
+            "POST /detokenize",
+            "GET /health",
+            "GET /metrics",
+        ],
+    }))
+}

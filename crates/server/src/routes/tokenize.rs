@@ -1,0 +1,59 @@
+//! Turns `POST /tokenize` and `POST /detokenize` into ids of a text or a chat, and back.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use myriad_token::Specials;
+
+use super::chat::encode;
+use crate::app::App;
+use crate::errors::ApiError;
+use crate::layers::upload::Upload;
+use crate::wire::tokenize::{
+    DetokenizeRequest, DetokenizeResponse, TokenizeInput, TokenizeRequest, TokenizeResponse,
+};
+
+/// Ids as a completion or a chat would have them.
+pub async fn tokenize(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+) -> Result<Json<TokenizeResponse>, ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    app.blocking(move |app| {
+        let request = TokenizeRequest::parse(&body)?;
+        app.check_model(request.model.as_deref())?;
+        let tokenizer = app.runtime.tokenizer();
+        let tokens = match &request.input {
+            TokenizeInput::Text { text, add_special_tokens: true } => {
+                tokenizer.encode_prompt(text, Specials::Parse)
+            }
+            TokenizeInput::Text { text, .. } => tokenizer.encode(text, Specials::Parse),
+            TokenizeInput::Chat(chat) => encode(app, chat)?,
+        };
+        let text = |id: &u32| tokenizer.token_text(*id).unwrap_or_default().to_owned();
+        Ok(Json(TokenizeResponse {
+            count: tokens.len(),
+            max_model_len: app.runtime.context_max(),
+            token_strs: request.return_token_strs.then(|| tokens.iter().map(text).collect()),
+            tokens,
+        }))
+    })
+    .await
+}
+
+/// The text of ids, that of control tokens among it.
+pub async fn detokenize(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    app.blocking(move |app| {
+        let tokenizer = app.runtime.tokenizer();
+        let request = DetokenizeRequest::parse(&body, tokenizer.vocab_size())?;
+        app.check_model(request.model.as_deref())?;
+        let bytes = tokenizer.decode(&request.tokens, true);
+        Ok(Json(DetokenizeResponse { prompt: String::from_utf8_lossy(&bytes).into_owned() }))
+    })
+    .await
+}
