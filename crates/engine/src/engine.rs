@@ -190,9 +190,9 @@ impl Engine {
         for (piece, outcome) in pieces.iter().zip(outcomes) {
             let sequence = &mut self.queues.running[piece.sequence];
             sequence.advance(piece.rows, &mut self.pool);
-            if let Some(reason) = sequence.take(outcome, events) {
+            if let Some((reason, end_score)) = sequence.take(outcome, events) {
                 let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
-                events.push(Event::Finished { id: sequence.id, reason, usage });
+                events.push(Event::Finished { id: sequence.id, reason, usage, end_score });
                 ended.push(piece.sequence);
             }
         }
@@ -303,8 +303,13 @@ fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> (u32, Option<Toke
 }
 
 impl Sequence {
-    /// Takes in what came of a piece and tells of it; says why the answer ends, if it does.
-    fn take(&mut self, outcome: Outcome, events: &mut Vec<Event>) -> Option<FinishReason> {
+    /// Takes in what came of a piece and tells of it; says why the answer ends, if it does, with the
+    /// score of an end token.
+    fn take(
+        &mut self,
+        outcome: Outcome,
+        events: &mut Vec<Event>,
+    ) -> Option<(FinishReason, Option<TokenScore>)> {
         let id = self.id;
         for (index, scored) in outcome.scores {
             self.scored = index + 1;
@@ -313,13 +318,13 @@ impl Sequence {
         if let Some((token, score)) = outcome.chosen {
             // Sampling held end tokens back as long as it had to.
             if self.end_tokens.contains(&token) {
-                return Some(FinishReason::EndToken(token));
+                return Some((FinishReason::EndToken(token), score));
             }
             self.tokens.push(token);
             self.sampler.record(token);
             events.push(Event::Token { id, token, score });
         }
         let whole = self.computed >= self.prompt && self.generated() >= self.max_tokens;
-        whole.then_some(FinishReason::Length)
+        whole.then_some((FinishReason::Length, None))
     }
 }

@@ -133,6 +133,8 @@ pub enum Event {
         reason: FinishReason,
         /// Tokens in and out.
         usage: Usage,
+        /// The score of the end token, where there is one and scores are asked for.
+        end_score: Option<TokenScore>,
     },
 }
 

@@ -140,9 +140,17 @@ impl Writer {
                 parts.extend(self.beginning(index));
                 parts.extend(self.text(index, text, &tokens));
             }
-            TextEvent::Finished { finish, hidden, .. } => {
+            TextEvent::Finished { finish, hidden, end_score, .. } => {
                 parts.extend(self.beginning(index));
+                // Each token generated has its entry, the end token too, as OpenAI has it: harnesses
+                // count on the number of entries.
+                let logprobs = end_score.filter(|_| self.logprobs).map(|score| {
+                    let mut logprobs = CompletionLogprobs::default();
+                    logprobs.push(&self.tokenizer, &score, self.choices[index].offset);
+                    logprobs
+                });
                 parts.push(CompletionChoice {
+                    logprobs,
                     finish_reason: Some(finish_reason(&finish)),
                     token_ids: self.token_ids.then_some(hidden),
                     ..CompletionChoice::empty(index)

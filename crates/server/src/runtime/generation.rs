@@ -42,6 +42,8 @@ pub enum TextEvent {
         usage: Usage,
         /// Generated tokens that show no text: those of a stop string, the end token.
         hidden: Vec<u32>,
+        /// The score of the end token, where there is one and scores are asked for.
+        end_score: Option<TokenScore>,
     },
     /// The last event of a request whose engine failed.
     Failed,

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use myriad_engine::{Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats};
+use myriad_engine::{
+    Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats, TokenScore,
+};
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::Model;
 use myriad_token::Tokenizer;
@@ -252,20 +254,26 @@ impl Worker {
                 running.show(certain);
                 if let Some(stop) = stopped {
                     self.engine.cancel(id);
-                    self.finish(id, Finish::StopString(stop), None);
+                    self.finish(id, Finish::StopString(stop), None, None);
                 }
             }
-            Event::Finished { id, reason, usage } => {
+            Event::Finished { id, reason, usage, end_score } => {
                 let finish = match reason {
                     FinishReason::EndToken(token) => Finish::EndToken(token),
                     FinishReason::Length => Finish::Length,
                 };
-                self.finish(id, finish, Some(usage.completion_tokens));
+                self.finish(id, finish, Some(usage.completion_tokens), end_score);
             }
         }
     }
 
-    fn finish(&mut self, id: RequestId, mut finish: Finish, completion_tokens: Option<usize>) {
+    fn finish(
+        &mut self,
+        id: RequestId,
+        mut finish: Finish,
+        completion_tokens: Option<usize>,
+        end_score: Option<TokenScore>,
+    ) {
         let Some(mut running) = self.running.remove(&id) else { return };
         let stopped = matches!(finish, Finish::StopString(_));
         let (certain, mut hidden) = running.assembly.finish(stopped);
@@ -281,7 +289,7 @@ impl Worker {
         usage.completion_tokens = completion_tokens.unwrap_or(running.assembly.tokens());
         let label = if finish == Finish::Length { "length" } else { "stop" };
         self.shared.metrics.finished(&running.timing, &usage, label);
-        let _ = running.sender.send(TextEvent::Finished { finish, usage, hidden });
+        let _ = running.sender.send(TextEvent::Finished { finish, usage, hidden, end_score });
     }
 
     fn fail_all(&mut self) {
