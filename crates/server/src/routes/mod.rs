@@ -6,6 +6,8 @@ mod health;
 mod metrics;
 mod models;
 mod root;
+#[cfg(test)]
+mod tests;
 mod tokenize;
 
 use std::sync::Arc;

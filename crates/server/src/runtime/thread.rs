@@ -169,11 +169,12 @@ impl Worker {
         }
         let mut events = std::mem::take(&mut self.events);
         self.engine.step(&mut events);
+        // Before the events: who sees its answer's end finds it counted.
+        self.shared.publish(self.engine.stats());
         for event in events.drain(..) {
             self.dispatch(event);
         }
         self.events = events;
-        self.shared.publish(self.engine.stats());
         Next::Go
     }
 

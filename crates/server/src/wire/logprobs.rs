@@ -84,11 +84,11 @@ impl CompletionLogprobs {
     pub fn push(&mut self, tokenizer: &Tokenizer, score: &TokenScore, offset: usize) {
         let mut top = Map::new();
         for (id, logprob) in &score.top {
-            top.entry(spelled(tokenizer, *id)).or_insert_with(|| finite(*logprob).into());
+            top.entry(spelled(tokenizer, *id)).or_insert_with(|| number(*logprob));
         }
         // The token itself is always listed, even where it is none of the likeliest.
         let token = spelled(tokenizer, score.token);
-        top.insert(token.clone(), finite(score.logprob).into());
+        top.insert(token.clone(), number(score.logprob));
         self.text_offset.push(offset);
         self.token_logprobs.push(Some(finite(score.logprob)));
         self.tokens.push(token);
@@ -124,4 +124,10 @@ pub fn spelled(tokenizer: &Tokenizer, token: u32) -> String {
 fn finite(logprob: f32) -> f32 {
     // Not-a-number becomes the least too.
     if logprob >= LOGPROB_MIN { logprob } else { LOGPROB_MIN }
+}
+
+/// The number with as few digits as an f32 needs, as it is written outside of maps.
+fn number(logprob: f32) -> Value {
+    let shortest = finite(logprob).to_string().parse::<f64>();
+    shortest.unwrap_or(f64::from(LOGPROB_MIN)).into()
 }

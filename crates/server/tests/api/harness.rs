@@ -1,0 +1,312 @@
+//! Turns a synthetic model into a live server on a free port, and bytes of HTTP into replies.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use myriad_engine::EngineConfig;
+use myriad_formats::Gguf;
+use myriad_kernels::{BlockType, Compute, Kernels};
+use myriad_model::synthetic::{self, Shape};
+use myriad_model::{Family, Model, PAGE_TOKENS};
+use myriad_server::{LoadedModel, Runtime, RuntimeConfig, ServerConfig, bind, serve_on};
+use myriad_token::{ChatTemplate, Tokenizer};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The name under which the model is served; names of hubs have slashes.
+pub const MODEL: &str = "tests/synthetic";
+
+/// `<|im_end|>`, which ends an answer.
+pub const END: u32 = 2;
+
+/// What a test's server is made of.
+pub struct Setup {
+    pub context: usize,
+    pub parallel: usize,
+    pub queue_max: usize,
+    pub template: bool,
+    pub config: ServerConfig,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            context: 512,
+            parallel: 8,
+            queue_max: 256,
+            template: true,
+            config: ServerConfig { port: 0, ..ServerConfig::default() },
+        }
+    }
+}
+
+/// A random model with its engine, on one thread.
+pub fn runtime(setup: &Setup) -> Arc<Runtime> {
+    let shape = Shape { context: setup.context, ..Shape::small(Family::Llama, BlockType::Q8_0) };
+    let file = Gguf::from_bytes(synthetic::gguf(&shape, 7)).expect("a file");
+    let compute = Compute::new(Kernels::detect().expect("kernels"), 1);
+    let tokenizer = Arc::new(Tokenizer::new(&file.vocab().expect("a vocabulary")).expect("ids"));
+    let source = file.vocab().expect("a vocabulary").chat_template.expect("a template");
+    let template = ChatTemplate::new(&source, &tokenizer).expect("a template");
+    let model = LoadedModel {
+        names: vec![MODEL.into(), "alias".into()],
+        model: Arc::new(Model::load(&file, &compute, &mut |_| ()).expect("a model")),
+        compute,
+        tokenizer,
+        template: setup.template.then(|| Arc::new(template)),
+    };
+    let engine = EngineConfig {
+        context: setup.context,
+        parallel: setup.parallel,
+        step_tokens: 64,
+        pages: setup.context.div_ceil(PAGE_TOKENS) + 256,
+    };
+    let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
+    Runtime::start(model, config).expect("a runtime")
+}
+
+/// A server with threads of its own; it ends with this value.
+pub struct Live {
+    pub port: u16,
+    pub runtime: Arc<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Live {
+    pub fn start(setup: Setup) -> Live {
+        let runtime = runtime(&setup);
+        let executor = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("an executor");
+        let listener = executor.block_on(bind(&setup.config)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shared = Arc::clone(&runtime);
+        let thread = std::thread::spawn(move || {
+            let shutdown = async move { drop(stopped.await) };
+            executor
+                .block_on(serve_on(listener, shared, setup.config, shutdown))
+                .expect("a server that ends well");
+        });
+        Live { port, runtime, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Asks the server to end.
+    pub fn signal(&mut self) {
+        self.stop.take();
+    }
+
+    /// Waits until it has ended.
+    pub fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the server's thread");
+        }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        // A test that waits longer has failed.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+        stream
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], b"")
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send("POST", path, &[], body.to_string().as_bytes())
+    }
+
+    /// Sends all of a request, then reads all of the answer.
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut stream = self.connect();
+        let head = head(method, path, headers, body.len());
+        stream.write_all(head.as_bytes()).expect("the head is taken");
+        stream.write_all(body).expect("the body is taken");
+        Reply::read(&mut stream)
+    }
+
+    /// Begins a streamed request and returns once its answer has begun.
+    pub fn begin(&self, path: &str, body: &Value) -> TcpStream {
+        let mut stream = self.connect();
+        let body = body.to_string();
+        stream.write_all(head("POST", path, &[], body.len()).as_bytes()).expect("a head");
+        stream.write_all(body.as_bytes()).expect("a body");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stream
+    }
+
+    /// Waits until the engine has nothing left to do and holds no pages.
+    pub fn wait_until_idle(&self) {
+        let stats = wait_for(|| {
+            let stats = self.runtime.stats();
+            (stats.running == 0 && stats.waiting == 0 && stats.pages_used == 0).then_some(stats)
+        });
+        assert!(stats.pages_total > 0);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.signal();
+        if let Some(thread) = self.thread.take() {
+            // A test that fails already says why.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Tries until there is a value; fails after 30 seconds.
+pub fn wait_for<T>(mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(30) {
+        if let Some(value) = probe() {
+            return value;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("waited 30 s in vain");
+}
+
+fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        head.push_str("host: localhost\r\n");
+    }
+    if length > 0 {
+        head.push_str(&format!("content-length: {length}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head + "\r\n"
+}
+
+/// An answer.
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Pieces in which the body came.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+impl Reply {
+    /// Reads until the connection ends.
+    pub fn read(stream: &mut TcpStream) -> Reply {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("an answer");
+        Reply::parse(&bytes)
+    }
+
+    pub fn parse(bytes: &[u8]) -> Reply {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+        let head = std::str::from_utf8(&bytes[..end]).expect("a head of text");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
+        let headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let rest = &bytes[end + 4..];
+        let chunked = headers.iter().any(|(name, _)| name == "transfer-encoding");
+        let chunks = if chunked { dechunk(rest) } else { vec![rest.to_vec()] };
+        Reply { status: status.parse().expect("a status"), headers, body: chunks.concat(), chunks }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body of text")
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+
+    /// The body of a 200.
+    pub fn good(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
+    }
+
+    /// The error, which has OpenAI's shape and this status.
+    pub fn error(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        let error = self.json()["error"].clone();
+        for key in ["message", "type", "param", "code"] {
+            assert!(error.get(key).is_some(), "no {key} in {error}");
+        }
+        error
+    }
+
+    /// Events of a stream that ended well, each in a write of its own, without the final mark.
+    pub fn events(&self) -> Vec<Value> {
+        assert_eq!(self.status, 200, "{}", self.text());
+        assert_eq!(self.header("content-type"), Some("text/event-stream; charset=utf-8"));
+        let mut events = Vec::new();
+        let (last, others) = self.chunks.split_last().expect("events");
+        assert_eq!(last, b"data: [DONE]\n\n");
+        for chunk in others {
+            let text = std::str::from_utf8(chunk).expect("an event of text");
+            let event = text.strip_suffix("\n\n").expect("a whole event");
+            assert!(!event.contains('\n'), "one event per write: {event:?}");
+            if event.starts_with(':') {
+                continue;
+            }
+            let data = event.strip_prefix("data: ").expect("data");
+            events.push(serde_json::from_str(data).expect("JSON"));
+        }
+        events
+    }
+}
+
+/// The chunks of a body; one that breaks off gives those before.
+fn dechunk(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut chunks = Vec::new();
+    while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
+        let size = std::str::from_utf8(&bytes[..end]).expect("a size");
+        let size = usize::from_str_radix(size, 16).expect("a size");
+        if size == 0 || bytes.len() < end + 2 + size {
+            break;
+        }
+        chunks.push(bytes[end + 2..end + 2 + size].to_vec());
+        bytes = &bytes[(end + 4 + size).min(bytes.len())..];
+    }
+    chunks
+}
+
+/// A bias that leaves the letters a to z: answers are readable, and go on to the end.
+pub fn letters() -> Value {
+    // Three control tokens, then the bytes.
+    let ids = (b'a'..=b'z').map(|letter| (3 + u32::from(letter)).to_string());
+    Value::Object(ids.map(|id| (id, json!(100))).collect())
+}
+
+/// A chat with one question and these further fields.
+pub fn chat(fields: Value) -> Value {
+    let mut body = json!({ "messages": [{ "role": "user", "content": "Who are you?" }] });
+    for (name, value) in fields.as_object().expect("an object") {
+        body[name] = value.clone();
+    }
+    body
+}
+
+/// `body` with one more field.
+pub fn with(body: &Value, name: &str, value: Value) -> Value {
+    let mut body = body.clone();
+    body[name] = value;
+    body
+}

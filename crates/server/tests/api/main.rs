@@ -1,0 +1,9 @@
+//! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
+
+mod chat;
+mod completions;
+mod endpoints;
+mod gates;
+mod harness;
+mod hostile;
+mod shutdown;
