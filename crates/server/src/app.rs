@@ -37,6 +37,17 @@ impl App {
         }
     }
 
+    /// A prompt, which came from `param`, must fit with what is asked for.
+    pub fn check_length(
+        &self,
+        prompt: usize,
+        max_tokens: Option<usize>,
+        param: &str,
+    ) -> Result<(), ApiError> {
+        let fits = self.runtime.check_length(prompt, max_tokens);
+        fits.map_err(|error| ApiError::from_generate(error, param))
+    }
+
     /// Runs work that takes long for one core (reading large JSON, tokenising, rendering) where it
     /// holds up no other request.
     pub async fn blocking<T, F>(self: &Arc<App>, work: F) -> Result<T, ApiError>

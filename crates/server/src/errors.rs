@@ -150,7 +150,7 @@ impl ApiError {
                     "This model's maximum context length is {limit} tokens. However, you \
                      requested {} tokens ({prompt} in the {param}, {completion} in the \
                      completion). Please reduce the length of the {param} or completion.",
-                    prompt + completion
+                    prompt.saturating_add(completion)
                 );
                 let error = ApiError::invalid(param, message);
                 ApiError { code: Some("context_length_exceeded"), ..error }

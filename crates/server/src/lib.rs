@@ -1,10 +1,10 @@
 //! Turns HTTP into engine requests and token streams into events.
 //!
-//! In reading order: [`serve`] starts, `connections` accepts, `layers` lets requests in, `routes` holds
-//! one handler file per endpoint, `answers` makes whole and streamed answers of generations,
-//! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on its
-//! own thread and is where text meets it. The only room that knows anyone's JSON, and the only async
-//! one. What a stranger may ask for is bounded in [`limits`].
+//! In reading order: [`serve`] starts, `connections` accepts, `layers` lets requests in, `routes`
+//! holds one handler file per endpoint, `answers` makes whole and streamed answers of generations,
+//! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on
+//! its own thread and is where text meets it. The only room that knows anyone's JSON, and the only
+//! async one. What a stranger may ask for is bounded in [`limits`].
 
 mod answers;
 mod app;

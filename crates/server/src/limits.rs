@@ -1,4 +1,4 @@
-//! Turns "how much may a stranger ask for?" into constants: every limit of this room, with its reason.
+//! Turns "how much may a stranger ask for?" into constants, each with its reason.
 
 use std::time::Duration;
 

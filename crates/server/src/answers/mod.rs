@@ -1,4 +1,4 @@
-//! Turns running generations into answers: [`choices`] merges them, [`stream`] makes events of them.
+//! Turns running generations into answers: [`choices`] merges them, [`stream`] makes events.
 
 pub mod choices;
 pub mod stream;

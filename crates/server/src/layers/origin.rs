@@ -1,10 +1,10 @@
 //! Turns requests that other people's web pages make through a browser into 403.
 //!
-//! A server on this machine is reachable for every page that its owner visits: by a plain cross-site
-//! request, whose `Origin` names the page, or after the page's own name was made to point here (DNS
-//! rebinding), when `Host` has that name. Without a key these two headers are all that tells such a
-//! request from the owner's; with a key, a page that does not know it gets a 401 anyway, and is
-//! only not allowed to read.
+//! A server on this machine is reachable for every page that its owner visits: by a plain request
+//! across sites, whose `Origin` names the page, or after the page's own name was made to point here
+//! (DNS rebinding), when `Host` has that name. Without a key these two headers are all that tells
+//! such a request from the owner's; with a key, a page that does not know it gets a 401 anyway, and
+//! is only not allowed to read.
 
 use std::net::IpAddr;
 use std::sync::Arc;

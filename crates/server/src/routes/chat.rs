@@ -51,6 +51,8 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Vec<u32>), ApiError> 
     let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(request.model.as_deref())?;
     let prompt = encode(app, &request.chat)?;
+    // Before it is copied for each choice: a prompt may be a thousand times too long.
+    app.check_length(prompt.len(), request.max_tokens, PARAM)?;
     Ok((request, prompt))
 }
 

@@ -64,8 +64,14 @@ fn prepare(app: &App, body: &[u8]) -> Result<(CompletionRequest, Vec<Encoded>), 
     let mut request = CompletionRequest::parse(body, tokenizer.vocab_size())?;
     app.check_model(request.model.as_deref())?;
     let prompts = std::mem::take(&mut request.prompts);
-    let prompts = prompts.into_iter().map(|prompt| Encoded::new(tokenizer, prompt)).collect();
-    Ok((request, prompts))
+    let mut encoded = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let prompt = Encoded::new(tokenizer, prompt);
+        // Before it is copied for each choice: a prompt may be a thousand times too long.
+        app.check_length(prompt.ids.len(), Some(request.max_tokens), PARAM)?;
+        encoded.push(prompt);
+    }
+    Ok((request, encoded))
 }
 
 impl Encoded {
@@ -142,8 +148,8 @@ impl Writer {
             }
             TextEvent::Finished { finish, hidden, end_score, .. } => {
                 parts.extend(self.beginning(index));
-                // Each token generated has its entry, the end token too, as OpenAI has it: harnesses
-                // count on the number of entries.
+                // Each token generated has its entry, the end token too, as OpenAI has it: those
+                // who score texts count on the number of entries.
                 let logprobs = end_score.filter(|_| self.logprobs).map(|score| {
                     let mut logprobs = CompletionLogprobs::default();
                     logprobs.push(&self.tokenizer, &score, self.choices[index].offset);

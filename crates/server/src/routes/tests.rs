@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use futures_util::StreamExt;
 use myriad_engine::EngineConfig;
 use myriad_formats::Gguf;
@@ -15,6 +17,8 @@ use myriad_token::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use crate::app::App;
+use crate::layers::journal;
 use crate::limits::ENGINE_FAILURES_MAX;
 use crate::{LoadedModel, Runtime, ServerConfig, router};
 
@@ -128,4 +132,25 @@ async fn a_body_that_is_dropped_ends_its_generation() {
     while runtime.stats().running > 0 || runtime.stats().pages_used > 0 {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_one_500() {
+    let (runtime, _) = start();
+    let state = Arc::new(App::new(runtime, ServerConfig::default()));
+    let panics = || async {
+        if true {
+            panic!("a panic for a test");
+        }
+    };
+    let app = Router::new()
+        .route("/panics", get(panics))
+        .route("/answers", get(|| async { "yes" }))
+        .layer(from_fn_with_state(Arc::clone(&state), journal::keep));
+    let (status, body) = send(&app, "GET", "/panics", Value::Null).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let error: Value = serde_json::from_str(&whole(body).await).unwrap();
+    assert_eq!(error["error"]["code"], "internal_error");
+    assert!(!error.to_string().contains("for a test"), "nothing of the inside is told");
+    assert_eq!(send(&app, "GET", "/answers", Value::Null).await.0, StatusCode::OK);
 }

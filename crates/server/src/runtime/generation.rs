@@ -1,4 +1,4 @@
-//! Turns the engine thread's messages about one request into a stream, whose end is its cancellation.
+//! Turns the engine thread's messages about one request into a stream; its end cancels it.
 
 use std::pin::Pin;
 use std::sync::mpsc;

@@ -192,7 +192,7 @@ impl Runtime {
         &self,
         request: GenerateRequest,
     ) -> Result<oneshot::Receiver<Result<Generation, GenerateError>>, GenerateError> {
-        self.check_length(&request)?;
+        self.check_length(request.prompt.len(), request.max_tokens)?;
         let (reply, receiver) = oneshot::channel();
         self.commands
             .send(Command::Submit { request: Box::new(request), reply })
@@ -201,9 +201,15 @@ impl Runtime {
     }
 
     /// A prompt must leave room for what is asked, or for one token where nothing is said.
-    fn check_length(&self, request: &GenerateRequest) -> Result<(), GenerateError> {
-        let (limit, prompt) = (self.context_max, request.prompt.len());
-        let completion = request.max_tokens.unwrap_or(1);
+    ///
+    /// # Errors
+    /// [`GenerateError::ContextLength`].
+    pub fn check_length(
+        &self,
+        prompt: usize,
+        max_tokens: Option<usize>,
+    ) -> Result<(), GenerateError> {
+        let (limit, completion) = (self.context_max, max_tokens.unwrap_or(1));
         if prompt.saturating_add(completion) > limit {
             return Err(GenerateError::ContextLength { limit, prompt, completion });
         }

@@ -1,4 +1,4 @@
-//! Turns commands into engine steps and engine events into each request's text: the engine's thread.
+//! Turns commands into engine steps and engine events into texts: the engine's thread.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,8 @@
-//! Turns JSON into typed requests and results into JSON: one file per endpoint, lenient in, strict out.
+//! Turns JSON into typed requests and results into JSON, one file per endpoint.
 //!
-//! Requests are read field by field ([`fields`]), so that every error names its parameter; an explicit
-//! `null` is an absent field. Answers carry every field that OpenAI's have.
+//! Lenient in, strict out: requests are read field by field ([`fields`]), so that every error names
+//! its parameter; an explicit `null` is an absent field. Answers carry every field that OpenAI's
+//! have.
 
 pub mod chat;
 pub mod completions;

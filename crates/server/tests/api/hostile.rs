@@ -1,4 +1,4 @@
-//! Turns clients that send too much, too slowly, or vanish into nothing worse than an error of theirs.
+//! Turns clients that send too much, too slowly, or vanish into errors of theirs alone.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};

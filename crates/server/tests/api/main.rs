@@ -6,4 +6,5 @@ mod endpoints;
 mod gates;
 mod harness;
 mod hostile;
+mod logs;
 mod shutdown;
