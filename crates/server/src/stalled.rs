@@ -89,15 +89,15 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_reads_fails_and_one_that_goes_on_does_not() {
         let (ours, mut theirs) = duplex(16);
-        let mut ours = Stalled::new(ours, Duration::from_millis(200));
+        let mut ours = Stalled::new(ours, Duration::from_secs(60));
         // Read slowly, but read: longer in all than the limit.
         let reader = tokio::spawn(async move {
             let mut buffer = [0; 16];
             for _ in 0..8 {
-                sleep(Duration::from_millis(40)).await;
+                sleep(Duration::from_secs(40)).await;
                 theirs.read_exact(&mut buffer).await.unwrap();
             }
             theirs

@@ -174,7 +174,7 @@ mod tests {
         Arc::new(Semaphore::new(count))
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_body_larger_than_the_limit_is_refused_and_then_drained() {
         let pieces = (0..40).map(|_| Ok::<_, Infallible>(Bytes::from(vec![b' '; 1 << 20])));
         let upload = upload(Body::from_stream(stream::iter(pieces)), SECOND * 30);
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(upload.bytes_read().await, 40 << 20);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_endless_body_is_drained_to_a_limit() {
         let endless =
             stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(&[b' '; 65536])));
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(upload.bytes_read().await, DRAIN_BYTES_MAX);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_come_is_given_up() {
         let never = stream::pending::<Result<Bytes, Infallible>>();
         let upload = upload(Body::from_stream(never), Duration::from_millis(20));
@@ -202,7 +202,7 @@ mod tests {
         assert!(!upload.drain().await);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn large_bodies_wait_for_a_place_and_small_ones_do_not() {
         let places = places(1);
         let large = || Body::from(vec![b' '; LARGE_BODY_BYTES + 1]);
@@ -215,7 +215,7 @@ mod tests {
         upload(large(), SECOND).read(&places).await.unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_waits_to_be_told_is_not_told_for_a_refused_body() {
         let mut request = Request::new(Body::from("{}"));
         request.headers_mut().insert(header::EXPECT, "100-continue".parse().unwrap());
