@@ -1,0 +1,258 @@
+//! Turns a model and this machine into tokens/s, and into the share of the machine's own limits.
+
+use std::io::Write;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use myriad_kernels::{Compute, KvCache, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
+use myriad_model::{Batch, Config, FeedForward, LogitRows, Mixer, Model, Scratch, Segment};
+use serde_json::json;
+
+use crate::arguments::{OptionalModel, Threads};
+use crate::load;
+use crate::models;
+use crate::screen::{self, count, is_fancy, note};
+use crate::sizes::STEP_TOKENS;
+
+const EXAMPLES: &str = "\
+What is counted:
+  prefill   tokens of a prompt per second, computed in steps as the server does, logits of the last
+            token alone. Its share: two operations for each weight in the layers and each token,
+            held against the int8 products per second that this processor does out of registers.
+  decode    tokens per second, one after the other. Its share: the bytes of weights (as stored in
+            the file) and of keys and values that each token must read, held against the bytes per
+            second that all threads together read from memory.
+  Limits and speeds are measured in the same run, before and after; speeds are medians of --repeat
+  rounds. Sampling, tokenizer and HTTP are not in it.
+
+Examples:
+  myriad bench                                    the default model
+  myriad bench MODEL --depth 4096                 with 4,096 tokens in the cache already
+  MYRIAD_KERNELS=avx2 myriad bench MODEL --json   one level of kernels, for scripts";
+
+/// Measure this machine: tokens per second, and the share of its limits.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: OptionalModel,
+    #[command(flatten)]
+    threads: Threads,
+    /// Tokens of the prompt.
+    #[arg(long, value_name = "N", default_value_t = 512,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    prompt: u32,
+    /// Tokens to generate.
+    #[arg(long, value_name = "N", default_value_t = 128,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    generate: u32,
+    /// Tokens in the cache before both.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    depth: u32,
+    /// Rounds; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the machine can do at most.
+#[derive(Clone, Copy)]
+struct Limits {
+    memory_bytes_per_second: f64,
+    int8_operations_per_second: f64,
+}
+
+/// Tokens per second.
+#[derive(Clone, Copy)]
+struct Speeds {
+    prefill: f64,
+    decode: f64,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let opened = load::open(arguments.model.model.as_deref())?;
+    let (prompt, generate) = (arguments.prompt as usize, arguments.generate as usize);
+    let depth = arguments.depth as usize;
+    let needed = depth.saturating_add(prompt.max(generate));
+    if needed > opened.config.context_length {
+        bail!(
+            "--depth with --prompt or --generate comes to {} tokens; this model was made for {}",
+            count(needed),
+            count(opened.config.context_length)
+        );
+    }
+    let compute = load::compute(arguments.threads.count())?;
+    let model = opened.model(&compute)?;
+    let mut bench = Bench::new(&model, &compute, needed)?;
+    let before = Limits::measure(&compute);
+    let mut rounds = Vec::new();
+    bench.round(prompt, generate.min(8), depth); // warm: pages, caches, clock rates
+    for round in 1..=arguments.repeat {
+        let speeds = bench.round(prompt, generate, depth);
+        if is_fancy() && !arguments.json {
+            let (prefill, decode) = (speeds.prefill, speeds.decode);
+            note(format!("round {round}: prefill {prefill:.0}, decode {decode:.1} tokens/s"));
+        }
+        rounds.push(speeds);
+    }
+    let limits = before.best(Limits::measure(&compute));
+    let speeds = Speeds {
+        prefill: median(rounds.iter().map(|speeds| speeds.prefill)),
+        decode: median(rounds.iter().map(|speeds| speeds.decode)),
+    };
+    let operations = 2.0 * layer_weights(model.config()) as f64;
+    let bytes = model.file_weight_bytes_per_token() as f64
+        + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0);
+    let prefill_share = speeds.prefill * operations / limits.int8_operations_per_second;
+    let decode_share = speeds.decode * bytes / limits.memory_bytes_per_second;
+    let (level, threads) = (compute.kernels.level().name(), compute.pool.threads());
+    let mut out = screen::output();
+    if arguments.json {
+        let report = json!({
+            "model": models::name_of(&opened.path),
+            "kernels": level,
+            "threads": threads,
+            "prompt_tokens": prompt,
+            "generated_tokens": generate,
+            "depth": depth,
+            "rounds": rounds.iter().map(|speeds| json!({
+                "prefill_tokens_per_second": speeds.prefill,
+                "decode_tokens_per_second": speeds.decode,
+            })).collect::<Vec<_>>(),
+            "prefill_tokens_per_second": speeds.prefill,
+            "decode_tokens_per_second": speeds.decode,
+            "prefill_share_of_int8_peak": prefill_share,
+            "decode_share_of_bandwidth": decode_share,
+            "memory_bytes_per_second": limits.memory_bytes_per_second,
+            "int8_operations_per_second": limits.int8_operations_per_second,
+            "bytes_per_decoded_token": bytes,
+            "operations_per_prefilled_token": operations,
+        });
+        writeln!(out, "{report}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{}: {level} kernels, {threads} threads, median of {}\n\
+         prefill  {:>8.1} tokens/s   {:>3.0} % of the int8 peak ({:.2} T operations/s)\n\
+         decode   {:>8.1} tokens/s   {:>3.0} % of the memory bandwidth ({:.1} GB/s)",
+        models::name_of(&opened.path),
+        arguments.repeat,
+        speeds.prefill,
+        prefill_share * 100.0,
+        limits.int8_operations_per_second / 1e12,
+        speeds.decode,
+        decode_share * 100.0,
+        limits.memory_bytes_per_second / 1e9,
+    )?;
+    Ok(())
+}
+
+impl Limits {
+    fn measure(compute: &Compute) -> Limits {
+        Limits {
+            memory_bytes_per_second: memory_read_bandwidth(compute),
+            int8_operations_per_second: int8_peak(compute),
+        }
+    }
+
+    /// A limit is the most that was ever reached; less was somebody else's work in between.
+    fn best(self, other: Limits) -> Limits {
+        Limits {
+            memory_bytes_per_second: self
+                .memory_bytes_per_second
+                .max(other.memory_bytes_per_second),
+            int8_operations_per_second: self
+                .int8_operations_per_second
+                .max(other.int8_operations_per_second),
+        }
+    }
+}
+
+/// One sequence that is computed again and again.
+struct Bench<'a> {
+    model: &'a Model,
+    compute: &'a Compute,
+    cache: KvCache,
+    scratch: Scratch,
+    pages: Vec<u32>,
+    /// State of the row of tokens, which is the same in each run.
+    token: u32,
+}
+
+impl<'a> Bench<'a> {
+    fn new(model: &'a Model, compute: &'a Compute, tokens: usize) -> Result<Bench<'a>> {
+        let pages = tokens.div_ceil(PAGE_TOKENS);
+        Ok(Bench {
+            model,
+            compute,
+            cache: model.new_cache(pages)?,
+            scratch: Scratch::new(),
+            pages: (0..pages as u32).collect(),
+            token: 1,
+        })
+    }
+
+    /// Prefill and decode, each after `depth` tokens.
+    fn round(&mut self, prompt: usize, generate: usize, depth: usize) -> Speeds {
+        self.prefill(0, depth);
+        let start = Instant::now();
+        self.prefill(depth, prompt);
+        let prefill = prompt as f64 / start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for position in depth..depth + generate {
+            self.forward(position, 1, LogitRows::Last);
+        }
+        let decode = generate as f64 / start.elapsed().as_secs_f64();
+        Speeds { prefill, decode }
+    }
+
+    fn prefill(&mut self, start: usize, tokens: usize) {
+        let end = start + tokens;
+        for position in (start..end).step_by(STEP_TOKENS) {
+            let count = STEP_TOKENS.min(end - position);
+            let last = position + count == end;
+            self.forward(position, count, if last { LogitRows::Last } else { LogitRows::None });
+        }
+    }
+
+    fn forward(&mut self, start: usize, count: usize, logits: LogitRows) {
+        let tokens: Vec<u32> = (0..count).map(|_| self.next_token()).collect();
+        let segment =
+            Segment { tokens: &tokens, start: start as u32, pages: &self.pages, logits };
+        let batch = Batch { sequences: &[segment] };
+        self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
+    }
+
+    /// Tokens from all over the vocabulary, as texts have them: a generator of Numerical Recipes.
+    fn next_token(&mut self) -> u32 {
+        self.token = self.token.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.token >> 8) % self.model.config().vocab as u32
+    }
+}
+
+/// Weights of the matrices in all layers: each takes part in one product per token.
+fn layer_weights(config: &Config) -> usize {
+    let weights = config.layers.iter().map(|layer| {
+        let Mixer::Gqa(gqa) = &layer.mixer;
+        let FeedForward::Dense { size } = layer.feed_forward;
+        config.hidden * (gqa.qkv_size() + gqa.q_size() + 3 * size)
+    });
+    weights.sum()
+}
+
+/// Bytes of keys and values that a token at this position reads.
+fn kv_bytes_read(model: &Model, position: f64) -> f64 {
+    model.cache_bytes_per_page() as f64 / PAGE_TOKENS as f64 * position
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

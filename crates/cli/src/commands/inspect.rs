@@ -1,0 +1,340 @@
+//! Turns a model file into what it is: family, sizes, quantisation, tokenizer, memory needed.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use myriad_formats::{Gguf, Value};
+use myriad_kernels::{Kernels, PAGE_TOKENS};
+use myriad_model::{Config, FeedForward, Mixer};
+use myriad_token::{ChatTemplate, Tokenizer};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::arguments::Model;
+use crate::screen::{self, count, harmless, one_text, size};
+use crate::{load, memory, models, sizes};
+
+const EXAMPLES: &str = "\
+Examples:
+  myriad inspect model.gguf
+  myriad inspect MODEL --json | jq .memory
+  MYRIAD_KERNELS=scalar myriad inspect MODEL     which kernels would run";
+
+/// Show what a model file holds and needs.
+///
+/// Reads the file's header only. Also tells what files are that Myriad cannot run, and why not.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: Model,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Everything that is told about a file.
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    file_bytes: u64,
+    gguf_version: u32,
+    family: String,
+    title: Option<String>,
+    licence: Option<String>,
+    parameters: u64,
+    runs: bool,
+    /// Why it does not run, if so.
+    reason: Option<String>,
+    shape: Option<Shape>,
+    quantisation: Vec<Class>,
+    tokenizer: Option<TokenizerReport>,
+    /// Whether there is one, and whether it can be understood.
+    chat_template: String,
+    memory: Option<MemoryReport>,
+    kernels: String,
+}
+
+#[derive(Serialize)]
+struct Shape {
+    layers: usize,
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_size: usize,
+    feed_forward: usize,
+    vocab: usize,
+    context: usize,
+    tied_output: bool,
+}
+
+/// Tensors that do the same work in different layers, and how they are stored.
+#[derive(Serialize)]
+struct Class {
+    class: &'static str,
+    types: Vec<TypeShare>,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct TypeShare {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tensors: usize,
+}
+
+#[derive(Serialize)]
+struct TokenizerReport {
+    model: String,
+    pre_tokenizer: String,
+    tokens: usize,
+    begins_with: Option<String>,
+    end_tokens: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct MemoryReport {
+    weights_bytes: u64,
+    kv_bytes_per_token: f64,
+    free_bytes: Option<u64>,
+    contexts: Vec<ContextReport>,
+}
+
+#[derive(Serialize)]
+struct ContextReport {
+    context: usize,
+    kv_bytes: u64,
+    total_bytes: u64,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    let path = models::find(Some(&arguments.model.model))?;
+    let gguf = load::open_file(&path)?;
+    let report = report(&path, &gguf);
+    let mut out = std::io::BufWriter::new(screen::output());
+    if arguments.json {
+        writeln!(out, "{}", json!(report))?;
+    } else {
+        print(&mut out, &report)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn report(path: &Path, gguf: &Gguf) -> Report {
+    let text = |key: &str| match gguf.metadata().get(key) {
+        Some(Value::String(text)) => Some(harmless(text).chars().take(120).collect::<String>()),
+        _ => None,
+    };
+    let config = Config::read(gguf);
+    let vocab = gguf.vocab();
+    let tokenizer = vocab.as_ref().ok().map(Tokenizer::new);
+    let mut reasons: Vec<String> = Vec::new();
+    let mut because = |error: anyhow::Error| reasons.push(one_text(&error));
+    let shape = config.as_ref().ok().map(shape);
+    let memory = config.as_ref().ok().map(|config| memory_report(gguf, config));
+    let reported = tokenizer.as_ref().and_then(|tokenizer| tokenizer.as_ref().ok()).zip(
+        vocab.as_ref().ok(),
+    );
+    let reported = reported.map(|(tokenizer, vocab)| TokenizerReport {
+        model: vocab.model.clone(),
+        pre_tokenizer: vocab.pre.clone(),
+        tokens: tokenizer.vocab_size(),
+        begins_with: vocab.bos.filter(|_| vocab.add_bos).map(|id| token(tokenizer, id)),
+        end_tokens: tokenizer.end_tokens().iter().map(|&id| token(tokenizer, id)).collect(),
+    });
+    let chat_template = template(gguf, tokenizer.as_ref().and_then(|found| found.as_ref().ok()));
+    if let Err(error) = config {
+        because(error.into());
+    } else if let Err(error) = vocab {
+        because(error.into());
+    } else if let Some(Err(error)) = tokenizer {
+        because(error.into());
+    }
+    Report {
+        file: path.display().to_string(),
+        file_bytes: gguf.file_bytes(),
+        gguf_version: gguf.version(),
+        family: text("general.architecture").unwrap_or_else(|| "unknown".into()),
+        title: text("general.name"),
+        licence: text("general.license"),
+        parameters: gguf.tensors().iter().map(|tensor| tensor.elements() as u64).sum(),
+        runs: reasons.is_empty(),
+        reason: reasons.pop(),
+        shape,
+        quantisation: classes(gguf),
+        tokenizer: reported,
+        chat_template,
+        memory,
+        kernels: match Kernels::detect() {
+            Ok(kernels) => kernels.level().name().to_owned(),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+fn shape(config: &Config) -> Shape {
+    let layer = &config.layers[0];
+    let Mixer::Gqa(gqa) = &layer.mixer;
+    let FeedForward::Dense { size: feed_forward } = layer.feed_forward;
+    Shape {
+        layers: config.layers.len(),
+        hidden: config.hidden,
+        heads: gqa.heads,
+        kv_heads: gqa.kv_heads,
+        head_size: gqa.head_size,
+        feed_forward,
+        vocab: config.vocab,
+        context: config.context_length,
+        tied_output: config.tied_output,
+    }
+}
+
+/// Which work a tensor does, by the names that converters give.
+fn class_of(name: &str) -> &'static str {
+    const CLASSES: [(&str, &str); 6] = [
+        ("token_embd", "embedding"),
+        ("norm", "norms"),
+        ("bias", "biases"),
+        ("attn_", "attention"),
+        ("ffn_", "feed-forward"),
+        ("output", "output head"),
+    ];
+    let found = CLASSES.into_iter().find(|(part, _)| name.contains(part));
+    found.map_or("other", |(_, class)| class)
+}
+
+/// Classes in the order of their first tensors; types with the most tensors first.
+fn classes(gguf: &Gguf) -> Vec<Class> {
+    let mut order: Vec<&'static str> = Vec::new();
+    let mut sums: BTreeMap<&'static str, (BTreeMap<&'static str, usize>, u64)> = BTreeMap::new();
+    for tensor in gguf.tensors() {
+        let class = class_of(&tensor.name);
+        if !order.contains(&class) {
+            order.push(class);
+        }
+        let (types, bytes) = sums.entry(class).or_default();
+        *types.entry(tensor.kind.name()).or_default() += 1;
+        *bytes += tensor.bytes() as u64;
+    }
+    let class = |class| {
+        let (types, bytes) = sums.remove(class).unwrap_or_default();
+        let mut types: Vec<TypeShare> =
+            types.into_iter().map(|(kind, tensors)| TypeShare { kind, tensors }).collect();
+        types.sort_by_key(|share| std::cmp::Reverse(share.tensors));
+        Class { class, types, bytes }
+    };
+    order.into_iter().map(class).collect()
+}
+
+fn token(tokenizer: &Tokenizer, id: u32) -> String {
+    harmless(tokenizer.token_text(id).unwrap_or_default())
+}
+
+fn template(gguf: &Gguf, tokenizer: Option<&Tokenizer>) -> String {
+    let source = gguf.metadata().optional_str("tokenizer.chat_template");
+    match (source, tokenizer) {
+        (Ok(None), _) => "none (a base model: it continues texts)".into(),
+        (Err(error), _) => error.to_string(),
+        (Ok(Some(source)), None) => format!("{} characters", count(source.chars().count())),
+        (Ok(Some(source)), Some(tokenizer)) => match ChatTemplate::new(source, tokenizer) {
+            Ok(_) => format!("{} characters, valid", count(source.chars().count())),
+            Err(error) => error.to_string(),
+        },
+    }
+}
+
+/// What a few contexts need, the model's own last.
+fn memory_report(gguf: &Gguf, config: &Config) -> MemoryReport {
+    const CONTEXTS: [usize; 4] = [2048, 8192, 32_768, 131_072];
+    let weights = gguf.tensors().iter().map(|tensor| tensor.bytes() as u64).sum();
+    let own = config.context_length;
+    let contexts = CONTEXTS.into_iter().filter(|&context| context < own).chain([own]);
+    let report = |context| {
+        let kv_bytes = sizes::kv_bytes(config, context);
+        ContextReport { context, kv_bytes, total_bytes: weights + kv_bytes }
+    };
+    MemoryReport {
+        weights_bytes: weights,
+        kv_bytes_per_token: sizes::page_bytes(config) as f64 / PAGE_TOKENS as f64,
+        free_bytes: memory::free_bytes(),
+        contexts: contexts.map(report).collect(),
+    }
+}
+
+
+fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let mut line = |name: &str, text: &str| writeln!(out, "{name:<14} {text}");
+    line("file", &format!("{} ({})", report.file, size(report.file_bytes)))?;
+    let title = report.title.as_deref().map_or(String::new(), |title| format!(" ({title})"));
+    line("family", &format!("{}{title}", report.family))?;
+    if let Some(licence) = &report.licence {
+        line("licence", licence)?;
+    }
+    line("parameters", &format!("{:.1} million", report.parameters as f64 / 1e6))?;
+    if let Some(shape) = &report.shape {
+        line(
+            "layers",
+            &format!(
+                "{} of width {}; {} query and {} key heads of {}; feed-forward {}",
+                shape.layers,
+                count(shape.hidden),
+                shape.heads,
+                shape.kv_heads,
+                shape.head_size,
+                count(shape.feed_forward)
+            ),
+        )?;
+        line("context", &format!("{} tokens", count(shape.context)))?;
+    }
+    for (index, class) in report.quantisation.iter().enumerate() {
+        let types: Vec<String> =
+            class.types.iter().map(|share| format!("{} × {}", share.tensors, share.kind)).collect();
+        let name = if index == 0 { "weights" } else { "" };
+        line(name, &format!("{:<13} {:>9}  {}", class.class, size(class.bytes), types.join(", ")))?;
+    }
+    if let Some(tokenizer) = &report.tokenizer {
+        let begin = tokenizer.begins_with.as_deref().map_or(String::new(), |token| {
+            format!("; prompts begin with {token}")
+        });
+        line(
+            "tokenizer",
+            &format!(
+                "{} ({}), {} tokens; ends: {}{begin}",
+                tokenizer.model,
+                tokenizer.pre_tokenizer,
+                count(tokenizer.tokens),
+                tokenizer.end_tokens.join(" ")
+            ),
+        )?;
+    }
+    line("chat template", &report.chat_template)?;
+    if let Some(memory) = &report.memory {
+        print_memory(out, memory)?;
+    }
+    let mut line = |name: &str, text: &str| writeln!(out, "{name:<14} {text}");
+    line("kernels", &report.kernels)?;
+    match &report.reason {
+        None => line("runs here", "yes"),
+        Some(reason) => line("runs here", &format!("no: {reason}")),
+    }
+}
+
+fn print_memory(out: &mut impl Write, memory: &MemoryReport) -> std::io::Result<()> {
+    for (index, context) in memory.contexts.iter().enumerate() {
+        let name = if index == 0 { "memory" } else { "" };
+        let free = memory.free_bytes.filter(|&free| free < context.total_bytes);
+        let short = if free.is_some() { "  (more than is free now)" } else { "" };
+        writeln!(
+            out,
+            "{name:<14} {:>9} with a context of {:>7}: weights and {} of keys and values{short}",
+            size(context.total_bytes),
+            count(context.context),
+            size(context.kv_bytes)
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Turns each command of the binary into one file.
+
+pub mod bench;
+pub mod chat;
+pub mod inspect;
+pub mod perplexity;
+pub mod pull;
+pub mod run;
+pub mod serve;
+pub mod tokenize;

@@ -1,0 +1,275 @@
+//! Turns a model into a server with OpenAI's API, until Ctrl-C.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use myriad_server::{Runtime, ServeError, ServerConfig, bind, serve_on};
+use tokio::net::TcpListener;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Memory, OptionalModel, Threads};
+use crate::load::{self, Opened};
+use crate::models;
+use crate::screen::{self, advise, count, note, size};
+use crate::sizes::{Sizes, Wishes};
+
+const EXAMPLES: &str = "\
+Examples:
+  myriad serve                                     the default model at http://127.0.0.1:8080/v1
+  myriad serve MODEL --port 8081 --parallel 32
+  MYRIAD_API_KEY=secret myriad serve --host 0.0.0.0   for other machines (put TLS in front of it)
+  myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
+
+The first Ctrl-C lets running answers finish for a while, the second stops at once. MYRIAD_LOG=debug
+says more (or warn: less); logs carry sizes and timings, never content.";
+
+/// Serve a model to programs that speak OpenAI's API.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: OptionalModel,
+    /// Address to listen at; 0.0.0.0 or :: for other machines.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: String,
+    /// Port to listen at; 0 takes a free one.
+    #[arg(long, short = 'p', default_value_t = 8080)]
+    port: u16,
+    /// Key that each request must carry; may be given several times, or separated by commas.
+    #[arg(long, value_name = "KEY", env = "MYRIAD_API_KEY", hide_env_values = true,
+          value_delimiter = ',')]
+    api_key: Vec<String>,
+    /// Web page that may call from a browser (`https://chat.example`), besides those of this
+    /// machine; may be given several times.
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// Name to serve the model under; may be given several times. [default: the file's]
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// How log lines look.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Requests that are computed together; more wait.
+    #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Resources",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    parallel: u32,
+    #[command(flatten)]
+    memory: Memory,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// Lines for programs.
+    Json,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> Result<()> {
+    start_log(arguments.log_format)?;
+    check_keys(&arguments.api_key)?;
+    let config = ServerConfig {
+        host: arguments.host.clone(),
+        port: arguments.port,
+        api_keys: arguments.api_key.clone(),
+        allowed_origins: arguments.allow_origin.clone(),
+        ..ServerConfig::default()
+    };
+    let opened = load::open(arguments.model.model.as_deref())?;
+    let sizes = opened.sizes(Wishes {
+        context: arguments.memory.context.map(|tokens| tokens as usize),
+        kv_memory: arguments.memory.kv_memory,
+        parallel: arguments.parallel as usize,
+    })?;
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("http")
+        .enable_all()
+        .build()?;
+    // Before the weights: a taken port is found out in a moment, large weights take a minute.
+    let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, &arguments))?;
+    let address = listener.local_addr()?;
+    let names = match &arguments.name[..] {
+        [] => vec![models::name_of(&opened.path)],
+        names => names.to_vec(),
+    };
+    let runtime = opened.start(arguments.threads.count(), &sizes, names)?;
+    let banner = Banner {
+        address,
+        runtime: &runtime,
+        opened: &opened,
+        sizes: &sizes,
+        threads: arguments.threads.count(),
+        locked: !config.api_keys.is_empty(),
+    };
+    banner.show(arguments.log_format)?;
+    tokio.block_on(serve(listener, runtime, config))
+}
+
+async fn serve(
+    listener: TcpListener,
+    runtime: std::sync::Arc<Runtime>,
+    config: ServerConfig,
+) -> Result<()> {
+    let grace = config.shutdown_grace.as_secs();
+    let shutdown = async move {
+        stop_signal().await;
+        note(format!(
+            "\nstopping: running answers have {grace} s to finish (Ctrl-C again stops at once)"
+        ));
+        tokio::spawn(async {
+            stop_signal().await;
+            process::exit(130);
+        });
+    };
+    Ok(serve_on(listener, runtime, config, shutdown).await?)
+}
+
+/// Completes at Ctrl-C, or when a service manager asks to stop.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = interrupt.await;
+}
+
+/// An empty key would be a door that looks locked.
+fn check_keys(keys: &[String]) -> Result<()> {
+    if keys.iter().any(|key| key.trim().is_empty()) {
+        return Err(advise(
+            "an API key is empty",
+            "give --api-key (or MYRIAD_API_KEY) a value, or leave it out to let everyone in",
+        ));
+    }
+    Ok(())
+}
+
+fn start_log(format: LogFormat) -> Result<()> {
+    let wanted = std::env::var("MYRIAD_LOG").ok().filter(|wanted| !wanted.is_empty());
+    let filter = match &wanted {
+        None => EnvFilter::new("info"),
+        Some(wanted) => EnvFilter::try_new(wanted)
+            .with_context(|| format!("MYRIAD_LOG={wanted}: right would be info, warn, debug …"))?,
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(screen::is_fancy()).with_target(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn explain(error: ServeError, arguments: &Arguments) -> anyhow::Error {
+    let ServeError::Bind { host, port, source } = &error else { return error.into() };
+    match source.kind() {
+        io::ErrorKind::AddrInUse => advise(
+            format!("port {port} of {host} is taken by another program"),
+            format!(
+                "take another:  myriad serve --port {}\n\
+                 or stop that program (another `myriad serve`?)",
+                port.checked_add(1).unwrap_or(8080)
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => advise(
+            format!("port {port} of {host} may not be taken by you"),
+            "take one above 1023, such as --port 8080",
+        ),
+        io::ErrorKind::AddrNotAvailable => advise(
+            format!("{host} is no address of this machine"),
+            "take --host 127.0.0.1 for programs here, --host 0.0.0.0 for other machines",
+        ),
+        _ => anyhow::anyhow!("listening at {}:{port}: {source}", arguments.host),
+    }
+}
+
+/// What people and programs are told at the start.
+struct Banner<'a> {
+    address: SocketAddr,
+    runtime: &'a Runtime,
+    opened: &'a Opened,
+    sizes: &'a Sizes,
+    threads: usize,
+    locked: bool,
+}
+
+impl Banner<'_> {
+    fn show(&self, format: LogFormat) -> Result<()> {
+        let kernels = myriad_kernels::Kernels::detect()?.level().name();
+        if !self.address.ip().is_loopback() && !self.locked {
+            let warning = "other machines can reach this server, and it asks no one for a key: \
+                           set MYRIAD_API_KEY unless you mean that";
+            match format {
+                LogFormat::Text => note(format!("warning: {warning}")),
+                LogFormat::Json => tracing::warn!("{warning}"),
+            }
+        }
+        let engine = &self.sizes.engine;
+        if format == LogFormat::Json {
+            info!(
+                url = %self.url(),
+                model = self.runtime.name(),
+                kernels,
+                threads = self.threads,
+                context = self.runtime.context_max(),
+                parallel = engine.parallel,
+                kv_bytes = self.sizes.kv_bytes,
+                "listening"
+            );
+            return Ok(());
+        }
+        let mut out = screen::output();
+        let key = if self.locked { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
+        writeln!(
+            out,
+            "Myriad serves {model} at {url}\n  \
+             weights   {weights} of {family}; {kernels} kernels, {threads} threads\n  \
+             context   {context} tokens a request; {parallel} requests together share {kv} of KV \
+             memory\n  \
+             API       {url}/v1   (OpenAI's{locked})\n\n\
+             Try it:\n\n\
+             curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\{key}\n  \
+             -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \
+             \"What is the capital of France?\"}}], \"max_tokens\": 40}}'\n\n\
+             Ctrl-C stops it.",
+            model = self.runtime.name(),
+            url = self.url(),
+            weights = size(self.runtime.model().weight_bytes() as u64),
+            family = self.opened.config.family.name(),
+            threads = self.threads,
+            context = count(self.runtime.context_max()),
+            parallel = engine.parallel,
+            kv = size(self.sizes.kv_bytes),
+            locked = if self.locked { "; with your key" } else { "; no key needed" },
+        )?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Where this machine reaches the server.
+    fn url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("http://{address}")
+    }
+}

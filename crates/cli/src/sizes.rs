@@ -1,0 +1,210 @@
+//! Turns a model's shape, wishes and free memory into the engine's sizes, or into what would fit.
+
+use anyhow::{Result, bail};
+use myriad_engine::EngineConfig;
+use myriad_kernels::{KvCache, PAGE_TOKENS};
+use myriad_model::{Config, Mixer};
+
+use crate::screen::{advise, count, size};
+
+/// Tokens of one step. Enough rows that the matrix kernels work at their full speed, few enough
+/// that running answers wait a fraction of a second for a piece of someone's prompt.
+pub const STEP_TOKENS: usize = 512;
+
+/// How many full contexts the cache holds where nothing is said: most conversations are far from
+/// full, and what is not used costs no memory.
+const CONTEXTS_DEFAULT: usize = 4;
+
+/// Shortest context that is taken without being asked for: below it a chat is no use.
+const CONTEXT_MIN: usize = 512;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Tokens of one request.
+    pub context: Option<usize>,
+    /// Bytes of keys and values.
+    pub kv_memory: Option<u64>,
+    /// Requests computed together.
+    pub parallel: usize,
+}
+
+/// The engine's sizes, and what they cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// For the engine.
+    pub engine: EngineConfig,
+    /// Bytes of its pages.
+    pub kv_bytes: u64,
+}
+
+/// Bytes of one page of keys and values, all layers together.
+pub fn page_bytes(config: &Config) -> u64 {
+    let Mixer::Gqa(gqa) = &config.layers[0].mixer;
+    KvCache::bytes_per_page(config.layers.len(), gqa.kv_heads, gqa.head_size) as u64
+}
+
+/// Bytes of keys and values of so many tokens.
+pub fn kv_bytes(config: &Config, tokens: usize) -> u64 {
+    tokens.div_ceil(PAGE_TOKENS) as u64 * page_bytes(config)
+}
+
+/// Fits a model with `weights` bytes of weights into `free` bytes of memory (none: unknown).
+///
+/// # Errors
+/// Where weights, context or KV memory do not fit; the message says what would.
+pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) -> Result<Sizes> {
+    let free = free.unwrap_or(u64::MAX);
+    // Working memory of a step, and air to breathe for everything else on the machine.
+    let left = free.saturating_sub(free / 16).saturating_sub(weights);
+    if left == 0 {
+        return Err(advise(
+            format!("the weights take {}, but only {} of memory are free", size(weights), size(free)),
+            "end other programs, or take a smaller or more strongly quantised model",
+        ));
+    }
+    let page = page_bytes(config);
+    let room = usize::try_from(left / page).unwrap_or(usize::MAX);
+    let limit = kv_limit(wishes, page, room, left)?;
+    let context = context(config, wishes, page, limit)?;
+    let one = context.div_ceil(PAGE_TOKENS);
+    let pages = match wishes.kv_memory {
+        Some(_) => limit,
+        None => {
+            let wanted = one.saturating_mul(wishes.parallel.clamp(1, CONTEXTS_DEFAULT));
+            wanted.min(one.max(room / 2))
+        }
+    };
+    let engine =
+        EngineConfig { context, parallel: wishes.parallel.max(1), step_tokens: STEP_TOKENS, pages };
+    Ok(Sizes { engine, kv_bytes: pages as u64 * page })
+}
+
+/// Pages that may be had: as many as fit, or as were asked for.
+fn kv_limit(wishes: Wishes, page: u64, room: usize, left: u64) -> Result<usize> {
+    let Some(wanted) = wishes.kv_memory else { return Ok(room) };
+    if wanted < page {
+        bail!(
+            "--kv-memory {} holds nothing: {PAGE_TOKENS} tokens of this model take {}",
+            size(wanted),
+            size(page)
+        );
+    }
+    if wanted > left {
+        return Err(advise(
+            format!("--kv-memory {} does not fit: {} are left", size(wanted), size(left)),
+            format!("take --kv-memory {}MB or less", left / 1_000_000),
+        ));
+    }
+    Ok(usize::try_from(wanted / page).unwrap_or(usize::MAX))
+}
+
+/// Tokens of one request: as asked for, or as many as the model and the memory allow.
+fn context(config: &Config, wishes: Wishes, page: u64, limit: usize) -> Result<usize> {
+    let fits = limit.saturating_mul(PAGE_TOKENS);
+    let made_for = config.context_length;
+    let Some(wanted) = wishes.context else {
+        if fits < made_for.min(CONTEXT_MIN) {
+            let needed = made_for.min(CONTEXT_MIN);
+            bail!(
+                "a context of {} tokens needs {} of memory, and only {} tokens fit beside the \
+                 weights\nend other programs, take a smaller model, or ask for --context {}",
+                count(needed),
+                size(needed.div_ceil(PAGE_TOKENS) as u64 * page),
+                count(fits),
+                fits.max(1)
+            );
+        }
+        // Without being asked, half of the memory is left to others.
+        let modest = if wishes.kv_memory.is_some() { fits } else { fits / 2 };
+        return Ok(made_for.min(modest.max(CONTEXT_MIN)).min(fits));
+    };
+    if wanted > made_for {
+        return Err(advise(
+            format!("--context {wanted} is more than this model was made for"),
+            format!("take --context {made_for} or less"),
+        ));
+    }
+    if wanted > fits {
+        let needed = size(wanted.div_ceil(PAGE_TOKENS) as u64 * page);
+        let has = match wishes.kv_memory {
+            Some(bytes) => format!("more than --kv-memory {}", size(bytes)),
+            None => format!("more than the {} that are left", size(limit as u64 * page)),
+        };
+        return Err(advise(
+            format!("--context {wanted} does not fit: it needs {needed} of KV memory, {has}"),
+            format!("take --context {fits} or less"),
+        ));
+    }
+    Ok(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use myriad_formats::Gguf;
+    use myriad_kernels::BlockType;
+    use myriad_model::Family;
+    use myriad_model::synthetic::{Shape, gguf};
+
+    /// 3 layers, 2 key heads of 32: 3 · 2 · 32 · 2 · 2 bytes a token; made for 4,096 tokens.
+    fn config() -> Config {
+        let shape = Shape { context: 4096, ..Shape::small(Family::Llama, BlockType::Q8_0) };
+        Config::read(&Gguf::from_bytes(gguf(&shape, 1)).unwrap()).unwrap()
+    }
+
+    fn wishes(context: Option<usize>, kv_memory: Option<u64>, parallel: usize) -> Wishes {
+        Wishes { context, kv_memory, parallel }
+    }
+
+    #[test]
+    fn with_plenty_of_memory_the_model_gets_what_it_was_made_for() {
+        let config = config();
+        let sizes = plan(&config, 1 << 20, Some(16 << 30), wishes(None, None, 16)).unwrap();
+        assert_eq!(sizes.engine.context, 4096);
+        assert_eq!(sizes.engine.pages, 4 * 4096 / PAGE_TOKENS);
+        assert_eq!(sizes.kv_bytes, 4 * kv_bytes(&config, 4096));
+        let alone = plan(&config, 1 << 20, None, wishes(None, None, 1)).unwrap();
+        assert_eq!(alone.engine.pages, 4096 / PAGE_TOKENS);
+    }
+
+    #[test]
+    fn a_short_memory_shortens_a_context_that_was_not_asked_for() {
+        let config = config();
+        let free = kv_bytes(&config, 4096);
+        let sizes = plan(&config, 0, Some(free), wishes(None, None, 4)).unwrap();
+        assert!((1024..=2048).contains(&sizes.engine.context), "{sizes:?}");
+        assert!(sizes.kv_bytes < free);
+        let error = plan(&config, 0, Some(kv_bytes(&config, 256)), wishes(None, None, 4));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("a context of 512 tokens needs"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        let config = config();
+        let free = kv_bytes(&config, 2048);
+        let says = |weights, wishes| {
+            plan(&config, weights, Some(free), wishes).unwrap_err().to_string()
+        };
+        let text = says(0, wishes(Some(3000), None, 1));
+        assert!(text.contains("--context 3000 does not fit"), "{text}");
+        let fits: usize = text.rsplit("--context ").next().unwrap().split(' ').next().unwrap()
+            .parse().unwrap();
+        assert!(plan(&config, 0, Some(free), wishes(Some(fits), None, 1)).is_ok(), "{text}");
+        assert!(says(0, wishes(Some(5000), None, 1)).contains("take --context 4096 or less"));
+        assert!(says(0, wishes(None, Some(free), 1)).contains("--kv-memory"));
+        assert!(says(0, wishes(None, Some(10), 1)).contains("holds nothing"));
+        let small = Some(kv_bytes(&config, 64));
+        assert!(says(0, wishes(Some(65), small, 1)).contains("take --context 64 or less"));
+        assert!(says(free, wishes(None, None, 1)).contains("the weights take"));
+    }
+
+    #[test]
+    fn kv_memory_is_taken_as_given() {
+        let config = config();
+        let kv = kv_bytes(&config, 1024);
+        let sizes = plan(&config, 0, Some(1 << 30), wishes(None, Some(kv + 7), 8)).unwrap();
+        assert_eq!((sizes.engine.context, sizes.kv_bytes), (1024, kv));
+    }
+}
