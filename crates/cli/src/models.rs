@@ -53,7 +53,9 @@ pub fn find(model: Option<&Path>) -> Result<PathBuf> {
             let default = cached.iter().find(|cached| cached.name == DEFAULT_NAME);
             match (default, &cached[..]) {
                 (Some(found), _) | (None, [found]) => Ok(found.path.clone()),
-                (None, []) => Err(advise("there is no model in the cache yet", how_to_get(&folder))),
+                (None, []) => {
+                    Err(advise("there is no model in the cache yet", how_to_get(&folder)))
+                }
                 (None, _) => Err(advise("which model?", inventory(&cached, &folder))),
             }
         }

@@ -59,7 +59,11 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
     let left = free.saturating_sub(free / 16).saturating_sub(weights);
     if left == 0 {
         return Err(advise(
-            format!("the weights take {}, but only {} of memory are free", size(weights), size(free)),
+            format!(
+                "the weights take {}, but only {} of memory are free",
+                size(weights),
+                size(free)
+            ),
             "end other programs, or take a smaller or more strongly quantised model",
         ));
     }
@@ -184,13 +188,12 @@ mod tests {
     fn what_does_not_fit_is_refused_with_what_would() {
         let config = config();
         let free = kv_bytes(&config, 2048);
-        let says = |weights, wishes| {
-            plan(&config, weights, Some(free), wishes).unwrap_err().to_string()
-        };
+        let says =
+            |weights, wishes| plan(&config, weights, Some(free), wishes).unwrap_err().to_string();
         let text = says(0, wishes(Some(3000), None, 1));
         assert!(text.contains("--context 3000 does not fit"), "{text}");
-        let fits: usize = text.rsplit("--context ").next().unwrap().split(' ').next().unwrap()
-            .parse().unwrap();
+        let fits: usize =
+            text.rsplit("--context ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(plan(&config, 0, Some(free), wishes(Some(fits), None, 1)).is_ok(), "{text}");
         assert!(says(0, wishes(Some(5000), None, 1)).contains("take --context 4096 or less"));
         assert!(says(0, wishes(None, Some(free), 1)).contains("--kv-memory"));

@@ -223,8 +223,7 @@ impl<'a> Bench<'a> {
 
     fn forward(&mut self, start: usize, count: usize, logits: LogitRows) {
         let tokens: Vec<u32> = (0..count).map(|_| self.next_token()).collect();
-        let segment =
-            Segment { tokens: &tokens, start: start as u32, pages: &self.pages, logits };
+        let segment = Segment { tokens: &tokens, start: start as u32, pages: &self.pages, logits };
         let batch = Batch { sequences: &[segment] };
         self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
     }

@@ -136,9 +136,8 @@ fn report(path: &Path, gguf: &Gguf) -> Report {
     let mut because = |error: anyhow::Error| reasons.push(one_text(&error));
     let shape = config.as_ref().ok().map(shape);
     let memory = config.as_ref().ok().map(|config| memory_report(gguf, config));
-    let reported = tokenizer.as_ref().and_then(|tokenizer| tokenizer.as_ref().ok()).zip(
-        vocab.as_ref().ok(),
-    );
+    let reported =
+        tokenizer.as_ref().and_then(|tokenizer| tokenizer.as_ref().ok()).zip(vocab.as_ref().ok());
     let reported = reported.map(|(tokenizer, vocab)| TokenizerReport {
         model: vocab.model.clone(),
         pre_tokenizer: vocab.pre.clone(),
@@ -265,7 +264,6 @@ fn memory_report(gguf: &Gguf, config: &Config) -> MemoryReport {
     }
 }
 
-
 fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     let mut line = |name: &str, text: &str| writeln!(out, "{name:<14} {text}");
     line("file", &format!("{} ({})", report.file, size(report.file_bytes)))?;
@@ -297,9 +295,10 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         line(name, &format!("{:<13} {:>9}  {}", class.class, size(class.bytes), types.join(", ")))?;
     }
     if let Some(tokenizer) = &report.tokenizer {
-        let begin = tokenizer.begins_with.as_deref().map_or(String::new(), |token| {
-            format!("; prompts begin with {token}")
-        });
+        let begin = tokenizer
+            .begins_with
+            .as_deref()
+            .map_or(String::new(), |token| format!("; prompts begin with {token}"));
         line(
             "tokenizer",
             &format!(

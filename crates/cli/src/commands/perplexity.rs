@@ -175,8 +175,7 @@ impl<'a> Scorer<'a> {
             return;
         }
         let tokens = &window[range.clone()];
-        let segment =
-            Segment { tokens, start: range.start as u32, pages: &self.pages, logits };
+        let segment = Segment { tokens, start: range.start as u32, pages: &self.pages, logits };
         let batch = Batch { sequences: &[segment] };
         let logits = self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
         let wanted = window[range.start + 1..].iter();

@@ -40,8 +40,13 @@ pub struct Arguments {
     #[arg(long, short = 'p', default_value_t = 8080)]
     port: u16,
     /// Key that each request must carry; may be given several times, or separated by commas.
-    #[arg(long, value_name = "KEY", env = "MYRIAD_API_KEY", hide_env_values = true,
-          value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "MYRIAD_API_KEY",
+        hide_env_values = true,
+        value_delimiter = ','
+    )]
     api_key: Vec<String>,
     /// Web page that may call from a browser (`https://chat.example`), besides those of this
     /// machine; may be given several times.
@@ -234,7 +239,8 @@ impl Banner<'_> {
             return Ok(());
         }
         let mut out = screen::output();
-        let key = if self.locked { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
+        let key =
+            if self.locked { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
         writeln!(
             out,
             "Myriad serves {model} at {url}\n  \

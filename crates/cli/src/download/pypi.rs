@@ -83,9 +83,9 @@ fn choose_wheel<'a>(
     let wheels = files.iter().filter_map(|file| Some((version_of(&file.filename)?, file)));
     let wheels: Vec<(&str, &ProjectFile)> = match version {
         Some(version) => wheels.filter(|(found, _)| *found == version).collect(),
-        None => wheels
-            .filter(|(found, file)| order(found).is_some() && !file.is_yanked())
-            .collect(),
+        None => {
+            wheels.filter(|(found, file)| order(found).is_some() && !file.is_yanked()).collect()
+        }
     };
     // Of one version, a wheel for every machine comes first.
     let key = |(version, file): &(&str, &ProjectFile)| {
@@ -125,8 +125,10 @@ fn version_of(filename: &str) -> Option<&str> {
 
 /// A final release's numbers, `1.10.2` after `1.9`; none of a trial (`1.0rc1`, `1.0.dev3`).
 fn order(version: &str) -> Option<Vec<u64>> {
-    let numbers: Option<Vec<u64>> =
-        version.split(['.', '+']).map(|part| part.trim_start_matches("post").parse().ok()).collect();
+    let numbers: Option<Vec<u64>> = version
+        .split(['.', '+'])
+        .map(|part| part.trim_start_matches("post").parse().ok())
+        .collect();
     numbers
 }
 
@@ -161,7 +163,10 @@ mod tests {
         assert_eq!(taken(Some("0.11")).unwrap(), "m-0.11-py3-none-any.whl");
         assert_eq!(taken(Some("1.0rc1")).unwrap(), "m-1.0rc1-py3-none-any.whl");
         let error = taken(Some("9.0")).unwrap_err().to_string();
-        assert!(error.contains("no wheel of version 9.0") && error.contains("0.9, 0.10"), "{error}");
+        assert!(
+            error.contains("no wheel of version 9.0") && error.contains("0.9, 0.10"),
+            "{error}"
+        );
         assert!(choose_wheel(&[], "m", None).is_err());
     }
 
