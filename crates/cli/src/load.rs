@@ -1,4 +1,4 @@
-//! Turns a model file into a model in memory, with its tokenizer, its template and a running engine.
+//! Turns a model file into a model in memory with tokenizer, template and a running engine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

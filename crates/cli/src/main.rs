@@ -1,4 +1,4 @@
-//! Turns a command line into one command's run, its error into one clear line, and both into an exit code.
+//! Turns a command line into one command's run, and its error into one line and an exit code.
 //!
 //! `arguments` holds the flags that commands share, `commands` one file per command; `models` finds
 //! model files, `sizes` fits a model into memory, `load` brings it there, `ask` follows one answer,

@@ -1,4 +1,4 @@
-//! Turns a hub and an index on this machine, well-behaved or not, into checked files or clear errors.
+//! Turns hubs and indexes on this machine, well-behaved or not, into checked files or errors.
 
 mod common;
 

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use myriad_kernels::{Compute, KvCache, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
 use myriad_model::{Batch, Config, FeedForward, LogitRows, Mixer, Model, Scratch, Segment};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::{OptionalModel, Threads};
@@ -67,9 +68,11 @@ struct Limits {
 }
 
 /// Tokens per second.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize)]
 struct Speeds {
+    #[serde(rename = "prefill_tokens_per_second")]
     prefill: f64,
+    #[serde(rename = "decode_tokens_per_second")]
     decode: f64,
 }
 
@@ -101,56 +104,92 @@ pub fn run(arguments: Arguments) -> Result<()> {
         rounds.push(speeds);
     }
     let limits = before.best(Limits::measure(&compute));
-    let speeds = Speeds {
-        prefill: median(rounds.iter().map(|speeds| speeds.prefill)),
-        decode: median(rounds.iter().map(|speeds| speeds.decode)),
+    let report = Report {
+        model: models::name_of(&opened.path),
+        kernels: compute.kernels.level().name(),
+        threads: compute.pool.threads(),
+        prompt_tokens: prompt,
+        generated_tokens: generate,
+        depth,
+        prefill_tokens_per_second: median(rounds.iter().map(|round| round.prefill)),
+        decode_tokens_per_second: median(rounds.iter().map(|round| round.decode)),
+        prefill_share_of_int8_peak: 0.0,
+        decode_share_of_bandwidth: 0.0,
+        memory_bytes_per_second: limits.memory_bytes_per_second,
+        int8_operations_per_second: limits.int8_operations_per_second,
+        operations_per_prefilled_token: 2.0 * layer_weights(model.config()) as f64,
+        bytes_per_decoded_token: model.file_weight_bytes_per_token() as f64
+            + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0),
+        rounds,
     };
-    let operations = 2.0 * layer_weights(model.config()) as f64;
-    let bytes = model.file_weight_bytes_per_token() as f64
-        + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0);
-    let prefill_share = speeds.prefill * operations / limits.int8_operations_per_second;
-    let decode_share = speeds.decode * bytes / limits.memory_bytes_per_second;
-    let (level, threads) = (compute.kernels.level().name(), compute.pool.threads());
+    let report = report.with_shares();
     let mut out = screen::output();
-    if arguments.json {
-        let report = json!({
-            "model": models::name_of(&opened.path),
-            "kernels": level,
-            "threads": threads,
-            "prompt_tokens": prompt,
-            "generated_tokens": generate,
-            "depth": depth,
-            "rounds": rounds.iter().map(|speeds| json!({
-                "prefill_tokens_per_second": speeds.prefill,
-                "decode_tokens_per_second": speeds.decode,
-            })).collect::<Vec<_>>(),
-            "prefill_tokens_per_second": speeds.prefill,
-            "decode_tokens_per_second": speeds.decode,
-            "prefill_share_of_int8_peak": prefill_share,
-            "decode_share_of_bandwidth": decode_share,
-            "memory_bytes_per_second": limits.memory_bytes_per_second,
-            "int8_operations_per_second": limits.int8_operations_per_second,
-            "bytes_per_decoded_token": bytes,
-            "operations_per_prefilled_token": operations,
-        });
-        writeln!(out, "{report}")?;
-        return Ok(());
+    match arguments.json {
+        true => writeln!(out, "{}", json!(report))?,
+        false => report.print(&mut out)?,
     }
-    writeln!(
-        out,
-        "{}: {level} kernels, {threads} threads, median of {}\n\
-         prefill  {:>8.1} tokens/s   {:>3.0} % of the int8 peak ({:.2} T operations/s)\n\
-         decode   {:>8.1} tokens/s   {:>3.0} % of the memory bandwidth ({:.1} GB/s)",
-        models::name_of(&opened.path),
-        arguments.repeat,
-        speeds.prefill,
-        prefill_share * 100.0,
-        limits.int8_operations_per_second / 1e12,
-        speeds.decode,
-        decode_share * 100.0,
-        limits.memory_bytes_per_second / 1e9,
-    )?;
     Ok(())
+}
+
+/// Everything that was measured; the keys are those of the JSON.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    kernels: &'static str,
+    threads: usize,
+    prompt_tokens: usize,
+    generated_tokens: usize,
+    depth: usize,
+    prefill_tokens_per_second: f64,
+    decode_tokens_per_second: f64,
+    prefill_share_of_int8_peak: f64,
+    decode_share_of_bandwidth: f64,
+    memory_bytes_per_second: f64,
+    int8_operations_per_second: f64,
+    operations_per_prefilled_token: f64,
+    bytes_per_decoded_token: f64,
+    rounds: Vec<Speeds>,
+}
+
+impl Report {
+    fn with_shares(mut self) -> Report {
+        self.prefill_share_of_int8_peak = self.prefill_tokens_per_second
+            * self.operations_per_prefilled_token
+            / self.int8_operations_per_second;
+        self.decode_share_of_bandwidth = self.decode_tokens_per_second
+            * self.bytes_per_decoded_token
+            / self.memory_bytes_per_second;
+        self
+    }
+
+    fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let at_depth = match self.depth {
+            0 => String::new(),
+            depth => format!(", after {} tokens", count(depth)),
+        };
+        writeln!(
+            out,
+            "{}: {} kernels, {} threads, median of {}{at_depth}",
+            self.model,
+            self.kernels,
+            self.threads,
+            self.rounds.len()
+        )?;
+        writeln!(
+            out,
+            "prefill  {:>8.1} tokens/s   {:>3.0} % of the int8 peak ({:.2} T operations/s)",
+            self.prefill_tokens_per_second,
+            self.prefill_share_of_int8_peak * 100.0,
+            self.int8_operations_per_second / 1e12
+        )?;
+        writeln!(
+            out,
+            "decode   {:>8.1} tokens/s   {:>3.0} % of the memory bandwidth ({:.1} GB/s)",
+            self.decode_tokens_per_second,
+            self.decode_share_of_bandwidth * 100.0,
+            self.memory_bytes_per_second / 1e9
+        )
+    }
 }
 
 impl Limits {

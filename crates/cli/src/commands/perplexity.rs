@@ -23,10 +23,10 @@ const CHUNK_TOKENS: usize = 64;
 
 const EXAMPLES: &str = "\
 What is counted:
-  The text is cut into windows of --context tokens. In each, the first half is given, and each token
-  of the second half is predicted from all that stands before it in the window: as llama.cpp does, so
-  that figures can be compared. The perplexity is e to the mean negative log-probability; lower is
-  better. A text shorter than a window is one window.
+  The text is cut into windows of --context tokens. In each, the first half is given, and each
+  token of the second half is predicted from all that stands before it in the window: as llama.cpp
+  does, so that figures can be compared. The perplexity is e to the mean negative
+  log-probability; lower is better. A text shorter than a window is one window.
 
 Examples:
   myriad perplexity MODEL wiki.test.raw

@@ -57,10 +57,11 @@ pub fn run(arguments: Arguments) -> Result<()> {
         let ids: Vec<String> = ids.iter().map(u32::to_string).collect();
         writeln!(out, "{}", ids.join(" "))?;
     } else if arguments.json {
-        let tokens: Vec<_> = ids
-            .iter()
-            .map(|&id| json!({"id": id, "text": shown(&tokenizer, id), "bytes": bytes(&tokenizer, id)}))
-            .collect();
+        let token = |&id: &u32| {
+            let (text, bytes) = (shown(&tokenizer, id), bytes(&tokenizer, id));
+            json!({"id": id, "text": text, "bytes": bytes})
+        };
+        let tokens: Vec<_> = ids.iter().map(token).collect();
         writeln!(out, "{}", json!({"count": ids.len(), "tokens": tokens}))?;
     } else {
         for &id in &ids {

@@ -1,4 +1,4 @@
-//! Turns an address and a SHA-256 into a whole, checked file, whatever the connection does meanwhile.
+//! Turns an address and a SHA-256 into a whole, checked file, however often it is cut.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
