@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -72,6 +72,28 @@ fn the_banner_says_where_and_how_and_ctrl_c_ends_it() {
     let (code, err) = serving.end();
     assert_eq!(code, Some(0), "{err}");
     assert!(err.contains("stopping") && !err.contains("warning"), "{err}");
+}
+
+#[test]
+fn a_second_ctrl_c_waits_for_nobody() {
+    let home = Home::with_model("tiny");
+    let mut serving = Serving::start(&home, &[]);
+    // A request that never ends holds the first, graceful stop.
+    let mut stream = TcpStream::connect(("127.0.0.1", serving.port)).expect("it listens");
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 1000\r\n\r\n{";
+    stream.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    serving.interrupt();
+    let mut stderr = BufReader::new(serving.child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("stopping") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "no word of stopping");
+    }
+    serving.child.stderr = Some(stderr.into_inner());
+    serving.interrupt();
+    assert_eq!(serving.end().0, Some(130));
 }
 
 #[test]

@@ -115,43 +115,69 @@ pub fn run(arguments: Arguments) -> Result<()> {
         locked: !config.api_keys.is_empty(),
     };
     banner.show(arguments.log_format)?;
-    tokio.block_on(serve(listener, runtime, config))
+    tokio.block_on(serve(listener, runtime, config, arguments.log_format))
 }
 
 async fn serve(
     listener: TcpListener,
     runtime: std::sync::Arc<Runtime>,
     config: ServerConfig,
+    format: LogFormat,
 ) -> Result<()> {
     let grace = config.shutdown_grace.as_secs();
+    let mut signals = StopSignals::new()?;
     let shutdown = async move {
-        stop_signal().await;
-        note(format!(
-            "\nstopping: running answers have {grace} s to finish (Ctrl-C again stops at once)"
-        ));
-        tokio::spawn(async {
-            stop_signal().await;
+        signals.next().await;
+        match format {
+            LogFormat::Json => info!(grace_seconds = grace, "stopping"),
+            LogFormat::Text => note(format!(
+                "\nstopping: running answers have {grace} s to finish (Ctrl-C again stops at once)"
+            )),
+        }
+        tokio::spawn(async move {
+            signals.next().await;
             process::exit(130);
         });
     };
     Ok(serve_on(listener, runtime, config, shutdown).await?)
 }
 
-/// Completes at Ctrl-C, or when a service manager asks to stop.
-async fn stop_signal() {
-    let interrupt = tokio::signal::ctrl_c();
+/// Ctrl-C, and a service manager's wish to stop. Listens from its making on, so that a second
+/// signal right after the first is not lost.
+struct StopSignals {
     #[cfg(unix)]
-    {
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    #[cfg(unix)]
+    fn new() -> io::Result<StopSignals> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = interrupt => {}
-                _ = terminate.recv() => {}
-            }
-            return;
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
     }
-    let _ = interrupt.await;
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<StopSignals> {
+        Ok(StopSignals {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
 }
 
 /// An empty key would be a door that looks locked.

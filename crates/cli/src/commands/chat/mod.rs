@@ -84,7 +84,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn converse(reader: &mut Reader, session: &mut Session) -> Result<()> {
     loop {
         match reader.next()? {
-            Input::End => return Ok(()),
+            Input::End => {
+                if reader.is_interactive() {
+                    // Ctrl-D leaves the cursor behind the prompt.
+                    writeln!(screen::output())?;
+                }
+                return Ok(());
+            }
             // Ctrl-C at the prompt throws the line away, as in a shell.
             Input::Interrupted => {}
             Input::Text(text) => match Slash::parse(&text) {

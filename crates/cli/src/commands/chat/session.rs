@@ -37,6 +37,8 @@ struct Total {
     cached_tokens: usize,
     completion_tokens: usize,
     seconds: f64,
+    /// Tokens of the latest prompt with its answer: how full the context is.
+    last: usize,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
             }
             Slash::Clear => {
                 self.messages.clear();
+                self.total.last = 0;
                 writeln!(out, "a new conversation")?;
             }
             Slash::Regenerate => self.regenerate()?,
@@ -168,7 +171,6 @@ impl Session {
     fn stats(&self, out: &mut impl Write) -> Result<()> {
         let total = &self.total;
         let page = self.runtime.model().cache_bytes_per_page() as u64;
-        let pages = self.runtime.stats();
         let rate = total.completion_tokens as f64 / total.seconds.max(f64::MIN_POSITIVE);
         let rate = if total.completion_tokens > 0 { rate } else { 0.0 };
         writeln!(
@@ -176,7 +178,7 @@ impl Session {
             "  model     {}, {} of weights\n  \
              messages  {}, of them {} answers of {} tokens, {rate:.1} tokens/s\n  \
              prompts   {} tokens, of them {} found in the cache\n  \
-             context   {} tokens; {} of {} KV memory in use",
+             context   {} of {} tokens taken; {} of KV memory",
             self.runtime.name(),
             size(self.runtime.model().weight_bytes() as u64),
             self.messages.len(),
@@ -184,9 +186,9 @@ impl Session {
             count(total.completion_tokens),
             count(total.prompt_tokens),
             count(total.cached_tokens),
+            count(total.last),
             count(self.context_max()),
-            size(pages.pages_used as u64 * page),
-            size(pages.pages_total as u64 * page),
+            size(self.runtime.stats().pages_total as u64 * page),
         )?;
         Ok(())
     }
@@ -215,6 +217,7 @@ impl Total {
         self.prompt_tokens += answer.usage.prompt_tokens;
         self.cached_tokens += answer.usage.cached_tokens;
         self.completion_tokens += answer.usage.completion_tokens;
+        self.last = answer.usage.prompt_tokens + answer.usage.completion_tokens;
         self.seconds += (answer.total().saturating_sub(answer.first_token())).as_secs_f64();
     }
 }
