@@ -17,7 +17,7 @@ use crate::{load, models};
 const EXAMPLES: &str = "\
 Examples:
   myriad run MODEL \"Write one sentence about the sea.\"
-  myriad run MODEL --system \"Answer in one word.\" \"The capital of France?\"
+  myriad run MODEL --system \"Answer in one word.\" \"The capital of Germany?\"
   cat letter.txt | myriad run MODEL - --system \"Summarise this letter.\" > summary.txt
   myriad run MODEL --json --seed 7 --temperature 0 \"Name a colour.\" | jq -r .text
   myriad run MODEL --raw \"Once upon a time\" --max-tokens 50     continues the text itself

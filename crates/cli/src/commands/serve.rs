@@ -277,7 +277,7 @@ impl Banner<'_> {
              Try it:\n\n\
              curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\{key}\n  \
              -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \
-             \"What is the capital of France?\"}}], \"max_tokens\": 40}}'\n\n\
+             \"What is the capital of Germany?\"}}], \"max_tokens\": 40}}'\n\n\
              Ctrl-C stops it.",
             model = self.runtime.name(),
             url = self.url(),
