@@ -303,8 +303,8 @@ fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> (u32, Option<Toke
 }
 
 impl Sequence {
-    /// Takes in what came of a piece and tells of it; says why the answer ends, if it does, with the
-    /// score of an end token.
+    /// Takes in what came of a piece and tells of it; says why the answer ends, if it does, with
+    /// the score of an end token.
     fn take(
         &mut self,
         outcome: Outcome,

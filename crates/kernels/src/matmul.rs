@@ -178,7 +178,8 @@ impl Row {
         if F::BIAS == 0 { 0 } else { -F::BIAS * unsafe { *self.sums.add(2 * block + half) } }
     }
 
-    /// Adds block `block` to `sums`, from the integer sums of its halves.
+    /// Adds block `block` to `sums`, from the integer sums of its halves (of the whole block in the
+    /// first, unless `HALVES`).
     #[inline(always)]
     unsafe fn add_block<L: Lanes, F: Format>(
         &self,
@@ -195,8 +196,7 @@ impl Row {
                 let first = L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums);
                 L::from_ints(halves[1]).mul_add(scales[1].mul(scale), first)
             } else {
-                let both = L::add_ints(halves[0], halves[1]);
-                L::from_ints(both).mul_add(scales[0].mul(scale), sums)
+                L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums)
             };
             if F::MINIMA {
                 sums = minima.mul_add(L::splat(*self.scaled_sums.add(block)), sums);
@@ -214,76 +214,260 @@ unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
     // SAFETY: the caller's level runs here.
     with_format!(job.weight.kind(), F => unsafe {
         for group in groups {
+            let packed = [Packed(job.weight.group(group).as_ptr())];
             let mut row = 0;
             while row + 4 <= job.x.rows() {
-                stream_group::<L, F, 4>(job, group, row);
+                tile::<L, F, Packed, 4, 1>(job, group, row, packed);
                 row += 4;
             }
             if row + 2 <= job.x.rows() {
-                stream_group::<L, F, 2>(job, group, row);
+                tile::<L, F, Packed, 2, 1>(job, group, row, packed);
                 row += 2;
             }
             if row < job.x.rows() {
-                stream_group::<L, F, 1>(job, group, row);
+                tile::<L, F, Packed, 1, 1>(job, group, row, packed);
+            }
+        }
+    });
+}
+
+/// Where the levels and scales of a group are read from.
+///
+/// Plain methods instead of closures and arrays: what the compiler does not melt into the function
+/// with the level's instructions becomes calls and copies through memory.
+trait Source: Copy {
+    /// Four columns of sixteen rows. `step`: 0..8
+    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes;
+    /// The scales of the block's two halves (equal unless `HALVES`).
+    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2];
+    /// The addends of the block (only if `MINIMA`).
+    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L;
+}
+
+/// A group as it lies in memory.
+#[derive(Clone, Copy)]
+struct Packed(*const u8);
+
+impl Packed {
+    /// The unit that holds a block, and the block's place in it.
+    #[inline(always)]
+    unsafe fn unit<F: Format>(self, block: usize) -> (*const u8, usize) {
+        // SAFETY: the caller stays inside the group's blocks.
+        unsafe { (self.0.add(block / F::BLOCKS * F::BYTES), block % F::BLOCKS) }
+    }
+}
+
+// SAFETY (all three): the caller's level runs here, and the caller stays inside the group's blocks.
+impl Source for Packed {
+    #[inline(always)]
+    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes {
+        unsafe {
+            let (unit, block) = self.unit::<F>(block);
+            F::level::<L>(unit, block, step)
+        }
+    }
+    #[inline(always)]
+    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2] {
+        unsafe {
+            let (unit, block) = self.unit::<F>(block);
+            F::scales::<L>(unit, block)
+        }
+    }
+    #[inline(always)]
+    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L {
+        unsafe {
+            let (unit, block) = self.unit::<F>(block);
+            F::minima::<L>(unit, block)
+        }
+    }
+}
+
+/// Bytes of one unpacked block of a group: eight steps of levels, two scales, minima.
+const PANEL_BLOCK: usize = 8 * 64 + 3 * 64;
+
+/// A group unpacked: a [`PANEL_BLOCK`] for each block.
+#[derive(Clone, Copy)]
+struct Unpacked(*const u8);
+
+// SAFETY (all three): as for `Packed`.
+impl Source for Unpacked {
+    #[inline(always)]
+    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes {
+        unsafe { L::load_bytes(self.0.add(block * PANEL_BLOCK + 64 * step)) }
+    }
+    #[inline(always)]
+    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2] {
+        unsafe {
+            let at = self.0.add(block * PANEL_BLOCK + 512).cast::<f32>();
+            let first = L::load(at);
+            [first, if F::HALVES { L::load(at.add(GROUP_ROWS)) } else { first }]
+        }
+    }
+    #[inline(always)]
+    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L {
+        unsafe { L::load(self.0.add(block * PANEL_BLOCK + 640).cast()) }
+    }
+}
+
+thread_local! {
+    /// The panel of the running task: it stays in the core's own cache.
+    static PANEL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn multiply_panel(kernels: &crate::level::Kernels, job: &Job<'_>, groups: Range<usize>) {
+    let bytes = PANEL_GROUPS * job.weight.blocks() * PANEL_BLOCK + 64;
+    PANEL.with_borrow_mut(|panel| {
+        panel.resize(bytes.max(panel.len()), 0);
+        let offset = panel.as_ptr().align_offset(64);
+        panel_tasks(kernels, job, groups, &mut panel[offset..]);
+    });
+}
+
+leveled!(fn panel_tasks(kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) = panel_lanes);
+
+/// Many rows: one or two groups are unpacked into the panel, then all rows pass over it.
+#[inline(always)]
+unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) {
+    let bytes = job.weight.blocks() * PANEL_BLOCK;
+    // SAFETY: the caller's level runs here; `multiply_panel` sized the panel.
+    with_format!(job.weight.kind(), F => unsafe {
+        for (place, group) in groups.clone().enumerate() {
+            unpack::<L, F>(job, group, panel[place * bytes..].as_mut_ptr());
+        }
+        if groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
+            let panels = [Unpacked(panel.as_ptr()), Unpacked(panel[bytes..].as_ptr())];
+            all_rows::<L, F, Unpacked, 6, 2>(job, groups.start, panels);
+        } else {
+            for (place, group) in groups.enumerate() {
+                let panel = Unpacked(panel[place * bytes..].as_ptr());
+                all_rows::<L, F, Unpacked, 3, 1>(job, group, [panel]);
             }
         }
     });
 }
 
 #[inline(always)]
-unsafe fn stream_group<L: Lanes, F: Format, const R: usize>(
-    job: &Job<'_>,
-    group: usize,
-    first: usize,
-) {
-    let tile = job.weight.group(group);
-    let rows: [Row; R] = std::array::from_fn(|r| job.row(first + r));
-    // SAFETY: the caller's level runs here; tile and rows hold `blocks` blocks.
+unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u8) {
+    let packed = Packed(job.weight.group(group).as_ptr());
+    // SAFETY: the caller's level runs here; the panel holds every block.
     unsafe {
-        let mut sums = [L::splat(0.0); R];
-        for unit in 0..job.weight.blocks() / F::BLOCKS {
-            let at = tile.as_ptr().add(unit * F::BYTES);
-            for sub in 0..F::BLOCKS {
-                let block = unit * F::BLOCKS + sub;
-                let levels = F::levels::<L>(at, sub);
-                let scales = F::scales::<L>(at, sub);
-                let minima = if F::MINIMA { F::minima::<L>(at, sub) } else { L::splat(0.0) };
-                for r in 0..R {
-                    // Two sums, though one would do without halves: chains that do not wait.
-                    let halves = [
-                        dot_steps::<L, F>(&levels, &rows[r], block, 0),
-                        dot_steps::<L, F>(&levels, &rows[r], block, 1),
-                    ];
-                    sums[r] = rows[r].add_block::<L, F>(block, halves, scales, minima, sums[r]);
-                }
+        for block in 0..job.weight.blocks() {
+            let to = panel.add(block * PANEL_BLOCK);
+            for step in 0..8 {
+                L::store_bytes(packed.level::<L, F>(block, step), to.add(64 * step));
             }
-        }
-        for (r, sums) in sums.into_iter().enumerate() {
-            job.finish(group, first + r, sums);
+            let scales = packed.scales::<L, F>(block);
+            scales[0].store(to.add(512).cast());
+            if F::HALVES {
+                scales[1].store(to.add(576).cast());
+            }
+            if F::MINIMA {
+                packed.minima::<L, F>(block).store(to.add(640).cast());
+            }
         }
     }
 }
 
-/// The integer sums of one half of a block.
 #[inline(always)]
-unsafe fn dot_steps<L: Lanes, F: Format>(
-    levels: &[L::Bytes; 8],
-    row: &Row,
-    block: usize,
-    half: usize,
-) -> L::Ints {
-    let length = L::CHAIN_STEPS[F::BITS].min(4);
-    // SAFETY: the caller's level runs here.
+unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
+    job: &Job<'_>,
+    group: usize,
+    sources: [S; G],
+) {
+    // SAFETY: as for the caller.
     unsafe {
-        let mut correction = row.correction::<F>(block, half);
-        let mut sums = L::splat_int(0);
-        for start in (4 * half..4 * half + 4).step_by(length) {
-            let mut chain = begin::<L, F>(correction);
-            for (step, levels) in levels.iter().enumerate().skip(start).take(length) {
-                chain = dot::<L, F>(chain, *levels, row.word(block, step));
+        let mut row = 0;
+        while row + R <= job.x.rows() {
+            tile::<L, F, S, R, G>(job, group, row, sources);
+            row += R;
+        }
+        while row < job.x.rows() {
+            tile::<L, F, S, 1, G>(job, group, row, sources);
+            row += 1;
+        }
+    }
+}
+
+/// R rows times G groups, every accumulator in a register.
+#[inline(always)]
+unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
+    job: &Job<'_>,
+    group: usize,
+    first: usize,
+    sources: [S; G],
+) {
+    let rows: [Row; R] = std::array::from_fn(|r| job.row(first + r));
+    // SAFETY: as for the caller; the sources hold every block of the groups.
+    unsafe {
+        let mut sums = [[L::splat(0.0); R]; G];
+        for block in 0..job.weight.blocks() {
+            let dots = if F::HALVES {
+                [
+                    dot_steps::<L, F, S, R, G>(&sources, &rows, block, 0..1),
+                    dot_steps::<L, F, S, R, G>(&sources, &rows, block, 1..2),
+                ]
+            } else {
+                [dot_steps::<L, F, S, R, G>(&sources, &rows, block, 0..2); 2]
+            };
+            for g in 0..G {
+                let scales = sources[g].scales::<L, F>(block);
+                let minima =
+                    if F::MINIMA { sources[g].minima::<L, F>(block) } else { L::splat(0.0) };
+                for r in 0..R {
+                    let halves = [dots[0][g][r], dots[1][g][r]];
+                    sums[g][r] =
+                        rows[r].add_block::<L, F>(block, halves, scales, minima, sums[g][r]);
+                }
             }
-            sums = L::add_ints(sums, end::<L, F>(chain, correction));
-            correction = 0;
+        }
+        for (g, sums) in sums.into_iter().enumerate() {
+            for (r, sums) in sums.into_iter().enumerate() {
+                job.finish(group + g, first + r, sums);
+            }
+        }
+    }
+}
+
+/// The integer sums of some halves of a block, R rows times G groups.
+#[inline(always)]
+unsafe fn dot_steps<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
+    sources: &[S; G],
+    rows: &[Row; R],
+    block: usize,
+    halves: Range<usize>,
+) -> [[L::Ints; R]; G] {
+    let length = L::CHAIN_STEPS[F::BITS].min(4 * halves.len());
+    // SAFETY: as for the caller.
+    unsafe {
+        let mut corrections = [0; R];
+        for r in 0..R {
+            for half in halves.clone() {
+                corrections[r] += rows[r].correction::<F>(block, half);
+            }
+        }
+        let mut sums = [[L::splat_int(0); R]; G];
+        for start in (4 * halves.start..4 * halves.end).step_by(length) {
+            let mut chains = [[L::begin_chain::<false>(0); R]; G];
+            for chains in &mut chains {
+                for r in 0..R {
+                    chains[r] = begin::<L, F>(corrections[r]);
+                }
+            }
+            for step in start..start + length {
+                for g in 0..G {
+                    let level = sources[g].level::<L, F>(block, step);
+                    for r in 0..R {
+                        chains[g][r] = dot::<L, F>(chains[g][r], level, rows[r].word(block, step));
+                    }
+                }
+            }
+            for g in 0..G {
+                for r in 0..R {
+                    let more = end::<L, F>(chains[g][r], corrections[r]);
+                    sums[g][r] = L::add_ints(sums[g][r], more);
+                }
+            }
+            corrections = [0; R];
         }
         sums
     }
@@ -322,184 +506,6 @@ unsafe fn end<L: Lanes, F: Format>(chain: L::Chain, correction: i32) -> L::Ints 
         } else {
             L::end_chain::<false>(chain, correction)
         }
-    }
-}
-
-/// Bytes of one unpacked block of a group: eight steps of levels, two scales, minima.
-const PANEL_BLOCK: usize = 8 * 64 + 3 * 64;
-
-thread_local! {
-    /// The panel of the running task: it stays in the core's own cache.
-    static PANEL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-fn multiply_panel(kernels: &crate::level::Kernels, job: &Job<'_>, groups: Range<usize>) {
-    let bytes = PANEL_GROUPS * job.weight.blocks() * PANEL_BLOCK + 64;
-    PANEL.with_borrow_mut(|panel| {
-        panel.resize(bytes.max(panel.len()), 0);
-        let offset = panel.as_ptr().align_offset(64);
-        panel_tasks(kernels, job, groups, &mut panel[offset..]);
-    });
-}
-
-leveled!(
-    fn panel_tasks(kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) = panel_lanes
-);
-
-/// Many rows: one or two groups are unpacked into the panel, then all rows pass over it.
-#[inline(always)]
-unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) {
-    // SAFETY: the caller's level runs here; `multiply_panel` sized the panel.
-    with_format!(job.weight.kind(), F => unsafe {
-        for (place, group) in groups.clone().enumerate() {
-            let panel = &mut panel[place * job.weight.blocks() * PANEL_BLOCK..];
-            unpack::<L, F>(job, group, panel.as_mut_ptr());
-        }
-        if groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
-            all_rows::<L, F, 6, 2>(job, groups.start, panel.as_ptr());
-        } else {
-            for (place, group) in groups.enumerate() {
-                let panel = panel[place * job.weight.blocks() * PANEL_BLOCK..].as_ptr();
-                all_rows::<L, F, 3, 1>(job, group, panel);
-            }
-        }
-    });
-}
-
-#[inline(always)]
-unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u8) {
-    let tile = job.weight.group(group);
-    // SAFETY: the caller's level runs here; the panel holds every block.
-    unsafe {
-        for unit in 0..job.weight.blocks() / F::BLOCKS {
-            let at = tile.as_ptr().add(unit * F::BYTES);
-            for sub in 0..F::BLOCKS {
-                let to = panel.add((unit * F::BLOCKS + sub) * PANEL_BLOCK);
-                for (step, levels) in F::levels::<L>(at, sub).into_iter().enumerate() {
-                    L::store_bytes(levels, to.add(64 * step));
-                }
-                let scales = F::scales::<L>(at, sub);
-                scales[0].store(to.add(512).cast());
-                if F::HALVES {
-                    scales[1].store(to.add(576).cast());
-                }
-                if F::MINIMA {
-                    F::minima::<L>(at, sub).store(to.add(640).cast());
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn all_rows<L: Lanes, F: Format, const R: usize, const G: usize>(
-    job: &Job<'_>,
-    group: usize,
-    panel: *const u8,
-) {
-    // SAFETY: as for the caller.
-    unsafe {
-        let mut row = 0;
-        while row + R <= job.x.rows() {
-            tile::<L, F, R, G>(job, group, row, panel);
-            row += R;
-        }
-        while row < job.x.rows() {
-            tile::<L, F, 1, G>(job, group, row, panel);
-            row += 1;
-        }
-    }
-}
-
-/// R rows times G groups, every accumulator in a register.
-#[inline(always)]
-unsafe fn tile<L: Lanes, F: Format, const R: usize, const G: usize>(
-    job: &Job<'_>,
-    group: usize,
-    first: usize,
-    panel: *const u8,
-) {
-    let blocks = job.weight.blocks();
-    let rows: [Row; R] = std::array::from_fn(|r| job.row(first + r));
-    // SAFETY: as for the caller; the panel holds `blocks` blocks for each group.
-    unsafe {
-        let mut sums = [[L::splat(0.0); R]; G];
-        for block in 0..blocks {
-            let at: [*const u8; G] =
-                std::array::from_fn(|g| panel.add((g * blocks + block) * PANEL_BLOCK));
-            let halves = if F::HALVES {
-                let mut one = [[[L::splat_int(0); 2]; R]; G];
-                #[allow(clippy::needless_range_loop)] // `half` names a range of columns too
-                for half in 0..2 {
-                    let dots = half_block::<L, F, R, G>(&at, &rows, block, half..half + 1);
-                    for g in 0..G {
-                        for r in 0..R {
-                            one[g][r][half] = dots[g][r];
-                        }
-                    }
-                }
-                one
-            } else {
-                let dots = half_block::<L, F, R, G>(&at, &rows, block, 0..2);
-                dots.map(|dots| dots.map(|dots| [dots, L::splat_int(0)]))
-            };
-            for g in 0..G {
-                let scales = [
-                    L::load(at[g].add(512).cast()),
-                    if F::HALVES { L::load(at[g].add(576).cast()) } else { L::splat(0.0) },
-                ];
-                let minima = if F::MINIMA { L::load(at[g].add(640).cast()) } else { L::splat(0.0) };
-                for r in 0..R {
-                    sums[g][r] =
-                        rows[r].add_block::<L, F>(block, halves[g][r], scales, minima, sums[g][r]);
-                }
-            }
-        }
-        for (g, sums) in sums.into_iter().enumerate() {
-            for (r, sums) in sums.into_iter().enumerate() {
-                job.finish(group + g, first + r, sums);
-            }
-        }
-    }
-}
-
-/// The integer sums of some halves of a block, R rows times G groups.
-#[inline(always)]
-unsafe fn half_block<L: Lanes, F: Format, const R: usize, const G: usize>(
-    at: &[*const u8; G],
-    rows: &[Row; R],
-    block: usize,
-    halves: Range<usize>,
-) -> [[L::Ints; R]; G] {
-    let length = L::CHAIN_STEPS[F::BITS].min(4 * halves.len());
-    // SAFETY: as for the caller.
-    unsafe {
-        let mut corrections = [0; R];
-        for (correction, row) in corrections.iter_mut().zip(rows) {
-            *correction = halves.clone().map(|half| row.correction::<F>(block, half)).sum();
-        }
-        let mut sums = [[L::splat_int(0); R]; G];
-        for start in (4 * halves.start..4 * halves.end).step_by(length) {
-            let mut chains = [corrections.map(|correction| begin::<L, F>(correction)); G];
-            for step in start..start + length {
-                let levels: [L::Bytes; G] =
-                    std::array::from_fn(|g| L::load_bytes(at[g].add(64 * step)));
-                for r in 0..R {
-                    let word = rows[r].word(block, step);
-                    for g in 0..G {
-                        chains[g][r] = dot::<L, F>(chains[g][r], levels[g], word);
-                    }
-                }
-            }
-            for g in 0..G {
-                for r in 0..R {
-                    let more = end::<L, F>(chains[g][r], corrections[r]);
-                    sums[g][r] = L::add_ints(sums[g][r], more);
-                }
-            }
-            corrections = [0; R];
-        }
-        sums
     }
 }
 

@@ -15,9 +15,8 @@ const READ_BYTES: usize = 512 << 20;
 /// What one task reads: a whole number of large pages.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Sums that do not wait for each other: latency × throughput of the slowest multiply (4 × 2),
-/// twice.
-const CHAINS: usize = 16;
+/// Sums that do not wait for each other: latency × throughput of the slowest multiply (4 × 2).
+const CHAINS: usize = 8;
 
 /// Rounds of multiplications in one task: some tens of microseconds at the widest level.
 const ROUNDS: usize = 4096;
@@ -101,7 +100,7 @@ unsafe fn read<L: Lanes>(bytes: &[u8]) -> f32 {
 #[inline(always)]
 unsafe fn multiply<L: Lanes>(rounds: usize, seed: i32) -> f32 {
     let levels = black_box([3u8; 64]);
-    let words = [seed; CHAIN];
+    let words = [seed; CHAINS * CHAIN];
     // SAFETY: `levels` holds 64 bytes; the level of `L` runs here.
     unsafe {
         let levels = L::load_bytes(levels.as_ptr());
@@ -109,12 +108,12 @@ unsafe fn multiply<L: Lanes>(rounds: usize, seed: i32) -> f32 {
         // They start from different sums, so that the compiler keeps them apart.
         let mut sums: [L::Ints; CHAINS] = std::array::from_fn(|i| L::splat_int(i as i32));
         for _ in 0..rounds / CHAIN {
+            // Hidden, and different for each product: or the compiler would multiply once for all.
+            let words = black_box(&words);
             for (i, sum) in sums.iter_mut().enumerate() {
                 let mut chain = L::begin_chain::<false>(i as i32);
-                for word in &words {
-                    // Read anew each time, or the compiler would multiply once for all.
-                    let word = std::ptr::from_ref(word).read_volatile();
-                    chain = L::dot4::<false>(chain, levels, word);
+                for step in 0..CHAIN {
+                    chain = L::dot4::<false>(chain, levels, words[i * CHAIN + step]);
                 }
                 *sum = L::add_ints(*sum, L::end_chain::<false>(chain, i as i32));
             }

@@ -33,12 +33,12 @@ pub(crate) trait Format {
     /// Bytes of a unit.
     const BYTES: usize;
 
-    /// The levels of block `block` of the unit: eight steps.
+    /// One of the eight steps of block `block` of the unit.
     ///
     /// # Safety
     ///
     /// `unit` points to `BYTES` bytes; the level of `L` runs here. So for all three.
-    unsafe fn levels<L: Lanes>(unit: *const u8, block: usize) -> [L::Bytes; 8];
+    unsafe fn level<L: Lanes>(unit: *const u8, block: usize, step: usize) -> L::Bytes;
     /// The scales of the block's two halves (equal unless `HALVES`).
     unsafe fn scales<L: Lanes>(unit: *const u8, block: usize) -> [L; 2];
     /// The addends of the block (only if `MINIMA`).
@@ -67,11 +67,11 @@ impl<const FIFTH: bool, const MINIMA: bool> Format for Small<FIFTH, MINIMA> {
     const BYTES: usize = Self::SCALES + 32 + if MINIMA { 32 } else { 0 };
 
     #[inline(always)]
-    unsafe fn levels<L: Lanes>(unit: *const u8, _block: usize) -> [L::Bytes; 8] {
+    unsafe fn level<L: Lanes>(unit: *const u8, _block: usize, step: usize) -> L::Bytes {
         // SAFETY: inside the unit.
         unsafe {
-            let levels = nibbles::<L>(unit);
-            if FIFTH { fifth_bits::<L>(levels, unit.add(4 * STEP)) } else { levels }
+            let level = nibble::<L>(unit, step);
+            if FIFTH { fifth_bit::<L>(level, unit.add(4 * STEP), step) } else { level }
         }
     }
     #[inline(always)]
@@ -108,9 +108,9 @@ impl Format for Eight {
     const BYTES: usize = 8 * STEP + 32;
 
     #[inline(always)]
-    unsafe fn levels<L: Lanes>(unit: *const u8, _block: usize) -> [L::Bytes; 8] {
+    unsafe fn level<L: Lanes>(unit: *const u8, _block: usize, step: usize) -> L::Bytes {
         // SAFETY: inside the unit.
-        std::array::from_fn(|step| unsafe { L::load_bytes(unit.add(STEP * step)) })
+        unsafe { L::load_bytes(unit.add(STEP * step)) }
     }
     #[inline(always)]
     unsafe fn scales<L: Lanes>(unit: *const u8, _block: usize) -> [L; 2] {
@@ -149,14 +149,14 @@ impl<const FIFTH: bool> Format for Super<FIFTH> {
     const BYTES: usize = Self::D + 64;
 
     #[inline(always)]
-    unsafe fn levels<L: Lanes>(unit: *const u8, block: usize) -> [L::Bytes; 8] {
+    unsafe fn level<L: Lanes>(unit: *const u8, block: usize, step: usize) -> L::Bytes {
         // SAFETY: inside the unit.
         unsafe {
-            let levels = nibbles::<L>(unit.add(4 * STEP * block));
+            let level = nibble::<L>(unit.add(4 * STEP * block), step);
             if FIFTH {
-                fifth_bits::<L>(levels, unit.add(Self::FIFTHS + STEP * block))
+                fifth_bit::<L>(level, unit.add(Self::FIFTHS + STEP * block), step)
             } else {
-                levels
+                level
             }
         }
     }
@@ -209,22 +209,12 @@ impl Format for Six {
     const BYTES: usize = Self::D + 32;
 
     #[inline(always)]
-    unsafe fn levels<L: Lanes>(unit: *const u8, block: usize) -> [L::Bytes; 8] {
+    unsafe fn level<L: Lanes>(unit: *const u8, block: usize, step: usize) -> L::Bytes {
         // SAFETY: inside the unit.
         unsafe {
-            let low = nibbles::<L>(unit.add(4 * STEP * block));
-            let at = unit.add(Self::PAIRS + 2 * STEP * block);
-            let pairs = [L::load_bytes(at), L::load_bytes(at.add(STEP))];
-            [
-                L::or_pair45(low[0], pairs[0], 0),
-                L::or_pair45(low[1], pairs[1], 0),
-                L::or_pair45(low[2], pairs[0], 2),
-                L::or_pair45(low[3], pairs[1], 2),
-                L::or_pair45(low[4], pairs[0], 4),
-                L::or_pair45(low[5], pairs[1], 4),
-                L::or_pair45(low[6], pairs[0], 6),
-                L::or_pair45(low[7], pairs[1], 6),
-            ]
+            let low = nibble::<L>(unit.add(4 * STEP * block), step);
+            let pairs = unit.add(Self::PAIRS + 2 * STEP * block + STEP * (step % 2));
+            L::or_pair45(low, L::load_bytes(pairs), 2 * (step as u32 / 2))
         }
     }
     #[inline(always)]
@@ -258,23 +248,21 @@ impl Format for Six {
     }
 }
 
-/// Eight steps out of 256 bytes: low nibbles are steps 0–3, high nibbles 4–7.
+/// One of eight steps out of 256 bytes: low nibbles are steps 0–3, high nibbles 4–7.
 #[inline(always)]
-unsafe fn nibbles<L: Lanes>(from: *const u8) -> [L::Bytes; 8] {
+unsafe fn nibble<L: Lanes>(from: *const u8, step: usize) -> L::Bytes {
     // SAFETY: the caller's unit holds 256 bytes here.
-    std::array::from_fn(|step| unsafe {
+    unsafe {
         let bytes = L::load_bytes(from.add(STEP * (step % 4)));
         if step < 4 { L::low_nibbles(bytes) } else { L::high_nibbles(bytes) }
-    })
+    }
 }
 
-/// The levels with their fifth bits, one 64-bit mask for each step.
+/// A step's levels with their fifth bits, one 64-bit mask for each step.
 #[inline(always)]
-unsafe fn fifth_bits<L: Lanes>(levels: [L::Bytes; 8], masks: *const u8) -> [L::Bytes; 8] {
+unsafe fn fifth_bit<L: Lanes>(level: L::Bytes, masks: *const u8, step: usize) -> L::Bytes {
     // SAFETY: the caller's unit holds eight masks here.
-    std::array::from_fn(|step| unsafe {
-        L::or_bit4(levels[step], masks.cast::<u64>().add(step).read_unaligned())
-    })
+    unsafe { L::or_bit4(level, masks.cast::<u64>().add(step).read_unaligned()) }
 }
 
 fn write_nibbles(to: &mut [u8], row: usize, levels: &[u8]) {
@@ -400,8 +388,9 @@ fn read_levels<F: Format>(group: &[u8], row: usize, out: &mut [f32]) {
         let block = index % F::BLOCKS;
         // SAFETY: `unit` holds the unit's bytes; the scalar level runs everywhere.
         let (levels, scales, minima) = unsafe {
+            let level = |step| F::level::<Scalar>(unit.as_ptr(), block, step);
             (
-                F::levels::<Scalar>(unit.as_ptr(), block),
+                [0, 1, 2, 3, 4, 5, 6, 7].map(level),
                 F::scales::<Scalar>(unit.as_ptr(), block).map(|scales| scales.to_array()),
                 F::minima::<Scalar>(unit.as_ptr(), block).to_array(),
             )

@@ -74,6 +74,9 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        if count == 16 {
+            return unsafe { Self::load(from) };
+        }
         let mut lanes = [0.0f32; 16];
         for (i, lane) in lanes.iter_mut().enumerate().take(count) {
             unsafe { *lane = *from.add(i) }
@@ -127,6 +130,9 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, count: usize) {
+        if count == 16 {
+            return unsafe { self.store(to) };
+        }
         let lanes = unsafe { self.to_array() };
         for (i, lane) in lanes.iter().enumerate().take(count) {
             unsafe { *to.add(i) = *lane }
