@@ -319,11 +319,13 @@ fn multiply_panel(kernels: &crate::level::Kernels, job: &Job<'_>, groups: Range<
     PANEL.with_borrow_mut(|panel| {
         panel.resize(bytes.max(panel.len()), 0);
         let offset = panel.as_ptr().align_offset(64);
-        panel_tasks(kernels, job, groups, &mut panel[offset..]);
+        multiply_panel_at(kernels, job, groups, &mut panel[offset..]);
     });
 }
 
-leveled!(fn panel_tasks(kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) = panel_lanes);
+leveled!(fn multiply_panel_at(
+    kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]
+) = panel_lanes);
 
 /// Many rows: one or two groups are unpacked into the panel, then all rows pass over it.
 #[inline(always)]
