@@ -8,7 +8,7 @@ use crate::strings::Strings;
 /// Everything that a model file says about its tokens.
 #[derive(Clone, Debug)]
 pub struct VocabSpec {
-    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE.
+    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE, `llama` SentencePiece's BPE.
     pub model: String,
     /// The name of the pre-tokenizer, `tokenizer.ggml.pre`; `default` where the file has none.
     pub pre: String,
@@ -16,6 +16,8 @@ pub struct VocabSpec {
     pub tokens: Vec<String>,
     /// What each token is for; as many as tokens.
     pub token_types: Vec<TokenType>,
+    /// How early SentencePiece's BPE makes each token, the highest first; as many as tokens, or none.
+    pub scores: Vec<f32>,
     /// Merges of BPE, first rank first, each two pieces with a space between.
     pub merges: Vec<String>,
     /// The token that begins a text.
@@ -32,6 +34,8 @@ pub struct VocabSpec {
     pub add_bos: bool,
     /// Whether prompts end with `eos`.
     pub add_eos: bool,
+    /// Whether SentencePiece's BPE puts a space before a text.
+    pub add_space_prefix: bool,
     /// The Jinja source that turns messages into a prompt.
     pub chat_template: Option<String>,
 }
@@ -64,7 +68,8 @@ impl VocabSpec {
             return Err(GgufError::TokenCount { count: tokens.len(), max: TOKENS_MAX });
         }
         let token_types = read_types(metadata, tokens)?;
-        if let Some(scores) = metadata.optional_f32s(SCORES)? {
+        let scores = metadata.optional_f32s(SCORES)?;
+        if let Some(scores) = scores {
             check_length(SCORES, scores.len(), tokens.len())?;
         }
         let id = |key| read_id(metadata, key, tokens.len());
@@ -79,6 +84,10 @@ impl VocabSpec {
                 .optional_bool("tokenizer.ggml.add_bos_token")?
                 .unwrap_or_else(|| adds_bos_by_default(&model, &pre)),
             add_eos: metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            add_space_prefix: metadata
+                .optional_bool("tokenizer.ggml.add_space_prefix")?
+                .unwrap_or(model == "llama"),
+            scores: scores.map_or(Vec::new(), <[f32]>::to_vec),
             chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
             tokens: tokens.iter().map(str::to_owned).collect(),
             token_types,

@@ -53,6 +53,7 @@ pub fn tiny_spec(specials: &[(&str, TokenType)], merges: &[(&str, &str)]) -> Voc
         pre: "smollm".to_owned(),
         tokens,
         token_types,
+        scores: Vec::new(),
         merges: merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
         bos: None,
         eos: None,
@@ -61,6 +62,7 @@ pub fn tiny_spec(specials: &[(&str, TokenType)], merges: &[(&str, &str)]) -> Voc
         padding: None,
         add_bos: false,
         add_eos: false,
+        add_space_prefix: false,
         chat_template: None,
     }
 }
