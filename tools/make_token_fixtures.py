@@ -42,11 +42,53 @@ CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+QWEN35 = (
+    CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SEED = (
+    CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}"
+    r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+O200K = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+" + CONTRACTIONS + "?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*" + CONTRACTIONS + "?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK_V3 = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The letters that DeepSeek-LLM's pattern lists one by one.
+CASED = (
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷ"
+    "ᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ"
+    "-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
+)
+
+
+def splits(*patterns):
+    """Patterns that cut one after the other, each the pieces that the one before it made."""
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns])
+
+
 PATTERNS = {
     "gpt-2": GPT2,
     "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
-    "qwen2": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "")), "isolated"),
-    "llama-bpe": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "{1,3}")), "isolated"),
+    "qwen2": splits(CL100K.replace("DIGITS", "")),
+    "llama-bpe": splits(CL100K.replace("DIGITS", "{1,3}")),
+    "qwen35": splits(QWEN35),
+    "seed-coder": splits(SEED),
+    "gpt-4o": splits(O200K),
+    "deepseek-v3": splits(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK_V3),
+    "deepseek-llm": splits(
+        r"[\r\n]", r"\s?[" + CASED + "]+", "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+",
+        r"\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}",
+    ),
+    "deepseek-coder": splits(
+        r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"
+    ),
 }
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2002\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -80,14 +122,19 @@ CORPUS = [
     "\x00", "a\x00b", "\x01\x02\x03\x04\x05\x06\x07", "\x1b[31mred\x1b[0m", "\x7f", "\x80\x9f", "\u00ad soft\u00adhyphen",
     "\ufeffBOM", "\u200bzero\u200bwidth", "a\u200db", "\u202eRTL\u202c", "\ue000\uf8ff\U000f0000\U0010fffd private", "\uffff\ufffe\ufdd0\ufdd1\U0001ffff\U0010ffff",
     "\u0378\u0379 unassigned \U000e0080", "\ufffd\ufffd", "\ud7ff\ue000", "Ǆ ǅ ǆ ʰʲ ªº", "ﷺ ﷽", "Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘!͖̬̰̙̗̿̋ͥͥ̂ͣ̐́́͜͞",
+    "helloWORLD HelloWorld HELLOworld HELLO'S Hello'S hello'LL x'ſ ÀÉÎ'RE parseHTTPResponse iPhone XMLHttpRequest",
+    "A\u0301B\u0301c \u0301A \u0301ABC \u0301a \u0301\u0301 !\u0301A !\u0301a 1\u0301A \n\u0301A ABªC ABªc ªABC AªBCʰ ǅA aǅ Aǅ ǅ你A 你A A你 你a你B",
+    "a/b //\n/ !/\r\n// ./x\n/y http://x/ \n/ ,\n\n/x", "_a -b $c ^D ~é `z \x01a \x01é \u200ba \x00\x01 a\x00\x01b !\x01! \x01\u0301 \u200d1",
+    "カタカナと漢字12ひらがな、一二三。「括弧」ー・ 龥龦 ヿ㐀 한글ㄱㅎ ᚁ\u1680ᚂ आ१ \u3000、 \u3000 a\u3000b\u3000, x \u3000\n",
+    "ა Ა Ⴧ ᏣᏣ Ա ա ꭰ Ｚａ 𝐀 Ωㄑ ℹ ℼ ‘x’ “y” ，。！", "tail   ", "tail \t", "1 \n2  \n 3 ", "a  1", "1  ", "١  ",
     "The  quick\tbrown\nfox's 12 dogs; it'LL cost $1,234.56 (≈€1.100,50)!\r\n\r\n\"Ça alors\", dit-il… — 东京 2020年", "supercalifragilisticexpialidocious antidisestablishmentarianism",
 ]
 
 PIECES = [
     "'s", "'S", "'t", "'re", "'VE", "'ll", "'lL", "'d", "'m", "'ſ", "'", "’", "''", "the", "Hello", "WORLD", "a", "Z", "é", "e\u0301", "ß",
-    "ſ", "да", "नम", "स्ते", "你好", "世", "こ", "한", "ไท", "مر", "ª", "ʰ", "ǅ", "𝕳", "0", "7", "42", "123", "4567", "٣", "½", "Ⅷ", "²", "𝟘", " ", " ", " ", "  ", "   ",
+    "ſ", "ABC", "Éa", "XmlHttp", "да", "ДА", "नम", "स्ते", "你好", "世", "こ", "한", "ไท", "مر", "ª", "ʰ", "ǅ", "𝕳", "0", "7", "42", "123", "4567", "٣", "½", "Ⅷ", "²", "𝟘", " ", " ", " ", "  ", "   ",
     "\n", "\n", "\r\n", "\r", "\t", "\xa0", "\u3000", "\u2028", "\x85", "\v", "\x1c", "\u200b", "\u200d", "\ufeff", "!", "?", ".", ",", "...", "-", "_", "<|", "|>", "(", "#",
-    "👍", "👩‍💻", "🏽", "\ufe0f", "\u0301", "\ue000", "\uffff", "\x00", "\u0378", "€", "^", "/", "\\",
+    "👍", "👩‍💻", "🏽", "\ufe0f", "\u0301", "\ue000", "\uffff", "\x00", "\u0378", "€", "\x01", "。", "、", "ー", "カ", "龦", "$", "+", "^", "/", "\\",
 ]
 
 

@@ -1,42 +1,103 @@
 //! Text into pre-tokens, the pieces inside which BPE may merge, in linear time.
 //!
-//! A GGUF file carries only the name of its pre-tokenizer. Published tokenizers define each by a
-//! regular expression; here it is a scanner that looks at a class of each character and at most one
-//! character ahead (`\s+(?!\S)` is the only look-ahead among the patterns), so nothing backtracks.
+//! A GGUF file carries only the name of its pre-tokenizer. Published tokenizers define each by
+//! regular expressions that cut one after the other, each the pieces that the one before it made,
+//! into its matches and what is between them; here each expression is a scanner that looks at the
+//! class of each character and at most one character ahead (`\s+(?!\S)` is the only look-ahead
+//! among the patterns), so nothing backtracks.
 //! Names and patterns are those of llama.cpp's `llama-vocab.cpp`; where the original Hugging Face
-//! pattern ignores case (`(?i:'s|…)`) the original wins, so that `'ſ` (long s) counts as `'s`.
-//! Unicode normalisation (NFC, which some Hugging Face files ask for) is not done, as in llama.cpp.
+//! pattern ignores case (`(?i:'s|…)`) or names categories, the original wins, so that `'ſ` (long s)
+//! counts as `'s`. Unicode normalisation (NFC, which some Hugging Face files ask for) is not done,
+//! as in llama.cpp.
 
-use crate::unicode::{Class, class};
+mod deepseek;
+mod words;
+
+use std::ops::Range;
+
+use crate::unicode::Class;
+use words::Words;
 
 /// A way of cutting text into pre-tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreTokenizer {
-    pattern: Pattern,
+    /// At most [`STAGES_MAX`].
+    stages: &'static [Pattern],
     /// Whether a pre-token that is a token as a whole is taken without looking at the merges.
     pub(crate) whole_words_first: bool,
 }
 
+/// One regular expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pattern {
+    /// `\p{N}{1,MOST}`
+    Numbers { most: usize },
+    /// `[\r\n]`
+    LineEnd,
+    /// `[一-龥぀-ゟ゠-ヿ]+`
+    IdeographsAndKana,
+    /// `[一-龥ࠀ-一가-퟿]+`
+    EastAsian,
+    /// `\s?\p{L}+`
+    SpaceAndLetters,
+    /// `\s?\p{P}+`
+    SpaceAndPunctuation,
+    /// `\s?[A-Za-zµÀ-Ö…]+`: most letters that have a case, in 87 ranges.
+    SpaceAndCased,
+    /// `\s?[!-/:-~！-／：-～‘-‟　-。]+`
+    SpaceAndListed,
+    /// `\s+$`
+    SpaceAtEnd,
     /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
     Gpt2,
-    /// First every `\p{N}` alone, then [`Pattern::Gpt2`] in what is between them.
-    SingleDigitsThenGpt2,
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,DIGITS}|
     ///  ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
-    Cl100k { digits: usize },
+    Cl100k(Words),
+    /// `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|…)?|
+    ///  [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|…)?|
+    ///  \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+    O200k,
+    /// ``[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|
+    /// ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+``
+    DeepSeek,
 }
 
-const GPT2: PreTokenizer = PreTokenizer { pattern: Pattern::Gpt2, whole_words_first: false };
-const SMOLLM: PreTokenizer =
-    PreTokenizer { pattern: Pattern::SingleDigitsThenGpt2, whole_words_first: false };
-const QWEN2: PreTokenizer =
-    PreTokenizer { pattern: Pattern::Cl100k { digits: 1 }, whole_words_first: false };
-const LLAMA3: PreTokenizer =
-    PreTokenizer { pattern: Pattern::Cl100k { digits: 3 }, whole_words_first: true };
-const DBRX: PreTokenizer =
-    PreTokenizer { pattern: Pattern::Cl100k { digits: 3 }, whole_words_first: false };
+const STAGES_MAX: usize = 6;
+
+const GPT2: PreTokenizer = of(&[Pattern::Gpt2]);
+const SMOLLM: PreTokenizer = of(&[Pattern::Numbers { most: 1 }, Pattern::Gpt2]);
+const QWEN2: PreTokenizer = of(&[Pattern::Cl100k(Words::QWEN2)]);
+/// As qwen2 with `[\p{L}\p{M}]+` and `[^\s\p{L}\p{M}\p{N}]+`.
+const QWEN35: PreTokenizer = of(&[Pattern::Cl100k(Words::QWEN35)]);
+/// As qwen2 without the line ends after `[^\s\p{L}\p{N}\r\n]+`.
+const SEED: PreTokenizer = of(&[Pattern::Cl100k(Words::SEED)]);
+const DBRX: PreTokenizer = of(&[Pattern::Cl100k(Words::LLAMA3)]);
+const LLAMA3: PreTokenizer = PreTokenizer { whole_words_first: true, ..DBRX };
+const GPT4O: PreTokenizer = of(&[Pattern::O200k]);
+const DEEPSEEK_V3: PreTokenizer =
+    of(&[Pattern::Numbers { most: 3 }, Pattern::IdeographsAndKana, Pattern::DeepSeek]);
+/// Of DeepSeek-LLM and DeepSeek-V2. The original cuts every digit apart, llama.cpp runs of them:
+/// the vocabularies have no token of several digits, so that the ids are the same.
+const DEEPSEEK_LLM: PreTokenizer = of(&[
+    Pattern::LineEnd,
+    Pattern::SpaceAndCased,
+    Pattern::SpaceAndListed,
+    Pattern::SpaceAtEnd,
+    Pattern::EastAsian,
+    Pattern::Numbers { most: 1 },
+]);
+const DEEPSEEK_CODER: PreTokenizer = of(&[
+    Pattern::LineEnd,
+    Pattern::SpaceAndLetters,
+    Pattern::SpaceAndPunctuation,
+    Pattern::EastAsian,
+    Pattern::Numbers { most: 1 },
+]);
+
+const fn of(stages: &'static [Pattern]) -> PreTokenizer {
+    assert!(stages.len() <= STAGES_MAX);
+    PreTokenizer { stages, whole_words_first: false }
+}
 
 /// Every value of `tokenizer.ggml.pre` that is understood.
 const NAMED: &[(&str, PreTokenizer)] = &[
@@ -58,6 +119,8 @@ const NAMED: &[(&str, PreTokenizer)] = &[
     ("hunyuan", QWEN2),
     ("solar-open", QWEN2),
     ("megrez", QWEN2),
+    ("qwen35", QWEN35),
+    ("seed-coder", SEED),
     ("llama-bpe", LLAMA3),
     ("llama3", LLAMA3),
     ("llama-v3", LLAMA3),
@@ -69,6 +132,14 @@ const NAMED: &[(&str, PreTokenizer)] = &[
     ("dbrx", DBRX),
     ("smaug-bpe", DBRX),
     ("glm4", DBRX),
+    ("gpt-4o", GPT4O),
+    ("llama4", GPT4O),
+    ("kanana2", GPT4O),
+    ("deepseek-v3", DEEPSEEK_V3),
+    ("hunyuan-dense", DEEPSEEK_V3),
+    ("joyai-llm", DEEPSEEK_V3),
+    ("deepseek-llm", DEEPSEEK_LLM),
+    ("deepseek-coder", DEEPSEEK_CODER),
 ];
 
 impl PreTokenizer {
@@ -84,124 +155,63 @@ impl PreTokenizer {
 
     /// The pre-tokens of `text`, in order and without gaps.
     pub fn split<'t>(&self, text: &'t str) -> PreTokens<'t> {
-        PreTokens { pattern: self.pattern, rest: text }
+        let mut rests = [""; STAGES_MAX];
+        rests[0] = text;
+        PreTokens { stages: self.stages, rests }
     }
 }
 
 /// The pre-tokens of a text: see [`PreTokenizer::split`].
 #[derive(Clone, Debug)]
 pub struct PreTokens<'t> {
-    pattern: Pattern,
-    rest: &'t str,
+    stages: &'static [Pattern],
+    /// What is left for each stage of the piece that the stage before it made. In the text, that of
+    /// a later stage comes first.
+    rests: [&'t str; STAGES_MAX],
 }
 
 impl<'t> Iterator for PreTokens<'t> {
     type Item = &'t str;
 
     fn next(&mut self) -> Option<&'t str> {
-        let first = self.rest.chars().next()?;
-        let length = match self.pattern {
-            Pattern::Gpt2 => gpt2(self.rest, first, false),
-            Pattern::SingleDigitsThenGpt2 if class(first) == Class::Number => first.len_utf8(),
-            Pattern::SingleDigitsThenGpt2 => gpt2(self.rest, first, true),
-            Pattern::Cl100k { digits } => cl100k(self.rest, first, digits),
-        };
-        let (token, rest) = self.rest.split_at(length);
-        self.rest = rest;
-        Some(token)
-    }
-}
-
-/// Length of the first GPT-2 pre-token of `text`. Where numbers have been cut out before
-/// (`numbers_end_text`), a number is as good as the end of the text.
-fn gpt2(text: &str, first: char, numbers_end_text: bool) -> usize {
-    if first == '\''
-        && let Some(length) = contraction(text, str::eq)
-    {
-        return length;
-    }
-    let first_class = class(first);
-    if first_class != Class::Space {
-        return run(text, 0, first_class);
-    }
-    if first == ' '
-        && let Some(second) = text[1..].chars().next()
-    {
-        match class(second) {
-            Class::Space => {}
-            Class::Number if numbers_end_text => return 1,
-            second_class => return run(text, 1, second_class),
+        loop {
+            let stage = self.rests.iter().rposition(|rest| !rest.is_empty())?;
+            let rest = self.rests[stage];
+            let found = self.stages[stage].find(rest).unwrap_or(rest.len()..rest.len());
+            let cut = if found.start == 0 { found.end } else { found.start };
+            let (part, rest) = rest.split_at(cut);
+            self.rests[stage] = rest;
+            match self.rests[..self.stages.len()].get_mut(stage + 1) {
+                Some(next) => *next = part,
+                None => return Some(part),
+            }
         }
     }
-    let spaces = run(text, 0, Class::Space);
-    let followed_by_text = match text[spaces..].chars().next() {
-        None => false,
-        Some(next) => !(numbers_end_text && class(next) == Class::Number),
-    };
-    leave_last_space(text, spaces, followed_by_text)
 }
 
-/// Length of the first pre-token of `text` by the patterns of the cl100k kind.
-fn cl100k(text: &str, first: char, digits: usize) -> usize {
-    if first == '\''
-        && let Some(length) = contraction(text, equal_when_folded)
-    {
-        return length;
-    }
-    let first_length = first.len_utf8();
-    match class(first) {
-        Class::Letter => return run(text, 0, Class::Letter),
-        Class::Number => {
-            let numbers = text.chars().take(digits).take_while(|c| class(*c) == Class::Number);
-            return numbers.map(char::len_utf8).sum();
+impl Pattern {
+    /// The first match in `text`, which is not empty; nor is a match.
+    fn find(self, text: &str) -> Option<Range<usize>> {
+        use words::{find_run, find_spaced_run};
+        match self {
+            Pattern::Numbers { most } => find_run(text, most, Class::is_number),
+            Pattern::LineEnd => text.find(['\r', '\n']).map(|at| at..at + 1),
+            Pattern::IdeographsAndKana => deepseek::find_ideographs_and_kana(text),
+            Pattern::EastAsian => deepseek::find_east_asian(text),
+            Pattern::SpaceAndLetters => find_spaced_run(text, words::of_class(Class::is_letter)),
+            Pattern::SpaceAndPunctuation => {
+                find_spaced_run(text, words::of_class(|class| class == Class::Punctuation))
+            }
+            Pattern::SpaceAndCased => find_spaced_run(text, deepseek::is_cased),
+            Pattern::SpaceAndListed => find_spaced_run(text, deepseek::is_listed),
+            Pattern::SpaceAtEnd => {
+                let start = text.trim_end().len();
+                (start < text.len()).then_some(start..text.len())
+            }
+            Pattern::Gpt2 => Some(0..words::gpt2(text)),
+            Pattern::Cl100k(words) => Some(0..words.first(text)),
+            Pattern::O200k => Some(0..words::o200k(text)),
+            Pattern::DeepSeek => deepseek::find_word(text),
         }
-        Class::Space | Class::Other => {}
     }
-    let second = text[first_length..].chars().next().map(class);
-    let line_end = matches!(first, '\r' | '\n');
-    if !line_end && second == Some(Class::Letter) {
-        return run(text, first_length, Class::Letter);
-    }
-    let is_other = class(first) == Class::Other;
-    if is_other || (first == ' ' && second == Some(Class::Other)) {
-        let others = run(text, if is_other { 0 } else { 1 }, Class::Other);
-        let line_ends = text.as_bytes()[others..].iter().take_while(|b| matches!(b, b'\r' | b'\n'));
-        return others + line_ends.count();
-    }
-    let spaces = run(text, 0, Class::Space);
-    if let Some(last) = text[..spaces].rfind(['\r', '\n']) {
-        return last + 1;
-    }
-    leave_last_space(text, spaces, spaces < text.len())
-}
-
-/// `\s+(?!\S)|\s+` on `spaces` bytes of white space: the last character stays for what follows.
-fn leave_last_space(text: &str, spaces: usize, followed_by_text: bool) -> usize {
-    let last = text[..spaces].chars().next_back().map_or(0, char::len_utf8);
-    if followed_by_text && spaces > last { spaces - last } else { spaces }
-}
-
-/// End of the run of characters of one class that begins at byte `from`.
-fn run(text: &str, from: usize, wanted: Class) -> usize {
-    let rest = &text[from..];
-    from + rest.find(|c| class(c) != wanted).unwrap_or(rest.len())
-}
-
-/// Length of the English contraction at the beginning of `text`, which begins with `'`.
-fn contraction(text: &str, equal: impl Fn(&str, &str) -> bool) -> Option<usize> {
-    let mut ends = text.char_indices().skip(2).map(|(at, _)| at).chain([text.len()]);
-    let (one, two) = (ends.next()?, ends.next());
-    let starts_with = |end: usize, endings: &[&str]| {
-        end > 1 && endings.iter().any(|ending| equal(&text[1..end], ending))
-    };
-    if starts_with(one, &["s", "t", "m", "d"]) {
-        return Some(one);
-    }
-    two.filter(|end| starts_with(*end, &["re", "ve", "ll"]))
-}
-
-/// Equality without case. The only letter beyond ASCII that folds to one of a contraction's is
-/// U+017F (long s).
-fn equal_when_folded(text: &str, lower: &str) -> bool {
-    text.eq_ignore_ascii_case(lower) || (text == "ſ" && lower == "s")
 }

@@ -51,6 +51,34 @@ const UNITS: &[(&str, &str)] = &[
     ("opening brackets", "<"),
 ];
 
+/// Texts at which the scanners look twice.
+const WORD_UNITS: &[(&str, &str)] = &[
+    ("capitals", "A"),
+    ("marks and capitals", "\u{301}A"),
+    ("marks and capitals and small letters", "\u{301}AAa"),
+    ("letters without case and capitals", "ªA"),
+    ("punctuation and capitals", "!A"),
+    ("ideographs and commas", "、你ー "),
+    ("controls", "\u{1}"),
+    ("ideographic spaces", "\u{3000}"),
+    ("spaces of many kinds", " \u{3000}\u{2028}"),
+    ("slashes and newlines", "/\n"),
+];
+
+/// One name for each list of patterns.
+const PATTERNS: &[&str] = &[
+    "gpt-2",
+    "smollm",
+    "qwen2",
+    "llama-bpe",
+    "qwen35",
+    "seed-coder",
+    "gpt-4o",
+    "deepseek-v3",
+    "deepseek-llm",
+    "deepseek-coder",
+];
+
 #[test]
 fn encoding_takes_linear_time() {
     let tokenizer = default_tokenizer();
@@ -63,10 +91,10 @@ fn encoding_takes_linear_time() {
 
 #[test]
 fn pre_tokens_take_linear_time() {
-    for pattern in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
+    for pattern in PATTERNS {
         let pre_tokenizer = PreTokenizer::named(pattern).expect("a known pattern");
-        for (name, unit) in UNITS {
-            assert_linear(&format!("{pattern}, {name}"), unit, 100_000, |text| {
+        for (name, unit) in UNITS.iter().chain(WORD_UNITS) {
+            assert_linear(&format!("{pattern}, {name}"), unit, 60_000, |text| {
                 std::hint::black_box(pre_tokenizer.split(text).count());
             });
         }
