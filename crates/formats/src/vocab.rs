@@ -8,7 +8,7 @@ use crate::strings::Strings;
 /// Everything that a model file says about its tokens.
 #[derive(Clone, Debug)]
 pub struct VocabSpec {
-    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE, `llama` SentencePiece's BPE.
+    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE, `llama` SentencePiece's.
     pub model: String,
     /// The name of the pre-tokenizer, `tokenizer.ggml.pre`; `default` where the file has none.
     pub pre: String,
@@ -16,7 +16,8 @@ pub struct VocabSpec {
     pub tokens: Vec<String>,
     /// What each token is for; as many as tokens.
     pub token_types: Vec<TokenType>,
-    /// How early SentencePiece's BPE makes each token, the highest first; as many as tokens, or none.
+    /// How early SentencePiece's BPE makes each token, the highest first; as many as tokens, or
+    /// none.
     pub scores: Vec<f32>,
     /// Merges of BPE, first rank first, each two pieces with a space between.
     pub merges: Vec<String>,
