@@ -60,17 +60,30 @@ impl Class {
 /// The class of a character, by Unicode 16. Letters that are younger than an oracle's own table
 /// are `Other` there; texts with them may be cut differently, never wrongly decoded.
 pub(crate) fn class(c: char) -> Class {
-    match c {
-        'a'..='z' => Class::Lower,
-        'A'..='Z' => Class::Upper,
-        '0'..='9' => Class::Number,
-        '\t'..='\r' | ' ' => Class::Space,
-        '$' | '+' | '<' | '=' | '>' | '^' | '`' | '|' | '~' => Class::Symbol,
-        '!'..='~' => Class::Punctuation,
-        '\0'..='\x7f' => Class::Other,
-        _ => class_beyond_ascii(c),
+    match ASCII.get(c as usize) {
+        Some(class) => *class,
+        None => class_beyond_ascii(c),
     }
 }
+
+/// The classes of the first 128 characters, which most texts are made of.
+static ASCII: [Class; 128] = {
+    let mut classes = [Class::Other; 128];
+    let mut code = 0;
+    while code < 128 {
+        classes[code as usize] = match code {
+            b'a'..=b'z' => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            b'0'..=b'9' => Class::Number,
+            b'\t'..=b'\r' | b' ' => Class::Space,
+            b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => Class::Symbol,
+            b'!'..=b'~' => Class::Punctuation,
+            _ => Class::Other,
+        };
+        code += 1;
+    }
+    classes
+};
 
 fn class_beyond_ascii(c: char) -> Class {
     use GeneralCategory as G;
