@@ -4,7 +4,7 @@
 Development only; nothing at run time or in the test suite needs Python. Usage:
 
     python3 -m venv VENV && VENV/bin/pip install tokenizers==0.23.3 llama-cpp-python==0.3.36 \\
-        gguf==0.19.0 jinja2==3.1.6
+        gguf==0.19.0 jinja2==3.1.6 sentencepiece==0.2.3 protobuf
     VENV/bin/python tools/make_token_fixtures.py --model MODEL.gguf \\
         --templates ../shared/templates --out crates/token/tests/golden
 
@@ -13,6 +13,7 @@ MODEL is the default model (SmolLM2-135M-Instruct). Written are
     encode_smollm2.json  texts and their ids; `tokenizers` and llama.cpp agree but where a case says so
     decode_smollm2.json  ids whose bytes are no UTF-8, and their text
     pretokens.json       texts and the lengths of their pre-tokens by each pattern
+    sentencepiece.json   a small vocabulary, and texts and their ids under several settings
     templates.json       SHA-256 of what jinja2, set up as transformers does, makes of each template
 
 A list of lengths (in characters) is written as one base-36 digit each, or (N) from 36 on.
@@ -26,6 +27,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
@@ -221,6 +223,118 @@ def pretokens(out):
     write(out / "pretokens.json", head, cases)
 
 
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+# As in Gemma's vocabulary: runs of spaces and of newlines, and tags.
+USER_SYMBOLS = [
+    *("\n" * n for n in range(1, 9)), *("\u2581" * n for n in range(2, 17)),
+    "[multimodal]", "<b>", "</b>", "<code>", "</code>", "<table>",
+]
+
+
+def train(folder):
+    """A vocabulary of Gemma's kind, as the protocol buffer that `sentencepiece` reads."""
+    import sentencepiece
+    from sentencepiece import sentencepiece_model_pb2
+
+    text = folder / "text.txt"
+    license = (Path(__file__).resolve().parent.parent / "LICENSE").read_text()
+    text.write_text(license + "\n".join(line for case in CORPUS for line in case.split("\n") if "\0" not in case))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(folder / "small"), model_type="bpe", vocab_size=1000, byte_fallback=True,
+        pad_id=0, eos_id=1, bos_id=2, unk_id=3, control_symbols=["<start_of_turn>", "<end_of_turn>"],
+        user_defined_symbols=USER_SYMBOLS, normalization_rule_name="identity", add_dummy_prefix=False,
+        remove_extra_whitespaces=False, character_coverage=0.995, split_digits=True, num_threads=1,
+        max_sentence_length=100000, minloglevel=2,
+    )
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString((folder / "small.model").read_bytes())
+    return model
+
+
+def variants(model):
+    """The same vocabulary under other settings."""
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
+    kinds = ModelProto.SentencePiece
+    copies = {name: ModelProto() for name in ("gemma", "prefix", "unused", "unknown")}
+    for copy in copies.values():
+        copy.CopyFrom(model)
+    copies["prefix"].normalizer_spec.add_dummy_prefix = True
+    for index, piece in enumerate(copies["unused"].pieces):
+        if piece.type == kinds.NORMAL and len(piece.piece) > 1 and index % 3 == 0:
+            piece.type = kinds.UNUSED
+    copies["unknown"].trainer_spec.byte_fallback = False
+    for piece in copies["unknown"].pieces:
+        if piece.type == kinds.BYTE:
+            piece.type = kinds.UNUSED
+    return copies
+
+
+def pieces_of(model):
+    """(text, score, type) as a GGUF file has them: user-defined tokens with spaces of their own."""
+    kinds = {1: NORMAL, 2: UNKNOWN, 3: CONTROL, 4: USER_DEFINED, 5: UNUSED, 6: BYTE}
+    for piece in model.pieces:
+        kind = kinds[piece.type]
+        text = piece.piece.replace("\u2581", " ") if kind == USER_DEFINED else piece.piece
+        yield text, piece.score, kind
+
+
+def llama_of(folder, model):
+    """llama.cpp with a vocabulary."""
+    from gguf import GGUFWriter
+    from llama_cpp import Llama
+
+    path = folder / "vocabulary.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("llama")
+    texts, scores, kinds = zip(*pieces_of(model))
+    writer.add_token_list(texts)
+    writer.add_token_scores(scores)
+    writer.add_token_types(kinds)
+    writer.add_pad_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_bos_token_id(2)
+    writer.add_unk_token_id(3)
+    writer.add_add_space_prefix(model.normalizer_spec.add_dummy_prefix)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return Llama(str(path), vocab_only=True, verbose=False)
+
+
+def sentencepieces(out):
+    import tempfile
+
+    import sentencepiece
+
+    texts = [text for text in dict.fromkeys(CORPUS + random_texts()[:200]) if text and len(text) <= 150]
+    cases, disagree = [], Counter()
+    with tempfile.TemporaryDirectory() as name:
+        model = train(Path(name))
+        for variant, changed in variants(model).items():
+            processor = sentencepiece.SentencePieceProcessor(model_proto=changed.SerializeToString())
+            llama = llama_of(Path(name), changed) if variant in ("gemma", "prefix") else None
+            for text in texts if variant == "gemma" else texts[::5]:
+                ids = processor.encode(text)
+                other = llama.tokenize(text.encode(), add_bos=False, special=False) if llama else ids
+                disagree[variant] += other != ids
+                # With a space before the text they differ at user-defined tokens: llama.cpp puts one after
+                # each. What runs GGUF files decides.
+                cases.append([variant, text, other])
+        pieces = [[text, round(score, 3), kind] for text, score, kind in pieces_of(model)]
+        unused = [index for index, piece in enumerate(variants(model)["unused"].pieces) if piece.type == 5]
+    print(f"texts where llama.cpp differs from sentencepiece: {dict(disagree)}", file=sys.stderr)
+    assert disagree["gemma"] == 0
+    head = {"versions": versions("sentencepiece", "llama-cpp-python"), "unused": unused, "pieces": pieces}
+    write(out / "sentencepiece.json", head, cases)
+
+
 CALL = {"name": "get_weather", "arguments": {"city": "Zürich <&> 'x'", "days": 3, "exact": True, "note": None, "ratio": 0.5}}
 TOOL = {
     "type": "function",
@@ -319,6 +433,7 @@ def main():
     if arguments.model:
         encode(arguments.model, arguments.out)
     pretokens(arguments.out)
+    sentencepieces(arguments.out)
     if arguments.templates:
         templates(arguments.templates, arguments.out, arguments.full)
 

@@ -118,15 +118,12 @@ impl Guard {
         let visible = tokenizer.special_texts().filter(|(text, _)| !text.trim().is_empty());
         let (user_defined, control): (Vec<_>, Vec<_>) =
             visible.partition(|(_, kind)| *kind == TokenType::UserDefined);
-        let own = |texts: &[(&str, TokenType)]| -> Vec<String> {
-            texts.iter().map(|(text, _)| (*text).to_owned()).collect()
+        let own = |texts: Vec<(Cow<'_, str>, TokenType)>| -> Vec<String> {
+            texts.into_iter().map(|(text, _)| text.into_owned()).collect()
         };
-        let all = own(&[control.as_slice(), user_defined.as_slice()].concat());
-        Guard {
-            all: Breakable::new(all),
-            control: Breakable::new(own(&control)),
-            named: names(template),
-        }
+        let control = own(control);
+        let all = [control.as_slice(), own(user_defined).as_slice()].concat();
+        Guard { all: Breakable::new(all), control: Breakable::new(control), named: names(template) }
     }
 
     /// Marks the text of a message.

@@ -5,13 +5,18 @@
 
 mod bpe;
 mod bytes;
+mod check;
+mod encoder;
 mod ends;
+mod error;
 mod guard;
+mod index;
 mod jinja;
 mod json;
 mod keep;
 pub mod limits;
 mod pretoken;
+mod sentencepiece;
 mod source;
 mod specials;
 mod stream;
@@ -19,8 +24,9 @@ mod template;
 mod tokenizer;
 mod unicode;
 
+pub use error::TokenizerError;
 pub use myriad_formats::{TokenType, VocabSpec};
 pub use pretoken::{PreTokenizer, PreTokens};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};
-pub use tokenizer::{Specials, Tokenizer, TokenizerError};
+pub use tokenizer::{Specials, Tokenizer};

@@ -4,6 +4,9 @@ use crate::Tokenizer;
 
 /// Ids to text, one id at a time: bytes of an unfinished character are held back, bytes that are no
 /// UTF-8 become U+FFFD. All pieces together are `String::from_utf8_lossy` of all bytes together.
+///
+/// The text is taken as the rest of another, a prompt. So a space at its beginning stays also where
+/// encoding puts one before a text.
 #[derive(Clone, Debug, Default)]
 pub struct StreamDecoder {
     pending: Vec<u8>,

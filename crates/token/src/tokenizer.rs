@@ -1,17 +1,15 @@
 //! Text into token ids and token ids into bytes, by the vocabulary of a model file.
 
-use std::hash::BuildHasher;
-use std::ops::Range;
+use std::borrow::Cow;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-
-use crate::bpe::{Merges, Scratch};
-use crate::bytes::{byte_to_char, piece_bytes};
-use crate::ends;
-use crate::limits::{SPECIAL_BYTES_MAX, SPECIALS_MAX, TOKENS_MAX};
-use crate::pretoken::PreTokenizer;
+use crate::bytes::piece_bytes;
+use crate::check::{byte_of, check_sizes, is_special};
+use crate::encoder::{Algorithm, Encoder};
+use crate::error::TokenizerError;
+use crate::index::PieceIndex;
+use crate::sentencepiece::SPACE;
 use crate::specials::{Part, SpecialTree};
-use crate::{TokenType, VocabSpec, guard};
+use crate::{TokenType, VocabSpec, ends, guard};
 
 /// What the text of a control token (`<|im_end|>`, …) inside a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,119 +21,13 @@ pub enum Specials {
     Parse,
 }
 
-/// Why a vocabulary cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizerError {
-    /// A kind of tokenizer that is not implemented.
-    #[error("tokenizer.ggml.model is `{model}`; only `gpt2` (byte-level BPE) is supported")]
-    UnknownModel {
-        /// What the file says.
-        model: String,
-    },
-    /// A pre-tokenizer that is not implemented.
-    #[error("tokenizer.ggml.pre is `{name}`; supported are {}", known_names())]
-    UnknownPreTokenizer {
-        /// What the file says.
-        name: String,
-    },
-    /// More tokens than any real vocabulary has, or none.
-    #[error("tokenizer.ggml.tokens has {count} tokens; right would be 1 to {TOKENS_MAX}")]
-    TokenCount {
-        /// How many there are.
-        count: usize,
-    },
-    /// The types do not match the tokens.
-    #[error("tokenizer.ggml.token_type has {types} entries for {tokens} tokens")]
-    TypeCount {
-        /// Entries of the type array.
-        types: usize,
-        /// Tokens.
-        tokens: usize,
-    },
-    /// A merge that is not two pieces with a space between them.
-    #[error("tokenizer.ggml.merges[{index}] is `{merge}`; right would be two pieces and a space")]
-    BadMerge {
-        /// Where in the list.
-        index: usize,
-        /// The merge.
-        merge: String,
-    },
-    /// A merge of, or into, a piece that is not a token.
-    #[error("tokenizer.ggml.merges[{index}] needs the token `{piece}`, which does not exist")]
-    MergeWithoutToken {
-        /// Where in the list.
-        index: usize,
-        /// The piece that no token has.
-        piece: String,
-    },
-    /// A byte that every text uses has no token.
-    #[error("the vocabulary has no token for the byte {byte:#04x} (`{piece}`)")]
-    MissingByte {
-        /// The byte.
-        byte: u8,
-        /// How the vocabulary would write it.
-        piece: char,
-    },
-    /// A byte token whose text is not `<0xNN>`.
-    #[error("token {id} is a byte token but its text is `{piece}`; right would be `<0x41>`")]
-    BadByteToken {
-        /// The token.
-        id: u32,
-        /// Its text.
-        piece: String,
-    },
-    /// A special token that is too long to search for.
-    #[error("special token {id} has {bytes} bytes; at most {SPECIAL_BYTES_MAX} are allowed")]
-    SpecialTooLong {
-        /// The token.
-        id: u32,
-        /// Length of its text.
-        bytes: usize,
-    },
-    /// Too many special tokens.
-    #[error("the vocabulary has {count} special tokens; at most {SPECIALS_MAX} are allowed")]
-    TooManySpecials {
-        /// How many there are.
-        count: usize,
-    },
-    /// A special token with a noncharacter that marks message text internally.
-    #[error("the text of special token {id} holds a noncharacter (U+FDD0 to U+FDD2)")]
-    SpecialWithMark {
-        /// The token.
-        id: u32,
-    },
-    /// A special id outside of the vocabulary.
-    #[error("{field} is {id}, but there are only {tokens} tokens")]
-    IdOutOfRange {
-        /// The metadata key.
-        field: &'static str,
-        /// Its value.
-        id: u32,
-        /// Size of the vocabulary.
-        tokens: usize,
-    },
-}
-
-fn known_names() -> String {
-    PreTokenizer::names().collect::<Vec<_>>().join(", ")
-}
-
-/// Words up to this length are remembered within one text; longer ones hardly come twice.
-const CACHED_WORD_BYTES_MAX: usize = 64;
-
-/// Words that are remembered within one text: bounds the memory of a hostile one.
-const CACHED_WORDS_MAX: usize = 1 << 16;
-
 /// A vocabulary and the rules by which text becomes its ids.
 pub struct Tokenizer {
     pieces: Vec<String>,
     types: Vec<TokenType>,
     bytes: Vec<Box<[u8]>>,
-    by_piece: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    pre_tokenizer: PreTokenizer,
-    merges: Merges,
+    by_piece: PieceIndex,
+    pub(crate) algorithm: Algorithm,
     /// Control, unknown and user-defined tokens.
     specials: SpecialTree,
     user_defined: SpecialTree,
@@ -150,35 +42,27 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Checks a vocabulary and prepares its tables.
     pub fn new(spec: &VocabSpec) -> Result<Tokenizer, TokenizerError> {
-        if spec.model != "gpt2" {
-            return Err(TokenizerError::UnknownModel { model: spec.model.clone() });
-        }
-        let pre_tokenizer = PreTokenizer::named(&spec.pre)
-            .ok_or_else(|| TokenizerError::UnknownPreTokenizer { name: spec.pre.clone() })?;
         check_sizes(spec)?;
-        let (tokens, types) = (&spec.tokens, &spec.token_types);
-        let hasher = DefaultHashBuilder::default();
-        let by_piece = index_pieces(tokens, &hasher);
-        let find = |piece: &str| find_piece(tokens, &by_piece, &hasher, piece);
-        let merges = read_merges(spec, find)?;
-        let ids = 0u32..;
-        let bytes =
-            ids.zip(tokens).zip(types).map(|((id, piece), kind)| token_bytes(id, piece, *kind));
-        let special = |wanted: fn(TokenType) -> bool| {
-            let all = (0u32..).zip(tokens).zip(types).filter(move |(_, kind)| wanted(**kind));
-            SpecialTree::new(all.map(|((id, piece), _)| (piece.as_str(), id)))
+        let by_piece = PieceIndex::new(&spec.tokens);
+        let find = |piece: &str| by_piece.find(&spec.tokens, piece);
+        let algorithm = Algorithm::new(spec, find)?;
+        let pieces = (0u32..).zip(&spec.tokens).zip(&spec.token_types);
+        let bytes = pieces.map(|((id, piece), kind)| token_bytes(id, piece, *kind, &algorithm));
+        let bytes = bytes.collect::<Result<_, _>>()?;
+        let specials: Vec<_> = special_forms(&spec.tokens, &spec.token_types, &algorithm).collect();
+        let tree_of = |wanted: fn(TokenType) -> bool| {
+            let wanted = specials.iter().filter(|special| wanted(special.kind));
+            SpecialTree::new(wanted.map(|special| (&*special.text, special.id)))
         };
         Ok(Tokenizer {
-            bytes: bytes.collect::<Result<_, _>>()?,
-            specials: special(is_special),
-            user_defined: special(|kind| kind == TokenType::UserDefined),
+            specials: tree_of(|_| true),
+            user_defined: tree_of(|kind| kind == TokenType::UserDefined),
             end_tokens: ends::end_tokens(spec, find),
-            pieces: tokens.clone(),
-            types: types.clone(),
+            pieces: spec.tokens.clone(),
+            types: spec.token_types.clone(),
+            bytes,
             by_piece,
-            hasher,
-            pre_tokenizer,
-            merges,
+            algorithm,
             bos: spec.bos,
             eos: spec.eos,
             unknown: spec.unknown,
@@ -187,7 +71,8 @@ impl Tokenizer {
         })
     }
 
-    /// Ids of `text`; no token for its beginning is added.
+    /// Ids of `text`; no token for its beginning is added. They decode to the same text again, but
+    /// that SentencePiece writes U+2581 for spaces and so takes the one for the other.
     pub fn encode(&self, text: &str, specials: Specials) -> Vec<u32> {
         let tree = match specials {
             Specials::AsText => &self.user_defined,
@@ -213,11 +98,22 @@ impl Tokenizer {
         ids
     }
 
-    /// The bytes of `ids`; control tokens as their text if `specials`, else left out. An id outside
-    /// of the vocabulary has no bytes.
+    /// The bytes of `ids` as a whole text; control tokens as their text if `specials`, else left
+    /// out. An id outside of the vocabulary has no bytes. Where encoding puts a space before a text,
+    /// a space at its beginning is left out.
     pub fn decode(&self, ids: &[u32], specials: bool) -> Vec<u8> {
-        let shown = ids.iter().filter(|id| specials || !self.is_hidden(**id));
-        shown.filter_map(|id| self.token_bytes(*id)).flatten().copied().collect()
+        let mut added_space = self.algorithm.adds_space();
+        let mut text = Vec::new();
+        for id in ids {
+            let bytes = self.token_bytes(*id).unwrap_or_default();
+            if !self.is_hidden(*id) {
+                let space: &[u8] = if std::mem::take(&mut added_space) { b" " } else { b"" };
+                text.extend_from_slice(bytes.strip_prefix(space).unwrap_or(bytes));
+            } else if specials {
+                text.extend_from_slice(bytes);
+            }
+        }
+        text
     }
 
     /// The bytes that a token stands for; for a control token those of its text.
@@ -273,7 +169,7 @@ impl Tokenizer {
 
     /// The token with this text, written as in the vocabulary.
     pub fn id_of(&self, piece: &str) -> Option<u32> {
-        find_piece(&self.pieces, &self.by_piece, &self.hasher, piece)
+        self.by_piece.find(&self.pieces, piece)
     }
 
     /// Ids of a text in which message text is marked by [`guard`]: marked specials stay text.
@@ -296,171 +192,52 @@ impl Tokenizer {
         encoder.out
     }
 
-    /// (text, type) of every special token.
-    pub(crate) fn special_texts(&self) -> impl Iterator<Item = (&str, TokenType)> {
-        let all = self.pieces.iter().zip(&self.types).filter(|(_, kind)| is_special(**kind));
-        all.map(|(piece, kind)| (piece.as_str(), *kind))
+    /// (text, type) of every special token, in each way in which a text may have it.
+    pub(crate) fn special_texts(&self) -> impl Iterator<Item = (Cow<'_, str>, TokenType)> {
+        let all = special_forms(&self.pieces, &self.types, &self.algorithm);
+        all.map(|special| (special.text, special.kind))
     }
 }
 
-/// Whether the text of a token of this type is searched for in prompts.
-fn is_special(kind: TokenType) -> bool {
-    matches!(kind, TokenType::Control | TokenType::Unknown | TokenType::UserDefined)
+/// A special token as a text may have it.
+struct Special<'a> {
+    text: Cow<'a, str>,
+    id: u32,
+    kind: TokenType,
 }
 
-/// One text on its way into ids. Words are remembered as the place of their ids in the output.
-struct Encoder<'a> {
-    tokenizer: &'a Tokenizer,
-    out: Vec<u32>,
-    scratch: Scratch,
-    known: HashMap<&'a [u8], Range<u32>>,
+/// The special tokens of a vocabulary. SentencePiece looks for user-defined ones in texts whose
+/// spaces have been replaced already, so that theirs mean either; converters write both.
+fn special_forms<'a>(
+    pieces: &'a [String],
+    types: &'a [TokenType],
+    algorithm: &Algorithm,
+) -> impl Iterator<Item = Special<'a>> {
+    let has_spaces = matches!(algorithm, Algorithm::SentencePiece(_));
+    let specials = (0u32..).zip(pieces).zip(types).filter(|(_, kind)| is_special(**kind));
+    specials.flat_map(move |((id, piece), &kind)| {
+        let spaced = has_spaces && kind == TokenType::UserDefined && piece.contains(SPACE);
+        let spaced = spaced.then(|| Cow::from(piece.replace(SPACE, " ")));
+        let texts = [Some(Cow::from(piece.as_str())), spaced].into_iter().flatten();
+        texts.map(move |text| Special { text, id, kind })
+    })
 }
 
-impl<'a> Encoder<'a> {
-    fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder { tokenizer, out: Vec::new(), scratch: Scratch::default(), known: HashMap::new() }
-    }
-
-    /// Appends the ids of text without special tokens.
-    fn text(&mut self, text: &'a str) {
-        for word in self.tokenizer.pre_tokenizer.split(text) {
-            self.word(word);
-        }
-    }
-
-    fn word(&mut self, word: &'a str) {
-        if let Some(place) = self.known.get(word.as_bytes()) {
-            self.out.extend_from_within(place.start as usize..place.end as usize);
-            return;
-        }
-        let start = self.out.len();
-        match self.whole_word(word) {
-            Some(id) => self.out.push(id),
-            None => {
-                let merges = &self.tokenizer.merges;
-                merges.encode_word(word.as_bytes(), &mut self.scratch, &mut self.out);
-            }
-        }
-        if word.len() > 1
-            && word.len() <= CACHED_WORD_BYTES_MAX
-            && self.known.len() < CACHED_WORDS_MAX
-            && let (Ok(start), Ok(end)) = (u32::try_from(start), u32::try_from(self.out.len()))
-        {
-            self.known.insert(word.as_bytes(), start..end);
-        }
-    }
-
-    fn whole_word(&self, word: &str) -> Option<u32> {
-        if !self.tokenizer.pre_tokenizer.whole_words_first {
-            return None;
-        }
-        let piece: String = word.bytes().map(byte_to_char).collect();
-        self.tokenizer.id_of(&piece)
-    }
-}
-
-fn check_sizes(spec: &VocabSpec) -> Result<(), TokenizerError> {
-    let count = spec.tokens.len();
-    if count == 0 || count > TOKENS_MAX {
-        return Err(TokenizerError::TokenCount { count });
-    }
-    if spec.token_types.len() != count {
-        let types = spec.token_types.len();
-        return Err(TokenizerError::TypeCount { types, tokens: count });
-    }
-    let ids = [
-        ("tokenizer.ggml.bos_token_id", spec.bos),
-        ("tokenizer.ggml.eos_token_id", spec.eos),
-        ("tokenizer.ggml.eot_token_id", spec.eot),
-        ("tokenizer.ggml.unknown_token_id", spec.unknown),
-        ("tokenizer.ggml.padding_token_id", spec.padding),
-    ];
-    for (field, id) in ids {
-        if let Some(id) = id.filter(|id| *id as usize >= count) {
-            return Err(TokenizerError::IdOutOfRange { field, id, tokens: count });
-        }
-    }
-    let specials = (0u32..).zip(&spec.tokens).zip(&spec.token_types);
-    let specials: Vec<_> = specials.filter(|(_, kind)| is_special(**kind)).collect();
-    if specials.len() > SPECIALS_MAX {
-        return Err(TokenizerError::TooManySpecials { count: specials.len() });
-    }
-    for ((id, piece), _) in specials {
-        if piece.len() > SPECIAL_BYTES_MAX {
-            return Err(TokenizerError::SpecialTooLong { id, bytes: piece.len() });
-        }
-        if piece.contains(guard::is_reserved) {
-            return Err(TokenizerError::SpecialWithMark { id });
-        }
-    }
-    Ok(())
-}
-
-/// A table from texts to ids; of equal texts the first token stays.
-fn index_pieces(tokens: &[String], hasher: &DefaultHashBuilder) -> HashTable<u32> {
-    let hash = |id: &u32| hasher.hash_one(tokens[*id as usize].as_str());
-    let mut table = HashTable::with_capacity(tokens.len());
-    for (id, piece) in (0u32..).zip(tokens) {
-        let same = |other: &u32| tokens[*other as usize] == *piece;
-        table.entry(hash(&id), same, hash).or_insert(id);
-    }
-    table
-}
-
-fn find_piece(
-    tokens: &[String],
-    table: &HashTable<u32>,
-    hasher: &DefaultHashBuilder,
+fn token_bytes(
+    id: u32,
     piece: &str,
-) -> Option<u32> {
-    table.find(hasher.hash_one(piece), |id| tokens[*id as usize] == piece).copied()
-}
-
-fn read_merges(
-    spec: &VocabSpec,
-    find: impl Fn(&str) -> Option<u32>,
-) -> Result<Merges, TokenizerError> {
-    let byte_ids: [Option<u32>; 256] =
-        std::array::from_fn(|byte| find(byte_to_char(byte as u8).encode_utf8(&mut [0; 4])));
-    // Some published vocabularies lack bytes that their training text never had; without these,
-    // though, hardly any text could be written.
-    for byte in (b' '..=b'~').chain([b'\n']) {
-        if byte_ids[usize::from(byte)].is_none() {
-            return Err(TokenizerError::MissingByte { byte, piece: byte_to_char(byte) });
+    kind: TokenType,
+    algorithm: &Algorithm,
+) -> Result<Box<[u8]>, TokenizerError> {
+    use Algorithm::{ByteLevel, SentencePiece};
+    let bytes = match (kind, algorithm) {
+        (TokenType::Byte, _) => vec![byte_of(id, piece)?],
+        (TokenType::Normal | TokenType::Unused, ByteLevel { .. }) => piece_bytes(piece),
+        (TokenType::Normal | TokenType::Unused | TokenType::UserDefined, SentencePiece(_)) => {
+            piece.replace(SPACE, " ").into()
         }
-    }
-    let mut merges = Vec::with_capacity(spec.merges.len());
-    let mut joined = String::new();
-    for (index, merge) in spec.merges.iter().enumerate() {
-        let bad = || TokenizerError::BadMerge { index, merge: merge.clone() };
-        let (left, right) = merge.split_once(' ').ok_or_else(bad)?;
-        if left.is_empty() || right.is_empty() || right.contains(' ') {
-            return Err(bad());
-        }
-        let id = |piece: &str| {
-            let piece_of = || piece.to_owned();
-            find(piece)
-                .ok_or_else(|| TokenizerError::MergeWithoutToken { index, piece: piece_of() })
-        };
-        joined.clear();
-        joined.push_str(left);
-        joined.push_str(right);
-        merges.push((id(left)?, id(right)?, id(&joined)?));
-    }
-    Ok(Merges::new(byte_ids, merges.into_iter()))
-}
-
-fn token_bytes(id: u32, piece: &str, kind: TokenType) -> Result<Box<[u8]>, TokenizerError> {
-    let bytes = match kind {
-        TokenType::Normal | TokenType::Unused => piece_bytes(piece),
-        TokenType::Control | TokenType::Unknown | TokenType::UserDefined => piece.into(),
-        TokenType::Byte => {
-            let digits = piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-            let digits = digits.filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            let bad = || TokenizerError::BadByteToken { id, piece: piece.to_owned() };
-            vec![byte.ok_or_else(bad)?]
-        }
+        (TokenType::UserDefined, ByteLevel { .. })
+        | (TokenType::Control | TokenType::Unknown, _) => piece.into(),
     };
     Ok(bytes.into())
 }
