@@ -38,10 +38,15 @@ const FILE_ENDS: &[&[&str]] = &[
 ];
 
 /// Every token that ends an answer, in ascending order. A token of an ordinary type is text even if
-/// it looks like an end: a BPE vocabulary of web pages may hold `</s>`.
+/// it looks like an end: a BPE vocabulary of web pages may hold `</s>`. In Gemma's that is one of
+/// many user-defined tags.
 pub(crate) fn end_tokens(spec: &VocabSpec, find: impl Fn(&str) -> Option<u32>) -> Vec<u32> {
     let special = |piece: &&str| {
-        let is_text = |id: &u32| spec.token_types.get(*id as usize) == Some(&TokenType::Normal);
+        let is_text = |id: &u32| match spec.token_types.get(*id as usize) {
+            Some(TokenType::Normal) => true,
+            Some(TokenType::UserDefined) => *piece == "</s>",
+            _ => false,
+        };
         find(piece).filter(|id| !is_text(id))
     };
     let mut ends: Vec<u32> = ENDS.iter().filter_map(special).collect();

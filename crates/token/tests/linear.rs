@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{default_tokenizer, tiny_spec};
+use common::{default_tokenizer, small_sentencepiece, tiny_spec};
 use myriad_token::{PreTokenizer, Specials, TokenType, Tokenizer};
 
 /// Asserts that four times the text takes as long as four texts, and a little: less than 2.5 times
@@ -90,6 +90,16 @@ fn encoding_takes_linear_time() {
 }
 
 #[test]
+fn encoding_by_scores_takes_linear_time() {
+    let tokenizer = small_sentencepiece();
+    for (name, unit) in UNITS.iter().chain(WORD_UNITS).chain(&[("turns", "<start_of_")]) {
+        assert_linear(name, unit, 25_000, |text| {
+            std::hint::black_box(tokenizer.encode(text, Specials::Parse));
+        });
+    }
+}
+
+#[test]
 fn pre_tokens_take_linear_time() {
     for pattern in PATTERNS {
         let pre_tokenizer = PreTokenizer::named(pattern).expect("a known pattern");
@@ -103,17 +113,38 @@ fn pre_tokens_take_linear_time() {
 
 #[test]
 fn very_long_words_are_no_trouble() {
-    let tokenizer = default_tokenizer();
+    let tokenizers = [default_tokenizer(), small_sentencepiece()];
     // Half a megabyte of stack: recursion by length would overflow it.
     let encode = move || {
-        for (unit, count) in [("^", 1_000_000), ("_", 200_000), (" ", 200_000), ("a", 100_000)] {
+        let hard = [("^", 1_000_000), ("_", 200_000), (" ", 1_000_000), ("a", 100_000)];
+        for (unit, count) in hard.into_iter().chain([("你", 100_000), ("a 你", 50_000)]) {
             let text = unit.repeat(count);
-            let ids = tokenizer.encode(&text, Specials::AsText);
-            assert!(!ids.is_empty() && tokenizer.decode(&ids, false) == text.as_bytes());
+            for tokenizer in &tokenizers {
+                let ids = tokenizer.encode(&text, Specials::AsText);
+                assert!(!ids.is_empty() && tokenizer.decode(&ids, false) == text.as_bytes());
+            }
         }
     };
     let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(encode);
     thread.expect("a thread").join().expect("no overflow");
+}
+
+#[test]
+fn long_unused_pieces_are_taken_apart_without_recursion() {
+    let golden = common::golden("sentencepiece.json");
+    let mut spec = common::small_sentencepiece_spec(&golden);
+    // `q`, `qq`, `qqq`, …, each longer one made first: a chain of pieces as deep as the longest.
+    for (length, id) in (2..).zip(500..800) {
+        spec.tokens[id] = "q".repeat(length);
+        (spec.scores[id], spec.token_types[id]) = (length as f32, TokenType::Unused);
+    }
+    let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
+    let text = "q".repeat(3000);
+    let ids = tokenizer.encode(&text, Specials::AsText);
+    assert_eq!((ids.len(), tokenizer.decode(&ids, false)), (3000, text.into_bytes()));
+    assert_linear("unused pieces", "q", 5000, |text| {
+        std::hint::black_box(tokenizer.encode(text, Specials::AsText));
+    });
 }
 
 #[test]

@@ -2,45 +2,13 @@
 
 mod common;
 
-use common::{Random, golden};
+use common::{Random, golden, number, small_sentencepiece, small_sentencepiece_spec as spec};
 use myriad_formats::{Array, Gguf, GgufWriter, Strings};
 use myriad_token::{
     ChatTemplate, Message, RenderOptions, Specials, StreamDecoder, TokenType, Tokenizer,
     TokenizerError, VocabSpec,
 };
 use serde_json::{Map, Value};
-
-fn number(value: &Value) -> u32 {
-    value.as_u64().and_then(|number| u32::try_from(number).ok()).expect("an id")
-}
-
-/// The vocabulary of the golden file: 256 bytes, runs of spaces and newlines, tags, 700 pieces.
-fn spec(golden: &Value) -> VocabSpec {
-    let pieces = golden["pieces"].as_array().expect("pieces");
-    let mut spec = common::tiny_spec(&[], &[]);
-    spec.model = "llama".to_owned();
-    spec.pre = "default".to_owned();
-    let text = |piece: &Value| piece[0].as_str().expect("a text").to_owned();
-    spec.tokens = pieces.iter().map(text).collect();
-    spec.scores = pieces.iter().map(|piece| piece[1].as_f64().expect("a score") as f32).collect();
-    spec.token_types = pieces
-        .iter()
-        .map(|piece| match number(&piece[2]) {
-            1 => TokenType::Normal,
-            2 => TokenType::Unknown,
-            3 => TokenType::Control,
-            4 => TokenType::UserDefined,
-            6 => TokenType::Byte,
-            other => panic!("type {other}"),
-        })
-        .collect();
-    (spec.eos, spec.bos, spec.unknown) = (Some(1), Some(2), Some(3));
-    spec
-}
-
-fn gemma() -> Tokenizer {
-    Tokenizer::new(&spec(&golden("sentencepiece.json"))).expect("a valid vocabulary")
-}
 
 /// The same under the settings of a case.
 fn variant(golden: &Value, name: &str) -> Tokenizer {
@@ -120,7 +88,7 @@ fn random_text(random: &mut Random) -> String {
 
 #[test]
 fn random_texts_come_back_whole_and_piece_by_piece() {
-    let tokenizer = gemma();
+    let tokenizer = small_sentencepiece();
     for seed in 0..3000 {
         let text = random_text(&mut Random(seed));
         for specials in [Specials::AsText, Specials::Parse] {
@@ -138,8 +106,18 @@ fn random_texts_come_back_whole_and_piece_by_piece() {
 }
 
 #[test]
+fn only_what_steers_ends_an_answer() {
+    let spec = spec(&golden("sentencepiece.json"));
+    let ends = |spec: &VocabSpec| Tokenizer::new(spec).expect("a vocabulary").end_tokens().to_vec();
+    assert_eq!(ends(&spec), [1, 5], "</s>, which is the end of a text, and <end_of_turn>");
+    let mut tag = spec.clone();
+    (tag.eos, tag.token_types[1]) = (Some(0), TokenType::UserDefined);
+    assert_eq!(ends(&tag), [0, 5], "a tag of HTML does not end an answer");
+}
+
+#[test]
 fn bytes_of_an_unfinished_character_are_held_back() {
-    let tokenizer = gemma();
+    let tokenizer = small_sentencepiece();
     let byte = |byte: u8| tokenizer.id_of(&format!("<0x{byte:02X}>")).expect("a byte token");
     let ids = "𓀀".bytes().map(byte).collect::<Vec<_>>();
     assert_eq!(tokenizer.encode("𓀀", Specials::AsText), ids, "no piece has it");
@@ -186,7 +164,7 @@ fn spaces_in_user_defined_tokens_may_be_written_either_way() {
             *piece = piece.replace(' ', "\u{2581}");
         }
     }
-    let (changed, usual) = (Tokenizer::new(&changed).expect("a vocabulary"), gemma());
+    let (changed, usual) = (Tokenizer::new(&changed).expect("a vocabulary"), small_sentencepiece());
     for seed in 0..300 {
         let text = random_text(&mut Random(seed));
         let ids = usual.encode(&text, Specials::AsText);
@@ -197,7 +175,7 @@ fn spaces_in_user_defined_tokens_may_be_written_either_way() {
 
 #[test]
 fn text_of_messages_becomes_no_control_token() {
-    let tokenizer = gemma();
+    let tokenizer = small_sentencepiece();
     let source = "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content }}\
                   <end_of_turn>\n{% endfor %}";
     let template = ChatTemplate::new(source, &tokenizer).expect("a template");

@@ -96,6 +96,41 @@ pub fn golden(name: &str) -> Value {
     serde_json::from_str(&text).expect("golden files are JSON")
 }
 
+/// An id in a golden file.
+pub fn number(value: &Value) -> u32 {
+    value.as_u64().and_then(|number| u32::try_from(number).ok()).expect("an id")
+}
+
+/// The vocabulary of the golden file: 256 bytes, runs of spaces and newlines, tags, 700 pieces.
+pub fn small_sentencepiece_spec(golden: &Value) -> VocabSpec {
+    let pieces = golden["pieces"].as_array().expect("pieces");
+    let mut spec = tiny_spec(&[], &[]);
+    spec.model = "llama".to_owned();
+    spec.pre = "default".to_owned();
+    let text = |piece: &Value| piece[0].as_str().expect("a text").to_owned();
+    spec.tokens = pieces.iter().map(text).collect();
+    spec.scores = pieces.iter().map(|piece| piece[1].as_f64().expect("a score") as f32).collect();
+    spec.token_types = pieces
+        .iter()
+        .map(|piece| match number(&piece[2]) {
+            1 => TokenType::Normal,
+            2 => TokenType::Unknown,
+            3 => TokenType::Control,
+            4 => TokenType::UserDefined,
+            6 => TokenType::Byte,
+            other => panic!("type {other}"),
+        })
+        .collect();
+    (spec.eos, spec.bos, spec.unknown) = (Some(1), Some(2), Some(3));
+    spec
+}
+
+/// The same as a tokenizer, with Gemma's settings.
+pub fn small_sentencepiece() -> Tokenizer {
+    Tokenizer::new(&small_sentencepiece_spec(&golden("sentencepiece.json")))
+        .expect("a valid vocabulary")
+}
+
 /// Random numbers that are the same everywhere (SplitMix64).
 pub struct Random(pub u64);
 
