@@ -16,7 +16,7 @@ const NONE: u32 = u32::MAX;
 /// The rules of a byte-level BPE vocabulary.
 pub(crate) struct Merges {
     /// Token of each single byte, or `NONE`.
-    byte_ids: [u32; 256],
+    byte_ids: Box<[u32; 256]>,
     /// (left id, right id) → (rank, id of the two together)
     pairs: HashMap<(u32, u32), (u32, u32)>,
 }
@@ -51,7 +51,7 @@ impl Merges {
             // A pair that is listed twice keeps its first rank.
             pairs.entry((left, right)).or_insert((rank, merged));
         }
-        Merges { byte_ids: byte_ids.map(|id| id.unwrap_or(NONE)), pairs }
+        Merges { byte_ids: Box::new(byte_ids.map(|id| id.unwrap_or(NONE))), pairs }
     }
 
     /// Appends the ids of one pre-token. A byte without a token of its own is left out, as the

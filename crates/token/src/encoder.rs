@@ -78,15 +78,16 @@ impl<'a> Encoder<'a> {
                 }
             }
             Algorithm::SentencePiece(rules) => {
-                let find = |piece: &str| tokenizer.id_of(piece);
-                rules.encode(text, find, &mut self.pieces, &mut self.out);
+                let mut space = rules.adds_space;
+                for word in rules.words(text) {
+                    self.spaced_word(word, std::mem::take(&mut space), rules);
+                }
             }
         }
     }
 
     fn word(&mut self, word: &'a str, merges: &Merges, whole_words_first: bool) {
-        if let Some(place) = self.known.get(word.as_bytes()) {
-            self.out.extend_from_within(place.start as usize..place.end as usize);
+        if self.repeat(word) {
             return;
         }
         let start = self.out.len();
@@ -94,6 +95,29 @@ impl<'a> Encoder<'a> {
             Some(id) => self.out.push(id),
             None => merges.encode_word(word.as_bytes(), &mut self.words, &mut self.out),
         }
+        self.remember(word, start);
+    }
+
+    fn spaced_word(&mut self, word: &'a str, space: bool, rules: &SentencePiece) {
+        let find = |piece: &str| self.tokenizer.id_of(piece);
+        if space {
+            rules.encode(word, space, find, &mut self.pieces, &mut self.out);
+        } else if !self.repeat(word) {
+            let start = self.out.len();
+            rules.encode(word, space, find, &mut self.pieces, &mut self.out);
+            self.remember(word, start);
+        }
+    }
+
+    /// Appends the ids of a word that is remembered.
+    fn repeat(&mut self, word: &str) -> bool {
+        let Some(place) = self.known.get(word.as_bytes()) else { return false };
+        self.out.extend_from_within(place.start as usize..place.end as usize);
+        true
+    }
+
+    /// Remembers a word whose ids are the output from `start` on.
+    fn remember(&mut self, word: &'a str, start: usize) {
         if word.len() > 1
             && word.len() <= CACHED_WORD_BYTES_MAX
             && self.known.len() < CACHED_WORDS_MAX

@@ -7,8 +7,8 @@ pub const TOKENS_MAX: usize = 1 << 21;
 /// its length times this in the worst case.
 pub const SPECIAL_BYTES_MAX: usize = 512;
 
-/// Bytes in a piece of a SentencePiece vocabulary: each place of a text is looked up in pieces of up
-/// to this length. Real ones have at most some hundred.
+/// Bytes in a piece of a SentencePiece vocabulary: each place of a text is looked up in pieces of
+/// up to this length. Real ones have at most some hundred.
 pub const PIECE_BYTES_MAX: usize = 4096;
 
 /// Control and user-defined tokens: the largest vocabularies reserve some thousands.

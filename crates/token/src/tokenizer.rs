@@ -99,8 +99,8 @@ impl Tokenizer {
     }
 
     /// The bytes of `ids` as a whole text; control tokens as their text if `specials`, else left
-    /// out. An id outside of the vocabulary has no bytes. Where encoding puts a space before a text,
-    /// a space at its beginning is left out.
+    /// out. An id outside of the vocabulary has no bytes. Where encoding puts a space before a
+    /// text, a space at its beginning is left out.
     pub fn decode(&self, ids: &[u32], specials: bool) -> Vec<u8> {
         let mut added_space = self.algorithm.adds_space();
         let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! SentencePiece's BPE: ids of other implementations, bytes, spaces, and what a vocabulary must have.
+//! SentencePiece's BPE: ids as of others, bytes, spaces, and what a vocabulary must have.
 
 mod common;
 
@@ -176,8 +176,8 @@ fn spaces_in_user_defined_tokens_may_be_written_either_way() {
 #[test]
 fn text_of_messages_becomes_no_control_token() {
     let tokenizer = small_sentencepiece();
-    let source = "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content }}\
-                  <end_of_turn>\n{% endfor %}";
+    let source = "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m.role }}\n\
+                  {{ m.content }}<end_of_turn>\n{% endfor %}";
     let template = ChatTemplate::new(source, &tokenizer).expect("a template");
     let options = RenderOptions::default();
     let is_control = |id: &&u32| tokenizer.is_control(**id);
