@@ -127,9 +127,10 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// The token of a whole word, if text may become it.
     fn whole_word(&self, word: &str) -> Option<u32> {
         let piece: String = word.bytes().map(byte_to_char).collect();
-        self.tokenizer.id_of(&piece)
+        self.tokenizer.id_of(&piece).filter(|id| !self.tokenizer.is_special(*id))
     }
 }
 

@@ -73,7 +73,9 @@ const QWEN35: PreTokenizer = of(&[Pattern::Cl100k(Words::QWEN35)]);
 const SEED: PreTokenizer = of(&[Pattern::Cl100k(Words::SEED)]);
 const DBRX: PreTokenizer = of(&[Pattern::Cl100k(Words::LLAMA3)]);
 const LLAMA3: PreTokenizer = PreTokenizer { whole_words_first: true, ..DBRX };
-const GPT4O: PreTokenizer = of(&[Pattern::O200k]);
+/// Whole words first as in tiktoken, where the pattern comes from; llama.cpp merges only, with the
+/// same result wherever merges lead to every token.
+const GPT4O: PreTokenizer = PreTokenizer { whole_words_first: true, ..of(&[Pattern::O200k]) };
 const DEEPSEEK_V3: PreTokenizer =
     of(&[Pattern::Numbers { most: 3 }, Pattern::IdeographsAndKana, Pattern::DeepSeek]);
 /// Of DeepSeek-LLM and DeepSeek-V2. The original cuts every digit apart, llama.cpp runs of them:

@@ -131,6 +131,11 @@ impl Tokenizer {
         self.types.get(id as usize) == Some(&TokenType::Control)
     }
 
+    /// Whether a token is searched for in prompts rather than made of text.
+    pub(crate) fn is_special(&self, id: u32) -> bool {
+        self.types.get(id as usize).is_some_and(|kind| is_special(*kind))
+    }
+
     /// Whether a token is not part of the text that people see.
     pub(crate) fn is_hidden(&self, id: u32) -> bool {
         let kind = self.types.get(id as usize);

@@ -93,16 +93,23 @@ fn a_beginning_is_added_once_where_the_model_wants_it() {
 }
 
 #[test]
-fn llama_3_takes_whole_words_before_merges() {
+fn whole_words_come_before_merges_where_the_original_has_it_so() {
     // `abc` is a token, but no merge leads to it from `a` and `bc`.
     let mut spec = tiny_spec(&[], &[("b", "c")]);
     spec.tokens.push("abc".to_owned());
     spec.token_types.push(TokenType::Normal);
-    for (pre, expected) in [("llama-bpe", vec![257]), ("qwen2", vec![u32::from(b'a'), 256])] {
+    let merged = [u32::from(b'a'), 256];
+    for (pre, expected) in
+        [("llama-bpe", &[257][..]), ("gpt-4o", &[257]), ("qwen2", &merged), ("qwen35", &merged)]
+    {
         spec.pre = pre.to_owned();
         let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
         assert_eq!(tokenizer.encode("abc", Specials::AsText), expected, "{pre}");
     }
+    spec.pre = "llama-bpe".to_owned();
+    spec.token_types[257] = TokenType::Control;
+    let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
+    assert_eq!(tokenizer.encode("abc", Specials::AsText), merged, "text is no control token");
 }
 
 #[test]
