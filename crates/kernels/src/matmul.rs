@@ -4,14 +4,18 @@
 //! not depend on how many rows there are: inside a block of 32 columns exact integers; across
 //! blocks one f32 accumulator, in ascending order.
 
+mod floats;
+mod source;
+
 use crate::activations::Activations;
-use crate::block::BlockType;
 use crate::compute::Compute;
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::matrix::Matrix;
 use crate::pool::Shares;
 use crate::tiles::{BLOCK, Format, GROUP_ROWS, with_format};
+use floats::multiply_floats;
+use source::{Block, PANEL_BLOCK, Packed, Source, Unpacked};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -38,10 +42,6 @@ const PANEL_GROUPS: usize = 2;
 /// Least weight bytes in a task of the streaming way: about a microsecond of memory time, against
 /// some 50 ns that taking a task costs.
 const TASK_BYTES_MIN: usize = 16 << 10;
-
-/// How far ahead of the multiplication packed weights are called from memory: some 300 ns at 13 GB/s
-/// a core. The processor's own guesses stop at every page of 4 KB, and fall behind on 4-bit tiles.
-const AHEAD_BYTES: usize = 4096;
 
 /// `out[r, o] (+)= Σ_c weight[o, c] · x[r, c] + bias[o]` for all products, in one parallel region.
 ///
@@ -233,99 +233,6 @@ unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
             }
         }
     });
-}
-
-/// Where the levels and scales of a group are read from.
-///
-/// Plain methods instead of closures and arrays: what the compiler does not melt into the function
-/// with the level's instructions becomes calls and copies through memory.
-trait Source: Copy {
-    /// Asks for what will be read a little later.
-    fn ahead<F: Format>(self, at: Block);
-    /// Four columns of sixteen rows. `step`: 0..8
-    unsafe fn level<L: Lanes, F: Format>(self, at: Block, step: usize) -> L::Bytes;
-    /// The scales of the block's two halves (equal unless `HALVES`).
-    unsafe fn scales<L: Lanes, F: Format>(self, at: Block) -> [L; 2];
-    /// The addends of the block (only if `MINIMA`).
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L;
-}
-
-/// A block of 32 columns: its unit, and its place in that. Two loops count it, so that what a unit's
-/// blocks share is read once.
-#[derive(Clone, Copy)]
-struct Block {
-    unit: usize,
-    place: usize,
-}
-
-impl Block {
-    /// Its number in the row.
-    #[inline(always)]
-    fn number<F: Format>(self) -> usize {
-        self.unit * F::BLOCKS + self.place
-    }
-}
-
-/// A group as it lies in memory.
-#[derive(Clone, Copy)]
-struct Packed(*const u8);
-
-// SAFETY (all three): the caller's level runs here, and the caller stays inside the group's blocks.
-impl Source for Packed {
-    #[inline(always)]
-    fn ahead<F: Format>(self, at: Block) {
-        let bytes = F::BYTES / F::BLOCKS;
-        call_ahead(self.0.wrapping_add(at.unit * F::BYTES + at.place * bytes), bytes);
-    }
-    #[inline(always)]
-    unsafe fn level<L: Lanes, F: Format>(self, at: Block, step: usize) -> L::Bytes {
-        unsafe { F::level::<L>(self.0.add(at.unit * F::BYTES), at.place, step) }
-    }
-    #[inline(always)]
-    unsafe fn scales<L: Lanes, F: Format>(self, at: Block) -> [L; 2] {
-        unsafe { F::scales::<L>(self.0.add(at.unit * F::BYTES), at.place) }
-    }
-    #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L {
-        unsafe { F::minima::<L>(self.0.add(at.unit * F::BYTES), at.place) }
-    }
-}
-
-/// Bytes of one unpacked block of a group: eight steps of levels, two scales, minima.
-const PANEL_BLOCK: usize = 8 * 64 + 3 * 64;
-
-/// A group unpacked: a [`PANEL_BLOCK`] for each block.
-#[derive(Clone, Copy)]
-struct Unpacked(*const u8);
-
-impl Unpacked {
-    #[inline(always)]
-    unsafe fn block<F: Format>(self, at: Block) -> *const u8 {
-        // SAFETY: the caller stays inside the group's blocks.
-        unsafe { self.0.add(at.number::<F>() * PANEL_BLOCK) }
-    }
-}
-
-// SAFETY (all three): as for `Packed`.
-impl Source for Unpacked {
-    #[inline(always)]
-    fn ahead<F: Format>(self, _at: Block) {}
-    #[inline(always)]
-    unsafe fn level<L: Lanes, F: Format>(self, at: Block, step: usize) -> L::Bytes {
-        unsafe { L::load_bytes(self.block::<F>(at).add(64 * step)) }
-    }
-    #[inline(always)]
-    unsafe fn scales<L: Lanes, F: Format>(self, at: Block) -> [L; 2] {
-        unsafe {
-            let at = self.block::<F>(at).add(512).cast::<f32>();
-            let first = L::load(at);
-            [first, if F::HALVES { L::load(at.add(GROUP_ROWS)) } else { first }]
-        }
-    }
-    #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L {
-        unsafe { L::load(self.block::<F>(at).add(640).cast()) }
-    }
 }
 
 thread_local! {
@@ -550,67 +457,4 @@ unsafe fn end<L: Lanes, F: Format>(chain: L::Chain, correction: i32) -> L::Ints 
             L::end_chain::<false>(chain, correction)
         }
     }
-}
-
-leveled!(fn multiply_floats(kernels, job: &Job<'_>, groups: Range<usize>) = float_lanes);
-
-/// Float weights against float activations, four partial sums by column modulo 4.
-#[inline(always)]
-unsafe fn float_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
-    // SAFETY: the caller's level runs here.
-    unsafe {
-        for group in groups {
-            let mut row = 0;
-            while row + 4 <= job.x.rows() {
-                float_group::<L, 4>(job, group, row);
-                row += 4;
-            }
-            while row < job.x.rows() {
-                float_group::<L, 1>(job, group, row);
-                row += 1;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn float_group<L: Lanes, const R: usize>(job: &Job<'_>, group: usize, first: usize) {
-    let tile = job.weight.group(group).as_ptr();
-    let (columns, size) = (job.weight.columns(), job.weight.kind().block_bytes());
-    let x: [*const f32; R] =
-        std::array::from_fn(|r| job.x.floats[(first + r) * columns..].as_ptr());
-    // SAFETY: the caller's level runs here; tile and rows hold `columns` columns.
-    unsafe {
-        let mut sums = [[L::splat(0.0); 4]; R];
-        for column in 0..columns {
-            let weights = match job.weight.kind() {
-                BlockType::F32 => L::load(tile.cast::<f32>().add(column * GROUP_ROWS)),
-                BlockType::F16 => L::load_f16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-                _ => L::load_bf16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-            };
-            call_ahead(tile.wrapping_add(column * GROUP_ROWS * size), GROUP_ROWS * size);
-            for r in 0..R {
-                let sum = &mut sums[r][column % 4];
-                *sum = weights.mul_add(L::splat(*x[r].add(column)), *sum);
-            }
-        }
-        for (r, sums) in sums.into_iter().enumerate() {
-            let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-            job.finish(group, first + r, sum);
-        }
-    }
-}
-
-/// Asks for the lines of `bytes` bytes that are read [`AHEAD_BYTES`] after these.
-#[inline(always)]
-fn call_ahead(start: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in 0..bytes.div_ceil(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = start.wrapping_add(AHEAD_BYTES + 64 * line);
-        // SAFETY: a prefetch reads nothing and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes);
 }
