@@ -34,6 +34,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 SEED = 20261101
 RANDOM_TEXTS = 2000
+CHARACTER_TEXTS = 1000
 # 2023-11-14 12:00 UTC: the same day in every inhabited time zone west of +12.
 NOW = 1699963200
 
@@ -42,11 +43,41 @@ CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+QWEN35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SEED_CODER = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{ENDING}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{ENDING}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK_V3 = [
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
+    r"""| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""",
+]
+
+
+def split(pattern):
+    return pre_tokenizers.Split(Regex(pattern), "isolated")
+
+
 PATTERNS = {
     "gpt-2": GPT2,
     "smollm": pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), GPT2]),
-    "qwen2": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "")), "isolated"),
-    "llama-bpe": pre_tokenizers.Split(Regex(CL100K.replace("DIGITS", "{1,3}")), "isolated"),
+    "qwen2": split(CL100K.replace("DIGITS", "")),
+    "llama-bpe": split(CL100K.replace("DIGITS", "{1,3}")),
+    "qwen35": split(QWEN35),
+    "seed-coder": split(SEED_CODER),
+    "gpt-4o": split(O200K),
+    "deepseek-v3": pre_tokenizers.Sequence([split(pattern) for pattern in DEEPSEEK_V3]),
 }
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2002\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -101,6 +132,13 @@ def random_texts():
             parts.insert(generator.randrange(len(parts)), generator.choice(assigned))
         texts.append("".join(parts))
     return texts
+
+
+def character_texts():
+    """Few characters in every mixture: of each class, case and script that some pattern asks about."""
+    generator = random.Random(SEED + 1)
+    alphabet = "aAbBéÉßǅʰªא\u0301\u0903\u20dd中文龥龦かカー・゠!/-'sSlLdD  \n\r\t\u00a01２Ⅷ½\u200b\u00ad\x01€_"
+    return ["".join(generator.choices(alphabet, k=generator.randint(2, 12))) for _ in range(CHARACTER_TEXTS)]
 
 
 def lengths(pre_tokenizer, text):
@@ -168,7 +206,7 @@ def encode(model, out):
 
 
 def pretokens(out):
-    texts = list(dict.fromkeys(CORPUS + random_texts()))
+    texts = list(dict.fromkeys(CORPUS + random_texts() + character_texts()))
     cases = [[text] + [lengths(pattern, text) for pattern in PATTERNS.values()] for text in texts if text]
     head = {"versions": versions("tokenizers"), "seed": SEED, "patterns": list(PATTERNS)}
     write(out / "pretokens.json", head, cases)

@@ -7,7 +7,10 @@
 //! pattern ignores case (`(?i:'s|…)`) the original wins, so that `'ſ` (long s) counts as `'s`.
 //! Unicode normalisation (NFC, which some Hugging Face files ask for) is not done, as in llama.cpp.
 
-use crate::unicode::{Class, class};
+mod deepseek;
+mod o200k;
+
+use crate::unicode::{Class, class, is_letter_or_mark, is_mark};
 
 /// A way of cutting text into pre-tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +29,28 @@ enum Pattern {
     /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,DIGITS}|
     ///  ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
     Cl100k { digits: usize },
+    /// [`Pattern::Cl100k`] with single digits, and with marks as parts of words: `[\p{L}\p{M}]+`
+    /// and `[^\s\p{L}\p{M}\p{N}]+`.
+    Marks,
+    /// [`Pattern::Cl100k`] with single digits, and line ends for themselves: no `[\r\n]*`.
+    LineEndsApart,
+    /// See [`o200k`].
+    O200k,
+    /// See [`deepseek`].
+    DeepSeekV3,
 }
 
-const GPT2: PreTokenizer = PreTokenizer { pattern: Pattern::Gpt2, whole_words_first: false };
-const SMOLLM: PreTokenizer =
-    PreTokenizer { pattern: Pattern::SingleDigitsThenGpt2, whole_words_first: false };
-const QWEN2: PreTokenizer =
-    PreTokenizer { pattern: Pattern::Cl100k { digits: 1 }, whole_words_first: false };
+const GPT2: PreTokenizer = plain(Pattern::Gpt2);
+const SMOLLM: PreTokenizer = plain(Pattern::SingleDigitsThenGpt2);
+const QWEN2: PreTokenizer = plain(Pattern::Cl100k { digits: 1 });
 const LLAMA3: PreTokenizer =
     PreTokenizer { pattern: Pattern::Cl100k { digits: 3 }, whole_words_first: true };
-const DBRX: PreTokenizer =
-    PreTokenizer { pattern: Pattern::Cl100k { digits: 3 }, whole_words_first: false };
+const DBRX: PreTokenizer = plain(Pattern::Cl100k { digits: 3 });
+const O200K: PreTokenizer = plain(Pattern::O200k);
+
+const fn plain(pattern: Pattern) -> PreTokenizer {
+    PreTokenizer { pattern, whole_words_first: false }
+}
 
 /// Every value of `tokenizer.ggml.pre` that is understood.
 const NAMED: &[(&str, PreTokenizer)] = &[
@@ -69,6 +83,11 @@ const NAMED: &[(&str, PreTokenizer)] = &[
     ("dbrx", DBRX),
     ("smaug-bpe", DBRX),
     ("glm4", DBRX),
+    ("qwen35", plain(Pattern::Marks)),
+    ("seed-coder", plain(Pattern::LineEndsApart)),
+    ("gpt-4o", O200K),
+    ("llama4", O200K),
+    ("deepseek-v3", plain(Pattern::DeepSeekV3)),
 ];
 
 impl PreTokenizer {
@@ -105,6 +124,10 @@ impl<'t> Iterator for PreTokens<'t> {
             Pattern::SingleDigitsThenGpt2 if class(first) == Class::Number => first.len_utf8(),
             Pattern::SingleDigitsThenGpt2 => gpt2(self.rest, first, true),
             Pattern::Cl100k { digits } => cl100k(self.rest, first, digits),
+            Pattern::Marks => marks(self.rest, first),
+            Pattern::LineEndsApart => line_ends_apart(self.rest, first),
+            Pattern::O200k => o200k::first_length(self.rest, first),
+            Pattern::DeepSeekV3 => deepseek::first_length(self.rest, first),
         };
         let (token, rest) = self.rest.split_at(length);
         self.rest = rest;
@@ -143,36 +166,84 @@ fn gpt2(text: &str, first: char, numbers_end_text: bool) -> usize {
 
 /// Length of the first pre-token of `text` by the patterns of the cl100k kind.
 fn cl100k(text: &str, first: char, digits: usize) -> usize {
-    if first == '\''
-        && let Some(length) = contraction(text, equal_when_folded)
-    {
-        return length;
+    let others = |from| {
+        let end = run(text, from, Class::Other);
+        end + count_bytes(&text[end..], b"\r\n")
+    };
+    let letter = |c| class(c) == Class::Letter;
+    folded_contraction(text, first)
+        .or_else(|| numbers(text, first, digits))
+        .or_else(|| word(text, first, letter))
+        .or_else(|| with_space(text, first, |c| class(c) == Class::Other).map(others))
+        .unwrap_or_else(|| white_space(text))
+}
+
+/// As [`cl100k`], by [`Pattern::Marks`].
+fn marks(text: &str, first: char) -> usize {
+    let other = |c| class(c) == Class::Other && !is_mark(c);
+    let others = |from| {
+        let end = run_of(text, from, other);
+        end + count_bytes(&text[end..], b"\r\n")
+    };
+    folded_contraction(text, first)
+        .or_else(|| numbers(text, first, 1))
+        .or_else(|| word(text, first, is_letter_or_mark))
+        .or_else(|| with_space(text, first, other).map(others))
+        .unwrap_or_else(|| white_space(text))
+}
+
+/// As [`cl100k`], by [`Pattern::LineEndsApart`].
+fn line_ends_apart(text: &str, first: char) -> usize {
+    let others = |from| run(text, from, Class::Other);
+    folded_contraction(text, first)
+        .or_else(|| numbers(text, first, 1))
+        .or_else(|| word(text, first, |c| class(c) == Class::Letter))
+        .or_else(|| with_space(text, first, |c| class(c) == Class::Other).map(others))
+        .unwrap_or_else(|| white_space(text))
+}
+
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)`
+fn folded_contraction(text: &str, first: char) -> Option<usize> {
+    if first == '\'' { contraction(text, equal_when_folded) } else { None }
+}
+
+/// `\p{N}{1,digits}`
+fn numbers(text: &str, first: char, digits: usize) -> Option<usize> {
+    let number = |c: &char| class(*c) == Class::Number;
+    let length = || text.chars().take(digits).take_while(number).map(char::len_utf8).sum();
+    number(&first).then(length)
+}
+
+/// `[^\r\n\p{L}\p{N}]?W+` for the characters W of words: all letters, and perhaps marks.
+fn word(text: &str, first: char, in_word: impl Fn(char) -> bool) -> Option<usize> {
+    word_start(text, first, &in_word).map(|start| run_of(text, start, in_word))
+}
+
+/// Where the characters of a word begin: at once, or after one character that is no line end.
+fn word_start(text: &str, first: char, in_word: impl Fn(char) -> bool) -> Option<usize> {
+    if in_word(first) {
+        return Some(0);
     }
-    let first_length = first.len_utf8();
-    match class(first) {
-        Class::Letter => return run(text, 0, Class::Letter),
-        Class::Number => {
-            let numbers = text.chars().take(digits).take_while(|c| class(*c) == Class::Number);
-            return numbers.map(char::len_utf8).sum();
-        }
-        Class::Space | Class::Other => {}
+    let after = first.len_utf8();
+    let may_lead = !matches!(first, '\r' | '\n');
+    (may_lead && text[after..].chars().next().is_some_and(in_word)).then_some(after)
+}
+
+/// Where the characters of ` ?X+` begin.
+fn with_space(text: &str, first: char, wanted: impl Fn(char) -> bool) -> Option<usize> {
+    if wanted(first) {
+        return Some(0);
     }
-    let second = text[first_length..].chars().next().map(class);
-    let line_end = matches!(first, '\r' | '\n');
-    if !line_end && second == Some(Class::Letter) {
-        return run(text, first_length, Class::Letter);
-    }
-    let is_other = class(first) == Class::Other;
-    if is_other || (first == ' ' && second == Some(Class::Other)) {
-        let others = run(text, if is_other { 0 } else { 1 }, Class::Other);
-        let line_ends = text.as_bytes()[others..].iter().take_while(|b| matches!(b, b'\r' | b'\n'));
-        return others + line_ends.count();
-    }
+    (first == ' ' && text[1..].chars().next().is_some_and(wanted)).then_some(1)
+}
+
+/// `\s*[\r\n]+|\s+(?!\S)|\s+`
+fn white_space(text: &str) -> usize {
     let spaces = run(text, 0, Class::Space);
-    if let Some(last) = text[..spaces].rfind(['\r', '\n']) {
-        return last + 1;
+    match text[..spaces].rfind(['\r', '\n']) {
+        Some(last) => last + 1,
+        None => leave_last_space(text, spaces, spaces < text.len()),
     }
-    leave_last_space(text, spaces, spaces < text.len())
 }
 
 /// `\s+(?!\S)|\s+` on `spaces` bytes of white space: the last character stays for what follows.
@@ -183,8 +254,18 @@ fn leave_last_space(text: &str, spaces: usize, followed_by_text: bool) -> usize 
 
 /// End of the run of characters of one class that begins at byte `from`.
 fn run(text: &str, from: usize, wanted: Class) -> usize {
+    run_of(text, from, |c| class(c) == wanted)
+}
+
+/// End of the run of wanted characters that begins at byte `from`.
+fn run_of(text: &str, from: usize, wanted: impl Fn(char) -> bool) -> usize {
     let rest = &text[from..];
-    from + rest.find(|c| class(c) != wanted).unwrap_or(rest.len())
+    from + rest.find(|c| !wanted(c)).unwrap_or(rest.len())
+}
+
+/// How many of these bytes follow each other at the beginning.
+fn count_bytes(text: &str, wanted: &[u8]) -> usize {
+    text.bytes().take_while(|byte| wanted.contains(byte)).count()
 }
 
 /// Length of the English contraction at the beginning of `text`, which begins with `'`.

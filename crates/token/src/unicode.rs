@@ -40,3 +40,66 @@ fn class_beyond_ascii(c: char) -> Class {
         _ => Class::Other,
     }
 }
+
+/// `\p{M}`
+pub(crate) fn is_mark(c: char) -> bool {
+    use GeneralCategory as G;
+    let mark = |category| matches!(category, G::NonspacingMark | G::SpacingMark | G::EnclosingMark);
+    !c.is_ascii() && mark(get_general_category(c))
+}
+
+/// `[\p{L}\p{M}]`
+pub(crate) fn is_letter_or_mark(c: char) -> bool {
+    class(c) == Class::Letter || is_mark(c)
+}
+
+/// `[\p{P}\p{S}]`
+pub(crate) fn is_sign(c: char) -> bool {
+    use GeneralCategory as G;
+    if c.is_ascii() {
+        return c.is_ascii_punctuation();
+    }
+    matches!(
+        get_general_category(c),
+        G::ConnectorPunctuation
+            | G::DashPunctuation
+            | G::OpenPunctuation
+            | G::ClosePunctuation
+            | G::InitialPunctuation
+            | G::FinalPunctuation
+            | G::OtherPunctuation
+            | G::MathSymbol
+            | G::CurrencySymbol
+            | G::ModifierSymbol
+            | G::OtherSymbol
+    )
+}
+
+/// On which side of a word's capital beginning a letter or mark may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    /// `[\p{Lu}\p{Lt}]`
+    Upper,
+    /// `\p{Ll}`
+    Lower,
+    /// `[\p{Lm}\p{Lo}\p{M}]`
+    Both,
+}
+
+/// The case of a letter or mark; none for anything else.
+pub(crate) fn case(c: char) -> Option<Case> {
+    use GeneralCategory as G;
+    match c {
+        'a'..='z' => return Some(Case::Lower),
+        'A'..='Z' => return Some(Case::Upper),
+        _ if c.is_ascii() => return None,
+        _ => {}
+    }
+    match get_general_category(c) {
+        G::UppercaseLetter | G::TitlecaseLetter => Some(Case::Upper),
+        G::LowercaseLetter => Some(Case::Lower),
+        G::ModifierLetter | G::OtherLetter => Some(Case::Both),
+        G::NonspacingMark | G::SpacingMark | G::EnclosingMark => Some(Case::Both),
+        _ => None,
+    }
+}

@@ -82,7 +82,7 @@ fn pre_tokens_are_those_of_the_regular_expressions() {
     let golden = golden("pretokens.json");
     let patterns = golden["patterns"].as_array().expect("patterns");
     let cases = golden["cases"].as_array().expect("cases");
-    assert!(cases.len() > 2000 && patterns.len() == 4);
+    assert!(cases.len() > 2000 && patterns.len() == 8);
     let mut wrong = Vec::new();
     for (index, name) in patterns.iter().enumerate() {
         let name = name.as_str().expect("a name");

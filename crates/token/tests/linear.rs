@@ -47,6 +47,10 @@ const UNITS: &[(&str, &str)] = &[
     ("spaces and letters", " a"),
     ("letters and spaces", "a  "),
     ("marks", "e\u{301}"),
+    ("capitals", "A"),
+    ("letters without case and capitals", "ªA"),
+    ("controls", "\u{1}"),
+    ("kana and their signs", "か・"),
     ("beginnings of special tokens", "<|im_"),
     ("opening brackets", "<"),
 ];
@@ -63,7 +67,9 @@ fn encoding_takes_linear_time() {
 
 #[test]
 fn pre_tokens_take_linear_time() {
-    for pattern in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
+    const PATTERNS: [&str; 8] =
+        ["gpt-2", "smollm", "qwen2", "llama-bpe", "qwen35", "seed-coder", "gpt-4o", "deepseek-v3"];
+    for pattern in PATTERNS {
         let pre_tokenizer = PreTokenizer::named(pattern).expect("a known pattern");
         for (name, unit) in UNITS {
             assert_linear(&format!("{pattern}, {name}"), unit, 100_000, |text| {
