@@ -190,20 +190,26 @@ impl Row {
         block: usize,
         halves: [L::Ints; 2],
         scales: [L; 2],
-        minima: L,
+        minima: [L; 2],
         sums: L,
     ) -> L {
         // SAFETY: as above.
         unsafe {
-            let scale = L::splat(*self.scales.add(block));
+            let scale_of_x = *self.scales.add(block);
+            let scale = L::splat(scale_of_x);
             let mut sums = if F::HALVES {
                 let first = L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums);
                 L::from_ints(halves[1]).mul_add(scales[1].mul(scale), first)
             } else {
                 L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums)
             };
-            if F::MINIMA {
-                sums = minima.mul_add(L::splat(*self.scaled_sums.add(block)), sums);
+            if F::MINIMA && F::HALVES {
+                let of_x = self.sums.add(2 * block);
+                let first = L::splat(scale_of_x * *of_x as f32);
+                let second = L::splat(scale_of_x * *of_x.add(1) as f32);
+                sums = minima[1].mul_add(second, minima[0].mul_add(first, sums));
+            } else if F::MINIMA {
+                sums = minima[0].mul_add(L::splat(*self.scaled_sums.add(block)), sums);
             }
             sums
         }
@@ -292,7 +298,11 @@ unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u
                     scales[1].store(to.add(576).cast());
                 }
                 if F::MINIMA {
-                    packed.minima::<L, F>(at).store(to.add(640).cast());
+                    let minima = packed.minima::<L, F>(at);
+                    minima[0].store(to.add(640).cast());
+                    if F::HALVES {
+                        minima[1].store(to.add(704).cast());
+                    }
                 }
             }
         }
@@ -368,7 +378,7 @@ unsafe fn add_block<L: Lanes, F: Format, S: Source, const R: usize, const G: usi
         let number = at.number::<F>();
         for g in 0..G {
             let scales = sources[g].scales::<L, F>(at);
-            let minima = if F::MINIMA { sources[g].minima::<L, F>(at) } else { L::splat(0.0) };
+            let minima = if F::MINIMA { sources[g].minima::<L, F>(at) } else { [L::splat(0.0); 2] };
             for r in 0..R {
                 let halves = [dots[0][g][r], dots[1][g][r]];
                 sums[g][r] = rows[r].add_block::<L, F>(number, halves, scales, minima, sums[g][r]);

@@ -22,9 +22,9 @@ fn bound(kind: BlockType) -> Bound {
     match kind.is_float() {
         // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
         true => Bound { max: 0.0057, rms: 0.001 },
-        // Measured 0.22 and 0.036, whatever the block type: what counts is that activations are
+        // Measured 0.22 and 0.038, whatever the block type: what counts is that activations are
         // rounded to int8, one scale for 32 of them, before each product.
-        false => Bound { max: 0.28, rms: 0.045 },
+        false => Bound { max: 0.28, rms: 0.047 },
     }
 }
 

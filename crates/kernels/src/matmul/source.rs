@@ -19,8 +19,8 @@ pub(super) trait Source: Copy {
     unsafe fn level<L: Lanes, F: Format>(self, at: Block, step: usize) -> L::Bytes;
     /// The scales of the block's two halves (equal unless `HALVES`).
     unsafe fn scales<L: Lanes, F: Format>(self, at: Block) -> [L; 2];
-    /// The addends of the block (only if `MINIMA`).
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L;
+    /// The addends of the block's two halves (only if `MINIMA`; equal unless `HALVES`).
+    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> [L; 2];
 }
 
 /// A block of 32 columns: its unit, and its place in that. Two loops count it, so that what the
@@ -59,13 +59,13 @@ impl Source for Packed {
         unsafe { F::scales::<L>(self.0.add(at.unit * F::BYTES), at.place) }
     }
     #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L {
+    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> [L; 2] {
         unsafe { F::minima::<L>(self.0.add(at.unit * F::BYTES), at.place) }
     }
 }
 
-/// Bytes of one unpacked block of a group: eight steps of levels, two scales, minima.
-pub(super) const PANEL_BLOCK: usize = 8 * 64 + 3 * 64;
+/// Bytes of one unpacked block of a group: eight steps of levels, two scales, two minima.
+pub(super) const PANEL_BLOCK: usize = 8 * 64 + 4 * 64;
 
 /// A group unpacked: a [`PANEL_BLOCK`] for each block.
 #[derive(Clone, Copy)]
@@ -96,8 +96,12 @@ impl Source for Unpacked {
         }
     }
     #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> L {
-        unsafe { L::load(self.block::<F>(at).add(640).cast()) }
+    unsafe fn minima<L: Lanes, F: Format>(self, at: Block) -> [L; 2] {
+        unsafe {
+            let at = self.block::<F>(at).add(640).cast::<f32>();
+            let first = L::load(at);
+            [first, if F::HALVES { L::load(at.add(GROUP_ROWS)) } else { first }]
+        }
     }
 }
 
