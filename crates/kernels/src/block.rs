@@ -344,7 +344,7 @@ impl Parts {
             let (scale, minimum) = (both & 15, both >> 4);
             (self.raw_scales[i], self.raw_minima[i]) = (scale, minimum);
             self.scales[i] = f16_to_f32(self.d) * f32::from(scale);
-            self.minima[i] = 0.0 - f16_to_f32(self.m) * f32::from(minimum);
+            self.minima[i] = (0.0 - f16_to_f32(self.m)) * f32::from(minimum);
         }
     }
 

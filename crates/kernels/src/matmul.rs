@@ -154,6 +154,7 @@ impl<'a> Job<'a> {
             scales: self.x.scales[row * blocks..].as_ptr(),
             sums: self.x.sums[row * blocks * 2..].as_ptr(),
             scaled_sums: self.x.scaled_sums[row * blocks..].as_ptr(),
+            scaled_half_sums: self.x.scaled_half_sums[row * blocks * 2..].as_ptr(),
         }
     }
 }
@@ -165,6 +166,7 @@ struct Row {
     scales: *const f32,
     sums: *const i32,
     scaled_sums: *const f32,
+    scaled_half_sums: *const f32,
 }
 
 impl Row {
@@ -195,8 +197,7 @@ impl Row {
     ) -> L {
         // SAFETY: as above.
         unsafe {
-            let scale_of_x = *self.scales.add(block);
-            let scale = L::splat(scale_of_x);
+            let scale = L::splat(*self.scales.add(block));
             let mut sums = if F::HALVES {
                 let first = L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums);
                 L::from_ints(halves[1]).mul_add(scales[1].mul(scale), first)
@@ -204,9 +205,8 @@ impl Row {
                 L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums)
             };
             if F::MINIMA && F::HALVES {
-                let of_x = self.sums.add(2 * block);
-                let first = L::splat(scale_of_x * *of_x as f32);
-                let second = L::splat(scale_of_x * *of_x.add(1) as f32);
+                let halves = self.scaled_half_sums.add(2 * block);
+                let (first, second) = (L::splat(*halves), L::splat(*halves.add(1)));
                 sums = minima[1].mul_add(second, minima[0].mul_add(first, sums));
             } else if F::MINIMA {
                 sums = minima[0].mul_add(L::splat(*self.scaled_sums.add(block)), sums);

@@ -150,11 +150,11 @@ impl Format for Two {
     unsafe fn minima<L: Lanes>(unit: *const u8, block: usize) -> [L; 2] {
         // SAFETY: inside the unit.
         unsafe {
-            let (dmin, zero) = (L::load_f16(unit.add(Self::D + 32).cast()), L::splat(0.0));
+            // Negated once for all blocks of the unit.
+            let dmin = L::splat(0.0).sub(L::load_f16(unit.add(Self::D + 32).cast()));
             let both = unit.add(Self::SCALES + 2 * GROUP_ROWS * block);
-            let first = dmin.mul(L::load_high_nibbles(both));
-            let second = dmin.mul(L::load_high_nibbles(both.add(GROUP_ROWS)));
-            [zero.sub(first), zero.sub(second)]
+            let second = L::load_high_nibbles(both.add(GROUP_ROWS));
+            [dmin.mul(L::load_high_nibbles(both)), dmin.mul(second)]
         }
     }
     fn write(unit: &mut [u8], row: usize, parts: &Parts) {
