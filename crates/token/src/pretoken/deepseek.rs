@@ -1,4 +1,4 @@
-//! Turns text into the pre-tokens of DeepSeek-V3: numbers and CJK apart, then words, signs and space.
+//! Turns text into the pre-tokens of DeepSeek-V3: numbers and CJK apart, then words and signs.
 //!
 //! Three patterns, each cutting what the one before left:
 //!
@@ -9,8 +9,9 @@
 //!  ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 //! ```
 //!
-//! To the third, the border between a number, CJK, and everything else is as good as the end of the
-//! text. What no pattern takes (controls, unassigned characters) stays together in pieces of its own.
+//! To the third, the border between a number, CJK, and everything else is as good as the end of
+//! the text. What no pattern takes (controls, unassigned characters) stays together in pieces of
+//! its own.
 
 use super::{count_bytes, leave_last_space, numbers, run_of};
 use crate::unicode::{Class, class, is_letter_or_mark, is_sign};

@@ -1,4 +1,4 @@
-//! Turns text into the pre-tokens of o200k (gpt-4o, gpt-oss): words end where small letters turn capital.
+//! Turns text into the pre-tokens of o200k (gpt-4o, gpt-oss): words end before capitals.
 //!
 //! ```text
 //! [^\r\n\p{L}\p{N}]?U*W+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|
