@@ -1,6 +1,7 @@
 //! Turns every weight type and level into speeds, beside the machine's own limits of the same run.
 //!
-//! `cargo run --release -p myriad-kernels --example matmul_speed [-- THREADS [LEVEL [ROWS TYPES]]]`,
+//! `cargo run --release -p myriad-kernels --example matmul_speed
+//! [-- THREADS [LEVEL [ROWS TYPES]]]`,
 //! say `-- 1 avx2 1 4 Q4_K Q2_K`.
 
 use myriad_kernels::{
