@@ -7,9 +7,14 @@
 
 mod cursor;
 mod error;
+mod file;
+mod fp8;
 mod gguf;
+mod json;
 pub mod limits;
 mod metadata;
+mod safetensors;
+mod source;
 mod strings;
 mod tensors;
 mod types;
@@ -18,8 +23,14 @@ mod vocab;
 mod writer;
 
 pub use error::GgufError;
+pub use fp8::{FP8_BLOCK, Fp8Error, Fp8Weights, e4m3_to_f32};
 pub use gguf::{Gguf, KindSummary};
+pub use json::{JsonError, JsonFault, JsonFile, JsonObject};
 pub use metadata::{Array, Metadata, Value};
+pub use safetensors::{
+    Safetensors, SafetensorsError, SafetensorsFault, SafetensorsWriteError, SafetensorsWriter,
+};
+pub use source::{NotNumbers, TensorKind, TensorSource, TensorView};
 pub use strings::Strings;
 pub use tensors::TensorInfo;
 pub use vocab::{TokenType, VocabSpec};

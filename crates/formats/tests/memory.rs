@@ -11,7 +11,7 @@ use std::cell::Cell;
 use common::hostile::cases;
 use common::{ARRAY, Raw, STRING, sound};
 use myriad_formats::limits::PARSING_SLACK_BYTES;
-use myriad_formats::{Gguf, GgufWriter};
+use myriad_formats::{Gguf, GgufWriter, Safetensors};
 
 struct Counting;
 
@@ -114,4 +114,34 @@ fn a_vocabulary_takes_a_few_times_its_size() {
     let (vocab, peak) = peak_of(|| file.vocab().expect("a vocabulary"));
     assert_eq!(vocab.tokens.len() as u64, TOKENS);
     assert!(peak <= 4 * size, "{peak} bytes for a vocabulary of {size}");
+}
+
+/// A description takes at least forty bytes of header, and less than four times that in memory.
+#[test]
+fn parsing_safetensors_takes_a_few_times_the_header() {
+    let shapes = |count: usize| {
+        let shape = vec!["1"; 8].join(",");
+        let entry = |i| format!(r#""{i}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{i},"#);
+        let entries: Vec<_> = (0..count).map(|i| format!("{}{}]}}", entry(i), i + 1)).collect();
+        common::safetensors::file(&format!("{{{}}}", entries.join(",")), count)
+    };
+    let scalars = |count: usize| {
+        let entry = |i| format!(r#""{i}":{{"dtype":"U8","shape":[],"data_offsets":[{i},"#);
+        let entries: Vec<_> = (0..count).map(|i| format!("{}{}]}}", entry(i), i + 1)).collect();
+        common::safetensors::file(&format!("{{{}}}", entries.join(",")), count)
+    };
+    let long_list = format!(r#"{{"a":{{"shape":[{}]}}}}"#, vec!["0"; 1 << 20].join(","));
+    let nested = format!(r#"{{"a":[{}]}}"#, vec!["[0]"; 1 << 20].join(","));
+    let pairs = format!(r#"{{"__metadata__":{{{}}}}}"#, vec![r#""":"""#; 1 << 20].join(","));
+    let fields = format!(r#"{{"a":{{{}}}}}"#, vec![r#""shape":[]"#; 1 << 18].join(","));
+    let others = [long_list, nested, pairs, fields];
+    let others = others.map(|header| common::safetensors::file(&header, 0));
+    let broken = common::safetensors::cases().into_iter().map(|case| case.bytes);
+    for bytes in [shapes(20_000), scalars(100_000)].into_iter().chain(others).chain(broken) {
+        let size = bytes.len() as u64;
+        let (result, peak) = peak_of(|| Safetensors::from_bytes("x", bytes));
+        // Pairs of metadata may take ten times their bytes, but there are few.
+        let max = 4 * size + (2 << 20);
+        assert!(peak <= max, "{peak} bytes for a file of {size}: {result:?}");
+    }
 }
