@@ -8,6 +8,7 @@
 mod cursor;
 mod error;
 mod file;
+mod folder;
 mod fp8;
 mod gguf;
 mod json;
@@ -17,12 +18,14 @@ mod safetensors;
 mod source;
 mod strings;
 mod tensors;
+mod tokenizer_json;
 mod types;
 mod values;
 mod vocab;
 mod writer;
 
 pub use error::GgufError;
+pub use folder::{FolderError, ModelFolder};
 pub use fp8::{FP8_BLOCK, Fp8Error, Fp8Weights, e4m3_to_f32};
 pub use gguf::{Gguf, KindSummary};
 pub use json::{JsonError, JsonFault, JsonFile, JsonObject};
@@ -33,5 +36,6 @@ pub use safetensors::{
 pub use source::{NotNumbers, TensorKind, TensorSource, TensorView};
 pub use strings::Strings;
 pub use tensors::TensorInfo;
+pub use tokenizer_json::{TokenizerFiles, VocabError};
 pub use vocab::{TokenType, VocabSpec};
 pub use writer::GgufWriter;

@@ -36,7 +36,11 @@ pub struct Safetensors {
 impl Safetensors {
     /// Maps a file into memory and parses its header.
     pub fn open(path: &Path) -> Result<Safetensors, SafetensorsError> {
-        let file = path.display().to_string();
+        Safetensors::open_as(path.display().to_string(), path)
+    }
+
+    /// As [`open`](Self::open); `file` names it in errors.
+    pub(crate) fn open_as(file: String, path: &Path) -> Result<Safetensors, SafetensorsError> {
         match Source::open(path) {
             Ok(source) => Safetensors::parse(file, source),
             Err(error) => Err(SafetensorsError { file, fault: SafetensorsFault::Io(error) }),

@@ -3,6 +3,7 @@
 
 pub mod hostile;
 pub mod safetensors;
+pub mod tokenizer;
 
 use myriad_formats::{GgufWriter, Value};
 use myriad_kernels::BlockType;
