@@ -54,14 +54,7 @@ pub fn tiny_spec(specials: &[(&str, TokenType)], merges: &[(&str, &str)]) -> Voc
         tokens,
         token_types,
         merges: merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
-        bos: None,
-        eos: None,
-        eot: None,
-        unknown: None,
-        padding: None,
-        add_bos: false,
-        add_eos: false,
-        chat_template: None,
+        ..VocabSpec::default()
     }
 }
 
