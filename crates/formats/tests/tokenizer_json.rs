@@ -118,7 +118,9 @@ fn special_tokens_come_from_the_first_file_that_has_them() {
         "tokenizer_config.json",
         json!({
             "eos_token": "<|begin|>", "add_bos_token": false,
-            "chat_template": [{"name": "tools", "template": "T"}, {"name": "default", "template": "D"}]
+            "chat_template": [
+                {"name": "tools", "template": "T"}, {"name": "default", "template": "D"}
+            ]
         }),
     );
     let spec = files.vocab().unwrap();
@@ -126,6 +128,19 @@ fn special_tokens_come_from_the_first_file_that_has_them() {
     assert_eq!(spec.chat_template.as_deref(), Some("D"));
     files.chat_template = Some("J");
     assert_eq!(files.vocab().unwrap().chat_template.as_deref(), Some("J"));
+}
+
+/// Gemma 3 has an added token for images, and in its small models no row of the embedding for it.
+#[test]
+fn added_tokens_without_an_embedding_are_left_out() {
+    let bytes = Tokenizer::byte_level(Pre::Gpt2).json().to_string();
+    let mut files = files(bytes.as_bytes());
+    files.config = json("config.json", json!({"vocab_size": 6}));
+    let spec = files.vocab().unwrap();
+    assert_eq!(spec.tokens, ["Ġ", "a", "b", "ab", "Ġab", "<|begin|>"]);
+    assert_eq!(spec.token_types.len(), 6);
+    files.tokenizer_config = json("tokenizer_config.json", json!({"eos_token": "<|end|>"}));
+    assert!(matches!(files.vocab(), Err(VocabError::SpecialToken { .. })));
 }
 
 #[test]

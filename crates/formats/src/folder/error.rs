@@ -17,7 +17,7 @@ pub enum FolderError {
     Io { path: PathBuf, source: io::Error },
 
     /// A path that is no folder.
-    #[error("{} is no folder; a folder with config.json and *.safetensors is needed", path.display())]
+    #[error("{}: a folder with config.json and *.safetensors is needed", path.display())]
     NotAFolder { path: PathBuf },
 
     /// A file that every model has is not there.

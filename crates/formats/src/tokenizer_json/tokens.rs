@@ -25,10 +25,12 @@ struct Added<'a> {
 
 impl Tokens {
     /// Puts the model's tokens and the added ones together. Ids without a token, up to `size` (the
-    /// rows of the embedding), become unused tokens, as llama.cpp's converter makes them.
+    /// rows of the embedding), become unused tokens, and added tokens behind it are left out, both
+    /// as in llama.cpp's converter.
     pub(super) fn new(parts: &mut Parts, size: Option<u32>) -> Result<Tokens, VocabError> {
         let model_tokens = std::mem::take(&mut parts.tokens);
-        let added = added_tokens(&parts.added_tokens)?;
+        let mut added = added_tokens(&parts.added_tokens)?;
+        added.retain(|token| size.is_none_or(|size| token.id < size));
         let last = model_tokens.iter().map(|(_, id)| *id).chain(added.iter().map(|token| token.id));
         let Some(last) = last.max() else {
             return Err(VocabError::TokenCount { count: 0, max: TOKENS_MAX });

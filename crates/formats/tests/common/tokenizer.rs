@@ -135,7 +135,8 @@ pub fn known() -> Vec<(Pre<'static>, &'static str)> {
         [^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\
         \\s+(?!\\S)|\\s+";
     let seed = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|\
-        [^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
+        [^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\
+        \\s+(?!\\S)|\\s+";
     let o200k = concat!(
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
@@ -222,6 +223,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = broken_parts();
     all.extend(broken_tokens());
     all.extend(broken_neighbours());
+    all.extend(broken_templates());
     all
 }
 
@@ -347,103 +349,61 @@ fn broken_tokens() -> Vec<Case> {
     ]
 }
 
+/// A `tokenizer_config.json`.
+fn beside(value: Value) -> Option<JsonFile> {
+    json("tokenizer_config.json", value)
+}
+
 fn broken_neighbours() -> Vec<Case> {
     use VocabError::*;
     let sound = || Tokenizer::byte_level(Pre::Gpt2).json();
-    let beside = |value| json("tokenizer_config.json", value);
-    let config = |value| json("config.json", value);
-    let template = |value| beside(json!({"chat_template": value}));
-    let large = template(json!("x".repeat((1 << 20) + 1)));
-    let tools = template(json!([{"name": "tools", "template": "x"}]));
+    let eos = |value: Value| beside(json!({"eos_token": value}));
+    let end = |value: Value| json("config.json", json!({"eos_token_id": value}));
+    let rows = |value: Value| json("config.json", json!({"vocab_size": value}));
+    let nested = json("config.json", json!({"text_config": {"vocab_size": 3}}));
     vec![
         case!(
             "unknown end",
             sound(),
-            beside(json!({"eos_token": "</s>"})),
+            eos(json!("</s>")),
             None,
             SpecialToken { .. },
             &["tokenizer_config.json", "`eos_token`", "`</s>`"]
         ),
-        case!(
-            "end of numbers",
-            sound(),
-            beside(json!({"eos_token": 1})),
-            None,
-            Json(_),
-            &["`eos_token`"]
-        ),
-        case!(
-            "end without text",
-            sound(),
-            beside(json!({"eos_token": {}})),
-            None,
-            Json(_),
-            &["eos_token.content"]
-        ),
+        case!("end of numbers", sound(), eos(json!(1)), None, Json(_), &["`eos_token`"]),
+        case!("end without text", sound(), eos(json!({})), None, Json(_), &["eos_token.content"]),
         case!(
             "far end",
             sound(),
             None,
-            config(json!({"eos_token_id": [1, 8]})),
+            end(json!([1, 8])),
             TokenId { id: 8, .. },
             &["config.json", "`eos_token_id`"]
         ),
-        case!(
-            "text end",
-            sound(),
-            None,
-            config(json!({"eos_token_id": "x"})),
-            Json(_),
-            &["`eos_token_id`"]
-        ),
+        case!("text end", sound(), None, end(json!("x")), Json(_), &["`eos_token_id`"]),
         case!(
             "few rows",
             sound(),
             None,
-            config(json!({"vocab_size": 7})),
-            VocabSize { last: 7, size: 7 },
-            &["`vocab_size` is 7"]
+            rows(json!(4)),
+            VocabSize { last: 4, size: 4 },
+            &["`vocab_size` is 4"]
         ),
-        case!(
-            "many rows",
-            sound(),
-            None,
-            config(json!({"vocab_size": 99_999})),
-            UnusedIds { .. },
-            &["65536"]
-        ),
-        case!(
-            "all rows",
-            sound(),
-            None,
-            config(json!({"vocab_size": u32::MAX})),
-            TokenCount { .. },
-            &["4294967295"]
-        ),
-        case!(
-            "nested rows",
-            sound(),
-            None,
-            config(json!({"text_config": {"vocab_size": 3}})),
-            VocabSize { .. },
-            &["3"]
-        ),
-        case!(
-            "template of numbers",
-            sound(),
-            template(json!(1)),
-            None,
-            TemplateType { .. },
-            &["number"]
-        ),
-        case!(
-            "list of texts",
-            sound(),
-            template(json!(["x"])),
-            None,
-            TemplateType { .. },
-            &["list"]
-        ),
+        case!("many rows", sound(), None, rows(json!(99_999)), UnusedIds { .. }, &["65536"]),
+        case!("all rows", sound(), None, rows(json!(u32::MAX)), TokenCount { .. }, &["4294967295"]),
+        case!("nested rows", sound(), None, nested, VocabSize { .. }, &["`vocab_size` is 3"]),
+    ]
+}
+
+fn broken_templates() -> Vec<Case> {
+    use VocabError::*;
+    let sound = || Tokenizer::byte_level(Pre::Gpt2).json();
+    let template = |value: Value| beside(json!({"chat_template": value}));
+    let large = template(json!("x".repeat((1 << 20) + 1)));
+    let tools = template(json!([{"name": "tools", "template": "x"}]));
+    vec![
+        case!("a number", sound(), template(json!(1)), None, TemplateType { .. }, &["number"]),
+        case!("texts", sound(), template(json!(["x"])), None, TemplateType { .. }, &["list"]),
         case!(
             "no default",
             sound(),
