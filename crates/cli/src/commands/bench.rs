@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use myriad_engine::EngineConfig;
 use myriad_kernels::{Compute, KvCache, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
-use myriad_model::{Batch, Config, FeedForward, LogitRows, Mixer, Model, Scratch, Segment};
+use myriad_model::{Batch, Config, LogitRows, Mixer, Model, Scratch, Segment};
 use serde::Serialize;
 use serde_json::json;
 
@@ -274,12 +274,12 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Weights of the matrices in all layers: each takes part in one product per token.
+/// Weights of the matrices in all layers that take part in one product per token.
 fn layer_weights(config: &Config) -> usize {
     let weights = config.layers.iter().map(|layer| {
         let Mixer::Gqa(gqa) = &layer.mixer;
-        let FeedForward::Dense { size } = layer.feed_forward;
-        config.hidden * (gqa.qkv_size() + gqa.q_size() + 3 * size)
+        let mixer = config.hidden * (gqa.qkv_size() + gqa.q_size());
+        mixer + layer.feed_forward.weights_per_token(config.hidden)
     });
     weights.sum()
 }
