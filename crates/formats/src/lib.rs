@@ -1,9 +1,11 @@
 //! Turns untrusted model files into bounded, typed descriptions, and back.
 //!
-//! A [`Gguf`] that exists is sound: every count was checked before it was believed, every tensor
-//! lies inside the file, and none overlaps another. What the keys and tensors *mean* is for the
-//! model room to say. Parsing takes no more memory than the file has bytes (plus a small constant),
-//! and no input makes it panic.
+//! A model is a [`Gguf`] file or a [`ModelFolder`] of [`Safetensors`]; both are a [`TensorSource`]
+//! and have a [`VocabSpec`]. One that exists is sound: every count was checked before it was
+//! believed, every tensor lies inside its file, and none overlaps another. What the keys and
+//! tensors *mean* is for the model room to say. No input makes parsing panic, and its memory is
+//! bounded: for GGUF by the size of the file (plus a small constant), for safetensors by a few
+//! times the header, for JSON by [`limits`].
 
 mod cursor;
 mod error;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::tokenizer::{Pre, Tokenizer};
+use common::{Random, harm};
 use myriad_formats::{
     FolderError, Fp8Weights, Gguf, GgufWriter, ModelFolder, SafetensorsWriter, TensorKind,
     TensorSource,
@@ -315,4 +316,48 @@ fn scales_are_found_beside_their_weights() {
     assert!(told.to_string().contains("`lone_scale_inv` are missing"), "{told}");
     let whole = model.find_tensor("whole").unwrap();
     assert!(whole.dequantise_rows(0..1, &mut [0.0]).is_err());
+}
+
+/// Rounds of harm, each with a few files to write; a second.
+const SEEDS: u64 = 1_000;
+
+#[test]
+fn random_harm_ends_in_an_error_or_a_sound_folder() {
+    let map = json!({"a": FIRST, "b": SECOND, "c": FIRST});
+    let tokenizer = Tokenizer::byte_level(Pre::Gpt2).json().to_string().into_bytes();
+    let files: [(&str, Vec<u8>); 6] = [
+        ("config.json", br#"{"vocab_size": 9, "eos_token_id": [7]}"#.to_vec()),
+        (INDEX, index(map)),
+        (FIRST, weights(&[("a", 1), ("c", 2)])),
+        (SECOND, weights(&[("b", 1)])),
+        ("tokenizer.json", tokenizer),
+        ("tokenizer_config.json", br#"{"eos_token": "<|end|>", "bos_token": null}"#.to_vec()),
+    ];
+    let folder = folder(&files.each_ref().map(|(name, bytes)| (*name, &bytes[..])));
+    let mut accepted = 0;
+    for seed in 0..SEEDS {
+        let mut random = Random(seed);
+        let (name, whole) = &files[random.below(files.len())];
+        let mut bytes = whole.clone();
+        harm(&mut bytes, &mut random);
+        fs::write(folder.path().join(name), bytes).expect("written");
+        let outcome = std::panic::catch_unwind(|| use_all(folder.path()));
+        let Ok(sound) = outcome else { panic!("seed {seed}: a panic ({name})") };
+        accepted += u64::from(sound);
+        fs::write(folder.path().join(name), whole).expect("written");
+    }
+    println!("{accepted} of {SEEDS} harmed folders are sound");
+    assert!(accepted > SEEDS / 100 && accepted < SEEDS, "{accepted} of {SEEDS} were accepted");
+    assert!(use_all(folder.path()), "whole again");
+}
+
+/// Reads a folder and touches everything that it promises; whether it was sound.
+fn use_all(path: &Path) -> bool {
+    let Ok(model) = ModelFolder::open(path) else { return false };
+    for view in model.tensor_views() {
+        assert_eq!(model.find_tensor(view.name), Some(view));
+        assert_eq!(view.rows() * view.row_bytes(), view.bytes.len());
+    }
+    let Ok(vocab) = model.vocab() else { return false };
+    vocab.ends.iter().all(|id| (*id as usize) < vocab.tokens.len())
 }
