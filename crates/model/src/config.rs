@@ -23,12 +23,23 @@ pub enum Family {
     Qwen3,
     /// Qwen3 with a mixture of experts: Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder.
     Qwen3Moe,
+    /// ByteDance's Seed-OSS 36B.
+    SeedOss,
+    /// SmolLM3.
+    SmolLm3,
 }
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 5] =
-        [Family::Llama, Family::Qwen2, Family::Qwen2Moe, Family::Qwen3, Family::Qwen3Moe];
+    pub const ALL: [Family; 7] = [
+        Family::Llama,
+        Family::Qwen2,
+        Family::Qwen2Moe,
+        Family::Qwen3,
+        Family::Qwen3Moe,
+        Family::SeedOss,
+        Family::SmolLm3,
+    ];
 
     /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
     pub fn name(self) -> &'static str {
@@ -38,6 +49,8 @@ impl Family {
             Family::Qwen2Moe => "qwen2moe",
             Family::Qwen3 => "qwen3",
             Family::Qwen3Moe => "qwen3moe",
+            Family::SeedOss => "seed_oss",
+            Family::SmolLm3 => "smollm3",
         }
     }
 
@@ -97,8 +110,8 @@ pub struct Gqa {
     pub qkv_bias: bool,
     /// Each head of Q and K goes through its own RMS norm before rope.
     pub qk_norm: bool,
-    /// Index into [`Config::ropes`].
-    pub rope: usize,
+    /// Index into [`Config::ropes`]; none where positions are told by causality alone (NoPE).
+    pub rope: Option<usize>,
     /// Factor of the scores before the softmax.
     pub scale: f32,
 }

@@ -2,7 +2,7 @@
 //!
 //! The names of keys are those of llama.cpp's `llama-arch.cpp`; what they mean was read in its
 //! `llama-model.cpp` (`load_hparams`) and, per family, in
-//! `models/{llama,qwen2,qwen2moe,qwen3,qwen3moe}.cpp`.
+//! `models/{llama,qwen2,qwen2moe,qwen3,qwen3moe,seed-oss,smollm3}.cpp`.
 
 mod experts;
 mod keys;
@@ -45,6 +45,8 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Config, ModelError> {
         Family::Qwen2Moe => qwen2moe(&keys),
         Family::Qwen3 => qwen3(&keys),
         Family::Qwen3Moe => qwen3moe(&keys),
+        Family::SeedOss => seed_oss(&keys),
+        Family::SmolLm3 => smollm3(&keys),
     }
 }
 
@@ -52,7 +54,7 @@ pub(crate) fn read(gguf: &Gguf) -> Result<Config, ModelError> {
 /// 3.x carries its divisors as a tensor. Some relatives have biases on Q, K and V: told by the
 /// file.
 fn llama(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    let qkv_bias = keys.gguf.tensor("blk.0.attn_q.bias").is_some();
+    let qkv_bias = has_qkv_bias(keys);
     decoder(keys, Traits { rope_freqs: true, qkv_bias, ..Traits::of(RopePairing::Adjacent) })
 }
 
@@ -79,19 +81,46 @@ fn qwen3moe(keys: &Keys<'_>) -> Result<Config, ModelError> {
     decoder(keys, Traits { qk_norm: true, experts, ..Traits::of(RopePairing::Halves) })
 }
 
+/// Seed-OSS: as Qwen2; its norm before the feed-forward has a name of its own (`tensors.rs`), and
+/// heads are wider than their share of the model.
+fn seed_oss(keys: &Keys<'_>) -> Result<Config, ModelError> {
+    decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopePairing::Halves) })
+}
+
+/// SmolLM3: as Llama, but every fourth layer has no rope. No key says so: the reference has the
+/// number in its code (`n_no_rope_layer_step`).
+fn smollm3(keys: &Keys<'_>) -> Result<Config, ModelError> {
+    let (qkv_bias, no_rope_every) = (has_qkv_bias(keys), Some(4));
+    decoder(keys, Traits { qkv_bias, no_rope_every, ..Traits::of(RopePairing::Adjacent) })
+}
+
+/// Whether a file of a family where biases are possible has them.
+fn has_qkv_bias(keys: &Keys<'_>) -> bool {
+    keys.gguf.tensor("blk.0.attn_q.bias").is_some()
+}
+
 /// What tells the decoders apart.
 struct Traits {
     pairing: RopePairing,
     rope_freqs: bool,
     qkv_bias: bool,
     qk_norm: bool,
+    /// The last of so many layers has no rope.
+    no_rope_every: Option<usize>,
     experts: Option<ExpertTraits>,
 }
 
 impl Traits {
     /// A dense decoder without any extras.
     fn of(pairing: RopePairing) -> Traits {
-        Traits { pairing, rope_freqs: false, qkv_bias: false, qk_norm: false, experts: None }
+        Traits {
+            pairing,
+            rope_freqs: false,
+            qkv_bias: false,
+            qk_norm: false,
+            no_rope_every: None,
+            experts: None,
+        }
     }
 }
 
@@ -107,17 +136,22 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
     let (heads, kv_heads) = keys.heads(layers)?;
     let head_size = keys.head_size(hidden, heads)?;
     let (rope, rope_magnitude) = keys.rope(&traits, head_size, context_length)?;
-    let mixer = Gqa {
-        heads: heads as usize,
-        kv_heads: kv_heads as usize,
-        head_size,
-        qkv_bias: traits.qkv_bias,
-        qk_norm: traits.qk_norm,
-        rope: 0,
-        // Rope turns whole heads here, so a factor on its cosines and sines is one on q and on k.
-        scale: rope_magnitude * rope_magnitude / (head_size as f32).sqrt(),
+    // Rope turns whole heads here, so a factor on its cosines and sines is one on q and on k.
+    let scale = |magnitude: f32| magnitude * magnitude / (head_size as f32).sqrt();
+    let mixer = |layer: usize| {
+        let has_rope = traits.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every));
+        Gqa {
+            heads: heads as usize,
+            kv_heads: kv_heads as usize,
+            head_size,
+            qkv_bias: traits.qkv_bias,
+            qk_norm: traits.qk_norm,
+            rope: has_rope.then_some(0),
+            scale: if has_rope { scale(rope_magnitude) } else { scale(1.0) },
+        }
     };
-    let layer = |feed_forward| LayerConfig { mixer: Mixer::Gqa(mixer.clone()), feed_forward };
+    let layer =
+        |(index, feed_forward)| LayerConfig { mixer: Mixer::Gqa(mixer(index)), feed_forward };
     Ok(Config {
         family: keys.family,
         hidden: hidden as usize,
@@ -126,7 +160,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
         norm_epsilon,
         tied_output: keys.gguf.tensor("output.weight").is_none(),
         ropes: vec![rope],
-        layers: feed_forwards.into_iter().map(layer).collect(),
+        layers: feed_forwards.into_iter().enumerate().map(layer).collect(),
     })
 }
 

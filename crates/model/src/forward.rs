@@ -205,9 +205,11 @@ impl Pass<'_> {
             let k = &mut qkv[q_size.min(count * stride)..];
             rms_norm_heads(compute, k, count, stride, kv_heads, head_size, k_norm, epsilon);
         }
-        // The heads of K follow those of Q in each row, and both are turned alike.
-        let (turned, table) = (heads + kv_heads, &self.model.ropes[gqa.rope]);
-        rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+        if let Some(index) = gqa.rope {
+            // The heads of K follow those of Q in each row, and both are turned alike.
+            let (turned, table) = (heads + kv_heads, &self.model.ropes[index]);
+            rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+        }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
         cache.store(compute, self.layer, &rows.slots, k, v, stride);

@@ -123,7 +123,8 @@ impl Reference {
         for (layer, described) in self.layers.iter().zip(&config.layers) {
             let Mixer::Gqa(gqa) = &described.mixer;
             let normed = rms_norm(&x, &layer.attn_norm, epsilon);
-            let mixed = layer.attention(&normed, gqa, &config.ropes[gqa.rope], epsilon);
+            let mixed =
+                layer.attention(&normed, gqa, gqa.rope.map(|rope| &config.ropes[rope]), epsilon);
             add(&mut x, &layer.attn_output.apply(&mixed));
 
             let normed = rms_norm(&x, &layer.ffn_norm, epsilon);
@@ -139,15 +140,17 @@ impl Reference {
 
 impl Layer {
     /// Causal attention of all positions. x: [tokens, hidden] → [tokens, heads * head_size]
-    fn attention(&self, x: &[f32], gqa: &Gqa, rope: &RopeConfig, epsilon: f32) -> Vec<f32> {
+    fn attention(&self, x: &[f32], gqa: &Gqa, rope: Option<&RopeConfig>, epsilon: f32) -> Vec<f32> {
         let size = gqa.head_size;
         let (mut q, mut k, v) = (self.q.apply(x), self.k.apply(x), self.v.apply(x));
         if let Some([q_norm, k_norm]) = &self.qk_norms {
             q = rms_norm(&q, q_norm, epsilon);
             k = rms_norm(&k, k_norm, epsilon);
         }
-        turn(&mut q, gqa.q_size(), size, rope);
-        turn(&mut k, gqa.kv_size(), size, rope);
+        if let Some(rope) = rope {
+            turn(&mut q, gqa.q_size(), size, rope);
+            turn(&mut k, gqa.kv_size(), size, rope);
+        }
 
         let mut out = vec![0.0; q.len()];
         rows_in_parallel(&mut out, gqa.q_size(), 1, |position, out| {
@@ -372,7 +375,7 @@ impl File<'_> {
             v: projection("attn_v")?,
             qk_norms,
             attn_output: self.linear(&name("attn_output"))?,
-            ffn_norm: self.vector(&name("ffn_norm.weight"))?,
+            ffn_norm: self.vector(&name(tensors::ffn_norm(self.config.family)))?,
             feed_forward: match &self.config.layers[index].feed_forward {
                 config::FeedForward::Dense { .. } => FeedForward::Dense(self.swiglu(index, "")?),
                 config::FeedForward::Moe(moe) => FeedForward::Moe(self.experts(index, moe)?),

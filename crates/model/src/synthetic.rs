@@ -70,16 +70,17 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A model of three layers and a few hundred thousand weights. Columns are multiples of 256,
+    /// A model of three layers (four where only the fourth differs) and half a million weights or
+    /// more. Columns are multiples of 256,
     /// the block of K-quants; heads are not `hidden / heads` wide where the family allows it.
     pub fn small(family: Family, kind: BlockType) -> Shape {
         let (heads, head_size) = match family {
-            Family::Llama | Family::Qwen2 | Family::Qwen2Moe => (8, 32),
-            Family::Qwen3 | Family::Qwen3Moe => (8, 64),
+            Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => (8, 32),
+            Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
         };
         Shape {
             family,
-            layers: 3,
+            layers: if family == Family::SmolLm3 { 4 } else { 3 },
             hidden: 256,
             heads,
             kv_heads: 2,
@@ -91,7 +92,7 @@ impl Shape {
             vocab: 288,
             kind,
             context: 512,
-            tied: !matches!(family, Family::Llama | Family::Qwen2Moe),
+            tied: !matches!(family, Family::Llama | Family::Qwen2Moe | Family::SeedOss),
         }
     }
 
@@ -104,7 +105,7 @@ impl Shape {
     }
 
     fn has_qkv_bias(&self) -> bool {
-        matches!(self.family, Family::Qwen2 | Family::Qwen2Moe)
+        matches!(self.family, Family::Qwen2 | Family::Qwen2Moe | Family::SeedOss)
     }
 
     fn has_qk_norm(&self) -> bool {
@@ -183,7 +184,8 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     let family = shape.family.name();
     let theta = match shape.family {
         Family::Llama => 10_000.0,
-        Family::Qwen2 | Family::Qwen2Moe | Family::Qwen3 | Family::Qwen3Moe => 1_000_000.0,
+        Family::SeedOss => 10_000_000.0,
+        _ => 1_000_000.0,
     };
     let mut list = vec![
         ("general.architecture".to_owned(), Value::String(family.to_owned())),
@@ -284,7 +286,7 @@ fn tensors(shape: &Shape, seed: u64) -> Vec<Tensor> {
             maker.vector(&name("attn_k_norm.weight"), head_size, 1.4);
         }
         maker.matrix(&name("attn_output.weight"), q_size, hidden, 1.0);
-        maker.vector(&name("ffn_norm.weight"), hidden, 1.0);
+        maker.vector(&name(crate::tensors::ffn_norm(shape.family)), hidden, 1.0);
         feed_forward(&mut maker, shape, layer);
     }
     maker.vector("output_norm.weight", hidden, 1.0);

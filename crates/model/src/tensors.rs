@@ -58,7 +58,7 @@ fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
             add("attn_k_norm.weight", &[gqa.head_size]);
         }
         add("attn_output.weight", &[gqa.q_size(), hidden]);
-        add("ffn_norm.weight", &[hidden]);
+        add(ffn_norm(config.family), &[hidden]);
         match &layer.feed_forward {
             FeedForward::Dense { size } => swiglu(&mut add, "", hidden, &[*size]),
             FeedForward::Moe(moe) => {
@@ -81,6 +81,14 @@ fn swiglu(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, siz
         [("gate", [hidden, size]), ("up", [hidden, size]), ("down", [size, hidden])]
     {
         add(&format!("ffn_{part}{suffix}.weight"), &[&matrix, experts].concat());
+    }
+}
+
+/// The name of the norm before the feed-forward: some converters keep Hugging Face's.
+pub(crate) fn ffn_norm(family: Family) -> &'static str {
+    match family {
+        Family::SeedOss => "post_attention_norm.weight",
+        _ => "ffn_norm.weight",
     }
 }
 

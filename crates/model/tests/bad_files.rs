@@ -29,12 +29,20 @@ const CASES: &[Case] = &[
     llama(
         "a family that Myriad does not have",
         |file| file.set("general.architecture", text("mamba2")),
-        &["`mamba2`", "general.architecture", "llama, qwen2, qwen2moe, qwen3, qwen3moe"],
+        &[
+            "`mamba2`",
+            "general.architecture",
+            "llama, qwen2, qwen2moe, qwen3, qwen3moe, seed_oss, smollm3",
+        ],
     ),
     llama(
         "a family with control characters and no end",
         |file| file.set("general.architecture", text(&"x\n\x1b[31m".repeat(1000))),
-        &["general.architecture", "…", "llama, qwen2, qwen2moe, qwen3, qwen3moe"],
+        &[
+            "general.architecture",
+            "…",
+            "llama, qwen2, qwen2moe, qwen3, qwen3moe, seed_oss, smollm3",
+        ],
     ),
     llama("no family", |file| file.remove("general.architecture"), &["general.architecture"]),
     llama(
@@ -376,6 +384,14 @@ const CASES: &[Case] = &[
         family: Family::Qwen3,
         harm: |file| drop_tensor(file, "blk.2.attn_q_norm.weight"),
         says: &["`blk.2.attn_q_norm.weight` is missing", "qwen3"],
+    },
+    Case {
+        name: "a Seed-OSS whose second norm has the usual name",
+        family: Family::SeedOss,
+        harm: |file| {
+            file.tensor("blk.1.post_attention_norm.weight").name = "blk.1.ffn_norm.weight".into();
+        },
+        says: &["`blk.1.post_attention_norm.weight` is missing", "seed_oss"],
     },
     Case {
         name: "a Qwen3 with rope divisors, which its graph would not use",

@@ -203,7 +203,7 @@ fn in_random_batches(
 }
 
 /// Each family once, with block types that take different paths through the kernels.
-fn kinds() -> [(Family, BlockType); 7] {
+fn kinds() -> [(Family, BlockType); 8] {
     [
         (Family::Llama, BlockType::Q4_1),
         (Family::Qwen2, BlockType::Q4K),
@@ -212,6 +212,7 @@ fn kinds() -> [(Family, BlockType); 7] {
         (Family::Qwen3, BlockType::F32),
         (Family::Qwen2Moe, BlockType::Q8_0),
         (Family::Qwen3Moe, BlockType::Q4K),
+        (Family::SmolLm3, BlockType::Q5_0),
     ]
 }
 

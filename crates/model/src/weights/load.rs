@@ -94,13 +94,13 @@ impl<'a> Loader<'a> {
 
     fn dense(&mut self, prefix: &str) -> Result<DenseWeights, ModelError> {
         Ok(DenseWeights {
-            norm: self.vector(&format!("{prefix}.ffn_norm.weight"))?,
+            norm: self.ffn_norm(prefix)?,
             swiglu: self.swiglu(prefix, "", Piece::whole)?,
         })
     }
 
     fn moe(&mut self, prefix: &str, moe: &Moe) -> Result<MoeWeights, ModelError> {
-        let norm = self.vector(&format!("{prefix}.ffn_norm.weight"))?;
+        let norm = self.ffn_norm(prefix)?;
         let router = self.router(prefix, moe)?;
         let before = self.read;
         let experts = (0..moe.experts)
@@ -114,6 +114,10 @@ impl<'a> Loader<'a> {
             None => None,
         };
         Ok(MoeWeights { norm, router, experts, shared })
+    }
+
+    fn ffn_norm(&mut self, prefix: &str) -> Result<Vec<f32>, ModelError> {
+        self.vector(&format!("{prefix}.{}", tensors::ffn_norm(self.config.family)))
     }
 
     /// The router's rows, and the shared expert's gate below them, dequantised.
