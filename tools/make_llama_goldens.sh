@@ -8,7 +8,9 @@ model=$(realpath "$model")
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-for name in llama qwen2 qwen3 llama-rope-freqs llama-linear qwen2-yarn; do
+names="llama qwen2 qwen2moe qwen2moe-widths qwen3 qwen3moe seed_oss smollm3"
+names="$names llama-rope-freqs llama-linear qwen2-yarn smollm3-yarn"
+for name in $names; do
     options=$(cargo run --quiet --release -p myriad-model --example golden_model -- "$name" "$folder/$name.gguf")
     # shellcheck disable=SC2086 # options is a list of words
     "$python" tools/llama_logits.py "$folder/$name.gguf" $options \

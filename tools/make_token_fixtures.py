@@ -35,7 +35,8 @@ from gguf import GGUFReader
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 SEED = 20261101
-RANDOM_TEXTS = 2000
+RANDOM_TEXTS = 1400
+CHARACTER_TEXTS = 1000
 # 2023-11-14 12:00 UTC: the same day in every inhabited time zone west of +12.
 NOW = 1699963200
 
@@ -49,7 +50,7 @@ QWEN35 = (
     CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
     r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-SEED = (
+SEED_CODER = (
     CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}"
     r"| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -81,7 +82,7 @@ PATTERNS = {
     "qwen2": splits(CL100K.replace("DIGITS", "")),
     "llama-bpe": splits(CL100K.replace("DIGITS", "{1,3}")),
     "qwen35": splits(QWEN35),
-    "seed-coder": splits(SEED),
+    "seed-coder": splits(SEED_CODER),
     "gpt-4o": splits(O200K),
     "deepseek-v3": splits(r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", DEEPSEEK_V3),
     "deepseek-llm": splits(
@@ -152,6 +153,13 @@ def random_texts():
     return texts
 
 
+def character_texts():
+    """Few characters in every mixture: of each class, case and script that some pattern asks about."""
+    generator = random.Random(SEED + 1)
+    alphabet = "aAbBéÉßǅʰªא\u0301\u0903\u20dd中文龥龦かカー・゠!/-'sSlLdD  \n\r\t\u00a01２Ⅷ½\u200b\u00ad\x01€_"
+    return ["".join(generator.choices(alphabet, k=generator.randint(2, 12))) for _ in range(CHARACTER_TEXTS)]
+
+
 def lengths(pre_tokenizer, text):
     spans = [span for _, span in pre_tokenizer.pre_tokenize_str(text)]
     assert "".join(text[a:b] for a, b in spans) == text, text
@@ -217,7 +225,7 @@ def encode(model, out):
 
 
 def pretokens(out):
-    texts = list(dict.fromkeys(CORPUS + random_texts()))
+    texts = list(dict.fromkeys(CORPUS + random_texts() + character_texts()))
     cases = [[text] + [lengths(pattern, text) for pattern in PATTERNS.values()] for text in texts if text]
     head = {"versions": versions("tokenizers"), "seed": SEED, "patterns": list(PATTERNS)}
     write(out / "pretokens.json", head, cases)

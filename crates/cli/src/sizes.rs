@@ -7,10 +7,6 @@ use myriad_model::{Config, Mixer};
 
 use crate::screen::{advise, count, size};
 
-/// Tokens of one step. Enough rows that the matrix kernels work at their full speed, few enough
-/// that running answers wait a fraction of a second for a piece of someone's prompt.
-pub const STEP_TOKENS: usize = 512;
-
 /// How many full contexts the cache holds where nothing is said: most conversations are far from
 /// full, and what is not used costs no memory.
 const CONTEXTS_DEFAULT: usize = 4;
@@ -79,8 +75,12 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
             wanted.min(one.max(room / 2))
         }
     };
-    let engine =
-        EngineConfig { context, parallel: wishes.parallel.max(1), step_tokens: STEP_TOKENS, pages };
+    let engine = EngineConfig {
+        context,
+        parallel: wishes.parallel.max(1),
+        step_tokens: EngineConfig::STEP_TOKENS,
+        pages,
+    };
     Ok(Sizes { engine, kv_bytes: pages as u64 * page })
 }
 

@@ -20,7 +20,8 @@ pub struct EngineConfig {
     pub context: usize,
     /// Requests computed together; more wait.
     pub parallel: usize,
-    /// Tokens of one step: all running decodes, then pieces of prompts up to this.
+    /// Tokens of one step: all running decodes, then pieces of prompts up to this; up to a quarter
+    /// of it where there are decodes, which wait for them.
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
@@ -28,8 +29,8 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// Tokens of a step where nothing else is said: enough rows to keep a matrix product busy, few
-    /// enough that running answers wait no longer than a fraction of a second for a prompt.
-    pub const STEP_TOKENS: usize = 256;
+    /// enough that a request can be cancelled within a second. A quarter keeps it almost as busy.
+    pub const STEP_TOKENS: usize = 512;
 }
 
 /// What an engine holds and has done.

@@ -53,7 +53,9 @@ impl Queues {
         let mut preempted = 0;
         loop {
             let mut pieces = self.plan_decodes(pool, &mut preempted);
-            let budget = step_tokens.saturating_sub(pieces.len()).max(PAGE_TOKENS);
+            // Whoever reads an answer waits for the prompts in its step.
+            let budget = if pieces.is_empty() { step_tokens } else { step_tokens / 4 };
+            let budget = budget.saturating_sub(pieces.len()).max(PAGE_TOKENS);
             self.plan_prompts(budget, pool, &mut pieces);
             if !pieces.is_empty() || self.running.len() < 2 {
                 return (pieces, preempted);

@@ -1,14 +1,12 @@
 //! Turns a GGUF file into its keys, its tensors and their bytes.
 
-use std::fs::{self, File};
-use std::io;
-use std::ops::Deref;
 use std::path::Path;
 
-use myriad_kernels::{BlockType, MappedFile};
+use myriad_kernels::BlockType;
 
 use crate::cursor::Cursor;
 use crate::error::{GgufError, shown};
+use crate::file::Source;
 use crate::limits::{KEYS_MAX, TENSORS_MAX};
 use crate::metadata::Metadata;
 use crate::tensors::{TensorInfo, TensorTable};
@@ -24,11 +22,6 @@ pub struct Gguf {
     header: Header,
     /// Where the data section begins; at most the size of the file.
     data_start: usize,
-}
-
-enum Source {
-    Mapped(MappedFile),
-    Owned(Vec<u8>),
 }
 
 struct Header {
@@ -51,15 +44,9 @@ pub struct KindSummary {
 impl Gguf {
     /// Maps a file into memory and parses its header.
     pub fn open(path: &Path) -> Result<Gguf, GgufError> {
-        let map = || {
-            // Looked at before it is opened: opening a pipe would wait for its writer.
-            if !fs::metadata(path)?.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-            }
-            MappedFile::new(&File::open(path)?)
-        };
-        let mapped = map().map_err(|source| GgufError::Io { path: path.to_path_buf(), source })?;
-        Gguf::parse(Source::Mapped(mapped))
+        let source = Source::open(path);
+        let source = source.map_err(|source| GgufError::Io { path: path.to_path_buf(), source })?;
+        Gguf::parse(source)
     }
 
     /// Parses a file that is in memory already.
@@ -100,6 +87,11 @@ impl Gguf {
 
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensor_index(name).map(|index| &self.tensors()[index])
+    }
+
+    /// Where in [`tensors`](Self::tensors) the tensor of that name stands.
+    pub(crate) fn tensor_index(&self, name: &str) -> Option<usize> {
         self.header.table.find(name)
     }
 
@@ -146,17 +138,6 @@ impl std::fmt::Debug for Gguf {
             self.version(),
             self.file_bytes()
         )
-    }
-}
-
-impl Deref for Source {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Source::Mapped(bytes) => bytes,
-            Source::Owned(bytes) => bytes,
-        }
     }
 }
 

@@ -86,11 +86,11 @@ impl TensorTable {
         Ok(TensorTable { tensors, by_name })
     }
 
-    /// The tensor of that name.
-    pub(crate) fn find(&self, name: &str) -> Option<&TensorInfo> {
+    /// Where the tensor of that name stands.
+    pub(crate) fn find(&self, name: &str) -> Option<usize> {
         let tensor = |index: u32| &self.tensors[index as usize];
         let at = self.by_name.binary_search_by(|&index| tensor(index).name.as_str().cmp(name));
-        Some(tensor(self.by_name[at.ok()?]))
+        Some(self.by_name[at.ok()?] as usize)
     }
 
     /// Checks that all tensors lie inside a data section of `length` bytes, each in a place of its

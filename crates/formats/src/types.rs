@@ -95,10 +95,15 @@ pub(crate) fn block_type_id(kind: BlockType) -> u32 {
         BlockType::Q5_0 => 6,
         BlockType::Q5_1 => 7,
         BlockType::Q8_0 => 8,
+        BlockType::Q2K => 10,
+        BlockType::Q3K => 11,
         BlockType::Q4K => 12,
         BlockType::Q5K => 13,
         BlockType::Q6K => 14,
+        BlockType::IQ4NL => 20,
+        BlockType::IQ4XS => 23,
         BlockType::BF16 => 30,
+        BlockType::MXFP4 => 39,
     }
 }
 
@@ -131,17 +136,13 @@ pub(crate) fn supported_types() -> String {
 /// Types of ggml that Myriad does not compute with.
 const UNSUPPORTED: &[(u32, &str)] = &[
     (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
     (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
-    (23, "IQ4_XS"),
     (24, "I8"),
     (25, "I16"),
     (26, "I32"),
@@ -150,7 +151,6 @@ const UNSUPPORTED: &[(u32, &str)] = &[
     (29, "IQ1_M"),
     (34, "TQ1_0"),
     (35, "TQ2_0"),
-    (39, "MXFP4"),
     (40, "NVFP4"),
     (41, "Q1_0"),
     (42, "Q2_0"),

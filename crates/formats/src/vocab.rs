@@ -6,9 +6,10 @@ use crate::metadata::Metadata;
 use crate::strings::Strings;
 
 /// Everything that a model file says about its tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct VocabSpec {
-    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE, `llama` SentencePiece's.
+    /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE; `llama` is BPE over text as
+    /// it is, spaces as `▁`, with a token for each byte that nothing else covers (SentencePiece).
     pub model: String,
     /// The name of the pre-tokenizer, `tokenizer.ggml.pre`; `default` where the file has none.
     pub pre: String,
@@ -16,17 +17,25 @@ pub struct VocabSpec {
     pub tokens: Vec<String>,
     /// What each token is for; as many as tokens.
     pub token_types: Vec<TokenType>,
-    /// How early SentencePiece's BPE makes each token, the highest first; as many as tokens, or
-    /// none.
-    pub scores: Vec<f32>,
     /// Merges of BPE, first rank first, each two pieces with a space between.
     pub merges: Vec<String>,
+    /// For `llama`, how early two pieces are merged into each token: the highest first. As many as
+    /// tokens, or none.
+    pub scores: Vec<f32>,
+    /// Whether a word that is a token as a whole is taken without looking at the merges; none where
+    /// the file leaves it to the name of the pre-tokenizer.
+    pub ignore_merges: Option<bool>,
+    /// For `llama`, whether text is encoded as if a space stood before it.
+    pub add_space_prefix: bool,
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// The token that ends a text.
     pub eos: Option<u32>,
     /// The token that ends a turn.
     pub eot: Option<u32>,
+    /// Tokens that end an answer, in ascending order, where the files list them
+    /// (`generation_config.json`); `eos` is among them.
+    pub ends: Vec<u32>,
     /// The token for what has none.
     pub unknown: Option<u32>,
     /// The token that fills up a batch.
@@ -35,8 +44,6 @@ pub struct VocabSpec {
     pub add_bos: bool,
     /// Whether prompts end with `eos`.
     pub add_eos: bool,
-    /// Whether SentencePiece's BPE puts a space before a text.
-    pub add_space_prefix: bool,
     /// The Jinja source that turns messages into a prompt.
     pub chat_template: Option<String>,
 }
@@ -69,26 +76,28 @@ impl VocabSpec {
             return Err(GgufError::TokenCount { count: tokens.len(), max: TOKENS_MAX });
         }
         let token_types = read_types(metadata, tokens)?;
-        let scores = metadata.optional_f32s(SCORES)?;
-        if let Some(scores) = scores {
+        let scores = metadata.optional_f32s(SCORES)?.unwrap_or_default().to_vec();
+        if metadata.get(SCORES).is_some() {
             check_length(SCORES, scores.len(), tokens.len())?;
         }
         let id = |key| read_id(metadata, key, tokens.len());
         Ok(VocabSpec {
             merges: read_merges(metadata, &model)?,
+            scores,
+            ignore_merges: None,
+            add_space_prefix: metadata
+                .optional_bool("tokenizer.ggml.add_space_prefix")?
+                .unwrap_or(model == "llama"),
             bos: id("tokenizer.ggml.bos_token_id")?,
             eos: id("tokenizer.ggml.eos_token_id")?,
             eot: id("tokenizer.ggml.eot_token_id")?,
+            ends: Vec::new(),
             unknown: id("tokenizer.ggml.unknown_token_id")?,
             padding: id("tokenizer.ggml.padding_token_id")?,
             add_bos: metadata
                 .optional_bool("tokenizer.ggml.add_bos_token")?
                 .unwrap_or_else(|| adds_bos_by_default(&model, &pre)),
             add_eos: metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
-            add_space_prefix: metadata
-                .optional_bool("tokenizer.ggml.add_space_prefix")?
-                .unwrap_or(model == "llama"),
-            scores: scores.map_or(Vec::new(), <[f32]>::to_vec),
             chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
             tokens: tokens.iter().map(str::to_owned).collect(),
             token_types,
@@ -134,7 +143,7 @@ fn read_types(metadata: &Metadata, tokens: &Strings) -> Result<Vec<TokenType>, G
 }
 
 /// `<0x00>` to `<0xFF>`.
-fn is_byte_token(text: &str) -> bool {
+pub(crate) fn is_byte_token(text: &str) -> bool {
     let digits = text.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| {
         digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())

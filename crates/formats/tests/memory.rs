@@ -10,8 +10,8 @@ use std::cell::Cell;
 
 use common::hostile::cases;
 use common::{ARRAY, Raw, STRING, sound};
-use myriad_formats::limits::PARSING_SLACK_BYTES;
-use myriad_formats::{Gguf, GgufWriter};
+use myriad_formats::limits::{JSON_VALUES_MAX, PARSING_SLACK_BYTES};
+use myriad_formats::{Gguf, GgufWriter, JsonFile, Safetensors};
 
 struct Counting;
 
@@ -114,4 +114,67 @@ fn a_vocabulary_takes_a_few_times_its_size() {
     let (vocab, peak) = peak_of(|| file.vocab().expect("a vocabulary"));
     assert_eq!(vocab.tokens.len() as u64, TOKENS);
     assert!(peak <= 4 * size, "{peak} bytes for a vocabulary of {size}");
+}
+
+/// A description takes at least forty bytes of header, and less than four times that in memory.
+#[test]
+fn parsing_safetensors_takes_a_few_times_the_header() {
+    let shapes = |count: usize| {
+        let shape = ["1"; 8].join(",");
+        let entry = |i| format!(r#""{i}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{i},"#);
+        let entries: Vec<_> = (0..count).map(|i| format!("{}{}]}}", entry(i), i + 1)).collect();
+        common::safetensors::file(&format!("{{{}}}", entries.join(",")), count)
+    };
+    let scalars = |count: usize| {
+        let entry = |i| format!(r#""{i}":{{"dtype":"U8","shape":[],"data_offsets":[{i},"#);
+        let entries: Vec<_> = (0..count).map(|i| format!("{}{}]}}", entry(i), i + 1)).collect();
+        common::safetensors::file(&format!("{{{}}}", entries.join(",")), count)
+    };
+    let long_list = format!(r#"{{"a":{{"shape":[{}]}}}}"#, vec!["0"; 1 << 20].join(","));
+    let nested = format!(r#"{{"a":[{}]}}"#, vec!["[0]"; 1 << 20].join(","));
+    let pairs = format!(r#"{{"__metadata__":{{{}}}}}"#, vec![r#""":"""#; 1 << 20].join(","));
+    let fields = format!(r#"{{"a":{{{}}}}}"#, vec![r#""shape":[]"#; 1 << 18].join(","));
+    let others = [long_list, nested, pairs, fields];
+    let others = others.map(|header| common::safetensors::file(&header, 0));
+    let broken = common::safetensors::cases().into_iter().map(|case| case.bytes);
+    for bytes in [shapes(20_000), scalars(100_000)].into_iter().chain(others).chain(broken) {
+        let size = bytes.len() as u64;
+        let (result, peak) = peak_of(|| Safetensors::from_bytes("x", bytes));
+        // Pairs of metadata may take ten times their bytes, but there are few.
+        let max = 4 * size + (2 << 20);
+        assert!(peak <= max, "{peak} bytes for a file of {size}: {result:?}");
+    }
+}
+
+/// A tree of JSON takes most for what is shortest; how many values there may be is limited.
+#[test]
+fn settings_take_a_few_megabytes_at_most() {
+    let lists = format!(r#"{{"a":[{}]}}"#, vec!["[]"; JSON_VALUES_MAX - 2].join(","));
+    let numbers = format!(r#"{{"a":[{}]}}"#, vec!["0"; JSON_VALUES_MAX].join(","));
+    let pairs: Vec<String> = (0..JSON_VALUES_MAX - 1).map(|key| format!("\"{key}\":0")).collect();
+    let pairs = format!("{{{}}}", pairs.join(","));
+    for text in [lists, numbers, pairs] {
+        let (result, peak) = peak_of(|| JsonFile::from_bytes("x", text.as_bytes()));
+        let what = result.map(|_| ()).map_err(|error| error.to_string());
+        // 48 bytes and a key's text for each value, in a vector that doubles.
+        assert!(peak <= 96 << 20, "{peak} bytes for {}: {what:?}", text.len());
+    }
+}
+
+/// The largest vocabulary in use has 33 MB; the shortest tokens take most for their length.
+#[test]
+fn a_tokenizer_takes_some_times_its_size() {
+    const TOKENS: usize = 1 << 18;
+    let vocab: Vec<String> = (0..TOKENS).map(|id| format!("\"{id}\":{id}")).collect();
+    let merges = vec!["\"1 2\""; 2 * TOKENS].join(",");
+    let text = format!(
+        r#"{{"pre_tokenizer":{{"type":"ByteLevel","add_prefix_space":false}},
+            "model":{{"vocab":{{{}}},"merges":[{merges}]}}}}"#,
+        vocab.join(",")
+    );
+    let files = common::tokenizer::files(text.as_bytes());
+    let (vocab, peak) = peak_of(|| files.vocab().expect("a vocabulary"));
+    assert_eq!((vocab.tokens.len(), vocab.merges.len()), (TOKENS, 2 * TOKENS));
+    println!("{peak} bytes for {}", text.len());
+    assert!(peak <= 12 * text.len() as u64, "{peak} bytes for {}", text.len());
 }

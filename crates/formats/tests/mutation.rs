@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, sound};
+use common::{Random, harm, sound};
 use myriad_formats::Gguf;
 
 /// Rounds of harm; about a second.
@@ -43,34 +43,4 @@ fn use_all(bytes: Vec<u8>) -> bool {
     let _ = file.vocab();
     let _ = (file.kind_summary(), format!("{file:?}"));
     true
-}
-
-/// One change: a bit, a byte, a number of the kind that sizes are, a cut, a piece twice.
-fn harm(bytes: &mut Vec<u8>, random: &mut Random) {
-    const NUMBERS: [u64; 10] =
-        [0, 1, 31, 32, 255, 1 << 16, 1 << 31, 1 << 32, i64::MAX as u64, u64::MAX];
-    if bytes.is_empty() {
-        return;
-    }
-    let at = random.below(bytes.len());
-    match random.below(6) {
-        0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[at] = random.next() as u8,
-        2 | 3 => {
-            let width = [4, 8][random.below(2)];
-            let number = NUMBERS[random.below(NUMBERS.len())].to_le_bytes();
-            for (byte, new) in bytes[at..].iter_mut().zip(&number[..width]) {
-                *byte = *new;
-            }
-        }
-        4 if random.below(4) == 0 => bytes.truncate(at),
-        _ => {
-            let end = bytes.len().min(at + 1 + random.below(24));
-            let piece = bytes[at..end].to_vec();
-            let to = random.below(bytes.len());
-            for (byte, new) in bytes[to..].iter_mut().zip(piece) {
-                *byte = new;
-            }
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! Turns every weight type and level into speeds, beside the machine's own limits of the same run.
 //!
-//! `cargo run --release -p myriad-kernels --example matmul_speed [-- threads [level [rows …]]]`
+//! `cargo run --release -p myriad-kernels --example matmul_speed
+//! [-- THREADS [LEVEL [ROWS TYPES]]]`,
+//! say `-- 1 avx2 1 4 Q4_K Q2_K`.
 
 use myriad_kernels::{
     Activations, BlockType, Compute, Kernels, Level, Matrix, Product, int8_peak, matmul,
@@ -22,6 +24,11 @@ fn main() {
     let threads = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(2);
     let wanted = arguments.get(1).and_then(|name| Level::parse(name));
     let rows: Vec<usize> = arguments.iter().skip(2).filter_map(|text| text.parse().ok()).collect();
+    let named = |kind: &BlockType| arguments.iter().any(|text| text == kind.name());
+    let mut kinds: Vec<BlockType> = BlockType::ALL.into_iter().filter(named).collect();
+    if kinds.is_empty() {
+        kinds.extend(BlockType::ALL);
+    }
     let rows = if rows.is_empty() { vec![1, 2, 4, 8, 16] } else { rows };
     for level in Level::available().into_iter().rev() {
         if wanted.unwrap_or(level) != level || (wanted.is_none() && level == Level::Scalar) {
@@ -35,14 +42,14 @@ fn main() {
             "{} with {threads} threads: int8 peak {peak:.0} Gop/s, memory {bandwidth:.1} GB/s",
             level.name()
         );
-        for kind in BlockType::ALL {
-            report(&compute, kind, &rows, peak, bandwidth);
+        for kind in &kinds {
+            report(&compute, *kind, &rows, peak, bandwidth);
         }
     }
 }
 
 fn report(compute: &Compute, kind: BlockType, rows: &[usize], peak: f64, bandwidth: f64) {
-    print!("{:5} prefill Gop/s", kind.name());
+    print!("{:6} prefill Gop/s", kind.name());
     for (outputs, columns) in PREFILL {
         let speed = prefill(compute, kind, outputs, columns) / 1e9;
         print!(" {outputs}x{columns} {speed:5.0} ({:2.0} %)", 100.0 * speed / peak);

@@ -22,6 +22,8 @@ pub struct Activations {
     pub(crate) sums: Vec<i32>,
     /// Scale · sum of the block's values: what a weight's addend is multiplied by. [rows, blocks]
     pub(crate) scaled_sums: Vec<f32>,
+    /// The same for each half block, where halves have addends of their own. [rows, blocks · 2]
+    pub(crate) scaled_half_sums: Vec<f32>,
 }
 
 /// What a row is made from.
@@ -101,11 +103,13 @@ impl Activations {
         self.scales.resize(rows * blocks, 0.0);
         self.sums.resize(rows * blocks * 2, 0);
         self.scaled_sums.resize(rows * blocks, 0.0);
+        self.scaled_half_sums.resize(rows * blocks * 2, 0.0);
         let floats = Shares::new(&mut self.floats);
         let values = Shares::new(&mut self.values);
         let scales = Shares::new(&mut self.scales);
         let sums = Shares::new(&mut self.sums);
         let scaled_sums = Shares::new(&mut self.scaled_sums);
+        let scaled_half_sums = Shares::new(&mut self.scaled_half_sums);
         let one = |row: usize| {
             // SAFETY: each row writes its own part of every buffer.
             let row = unsafe {
@@ -116,6 +120,7 @@ impl Activations {
                     scales: scales.slice(row * blocks, blocks),
                     sums: sums.slice(row * blocks * 2, blocks * 2),
                     scaled_sums: scaled_sums.slice(row * blocks, blocks),
+                    scaled_half_sums: scaled_half_sums.slice(row * blocks * 2, blocks * 2),
                 }
             };
             fill_row(compute.kernels, row);
@@ -150,6 +155,7 @@ struct Row<'a> {
     scales: &'a mut [f32],
     sums: &'a mut [i32],
     scaled_sums: &'a mut [f32],
+    scaled_half_sums: &'a mut [f32],
 }
 
 leveled!(fn fill_row(kernels, row: Row<'_>) = fill_row_lanes);
@@ -177,6 +183,8 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
             row.scales[block] = scale;
             row.sums[2 * block..2 * block + 2].copy_from_slice(&sums);
             row.scaled_sums[block] = scale * (sums[0] + sums[1]) as f32;
+            let halves = sums.map(|sum| scale * sum as f32);
+            row.scaled_half_sums[2 * block..2 * block + 2].copy_from_slice(&halves);
         }
     }
 }

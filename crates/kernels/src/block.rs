@@ -30,11 +30,21 @@ pub enum BlockType {
     Q5K,
     /// 256 × 6 bits, 8-bit scales per 16: d·s·(q − 32).
     Q6K,
+    /// 256 × 2 bits, 4-bit scales and minima per 16: d·s·q − dmin·m.
+    Q2K,
+    /// 256 × 3 bits, 6-bit scales per 16: d·s·(q − 4).
+    Q3K,
+    /// 32 × 4 bits, places in a table of levels, one scale: d·table[q].
+    IQ4NL,
+    /// 256 × 4 bits, the places of IQ4_NL, 6-bit scales per 32: d·s·table[q].
+    IQ4XS,
+    /// 32 floats of 4 bits (e2m1), one power of two (e8m0) as their scale.
+    MXFP4,
 }
 
 impl BlockType {
     /// Every type.
-    pub const ALL: [BlockType; 11] = [
+    pub const ALL: [BlockType; 16] = [
         BlockType::F32,
         BlockType::F16,
         BlockType::BF16,
@@ -46,13 +56,23 @@ impl BlockType {
         BlockType::Q4K,
         BlockType::Q5K,
         BlockType::Q6K,
+        BlockType::Q2K,
+        BlockType::Q3K,
+        BlockType::IQ4NL,
+        BlockType::IQ4XS,
+        BlockType::MXFP4,
     ];
 
     /// Weights in one block.
     pub fn block_elements(self) -> usize {
         match self {
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
-            BlockType::Q4K | BlockType::Q5K | BlockType::Q6K => 256,
+            BlockType::Q2K
+            | BlockType::Q3K
+            | BlockType::Q4K
+            | BlockType::Q5K
+            | BlockType::Q6K
+            | BlockType::IQ4XS => 256,
             _ => 32,
         }
     }
@@ -70,6 +90,11 @@ impl BlockType {
             BlockType::Q4K => 144,
             BlockType::Q5K => 176,
             BlockType::Q6K => 210,
+            BlockType::IQ4NL => 18,
+            BlockType::Q3K => 110,
+            BlockType::Q2K => 84,
+            BlockType::IQ4XS => 136,
+            BlockType::MXFP4 => 17,
         }
     }
 
@@ -95,6 +120,11 @@ impl BlockType {
             BlockType::Q4K => "Q4_K",
             BlockType::Q5K => "Q5_K",
             BlockType::Q6K => "Q6_K",
+            BlockType::IQ4NL => "IQ4_NL",
+            BlockType::Q3K => "Q3_K",
+            BlockType::Q2K => "Q2_K",
+            BlockType::IQ4XS => "IQ4_XS",
+            BlockType::MXFP4 => "MXFP4",
         }
     }
 
@@ -127,6 +157,21 @@ pub fn dequantise(kind: BlockType, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
+/// The levels of IQ4_NL and IQ4_XS (llama.cpp's `kvalues_iq4nl`, −127 to 113), with a bias of 128.
+pub(crate) const NONLINEAR_LEVELS: [u8; 16] =
+    [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+
+/// Twice the floats of 4 bits (0, ½, 1, 1½, 2, 3, 4, 6, then those below 0), with a bias of 12.
+pub(crate) const FOUR_FLOAT_LEVELS: [u8; 16] =
+    [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+
+/// Half of the power of two that an e8m0 byte stands for: 2^(byte − 128), exactly.
+pub(crate) fn half_e8m0(byte: u8) -> f32 {
+    // Below 2 a subnormal number.
+    let exponent = u32::from(byte);
+    f32::from_bits(if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 })
+}
+
 /// The half float at byte `at` of a block.
 fn half(block: &[u8], at: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([block[at], block[at + 1]]))
@@ -134,15 +179,18 @@ fn half(block: &[u8], at: usize) -> f32 {
 
 /// One quantised block taken apart: weight i is `scale · (level − bias) + minimum`.
 pub(crate) struct Parts {
-    /// Unsigned levels.
+    /// Unsigned levels, or places in `table`.
     pub levels: [u8; 256],
+    /// The unsigned levels that places stand for.
+    pub table: Option<&'static [u8; 16]>,
     /// What is taken from each level.
     pub bias: i32,
     /// One scale for each 16 weights.
     pub scales: [f32; 16],
     /// One addend for each 16 weights.
     pub minima: [f32; 16],
-    /// Scales as the file has them (K types: 6- or 8-bit integers), one for each 16 weights.
+    /// Scales as integers (super-blocks: unsigned, or i8 in two's complement), one for each 16
+    /// weights; the exponent of MXFP4.
     pub raw_scales: [u8; 16],
     /// Minima as the file has them (K types), one for each 16 weights.
     pub raw_minima: [u8; 16],
@@ -157,6 +205,7 @@ impl Parts {
     pub fn of(kind: BlockType, block: &[u8]) -> Parts {
         let mut parts = Parts {
             levels: [0; 256],
+            table: None,
             bias: 0,
             scales: [0.0; 16],
             minima: [0.0; 16],
@@ -183,11 +232,24 @@ impl Parts {
                 parts.super_block(&block[4..16], Some(&block[16..48]), &block[48..176], block);
             }
             BlockType::Q6K => parts.six_bits(block),
+            BlockType::IQ4NL => {
+                parts.nibbles(&block[2..18], None, 128);
+                parts.table = Some(&NONLINEAR_LEVELS);
+            }
+            BlockType::Q3K => parts.three_bits(block),
+            BlockType::Q2K => parts.two_bits(block),
+            BlockType::IQ4XS => parts.nonlinear_super_block(block),
+            BlockType::MXFP4 => {
+                parts.nibbles(&block[1..17], None, 12);
+                parts.table = Some(&FOUR_FLOAT_LEVELS);
+                parts.raw_scales = [block[0]; 16];
+                parts.scales = [half_e8m0(block[0]); 16];
+            }
             BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
                 unreachable!("floats have no levels")
             }
         }
-        if kind.block_elements() == 32 {
+        if kind.block_elements() == 32 && kind != BlockType::MXFP4 {
             parts.scales = [f16_to_f32(parts.d); 16];
             parts.minima = [f16_to_f32(parts.m); 16];
         }
@@ -196,7 +258,9 @@ impl Parts {
 
     /// Weight `i` of the block.
     pub fn weight(&self, i: usize) -> f32 {
-        let level = i32::from(self.levels[i]) - self.bias;
+        let level = self.levels[i];
+        let level = self.table.map_or(level, |table| table[usize::from(level)]);
+        let level = i32::from(level) - self.bias;
         self.scales[i / 16] * level as f32 + self.minima[i / 16]
     }
 
@@ -225,7 +289,8 @@ impl Parts {
                 self.raw_scales[2 * sub + half] = scale;
                 self.raw_minima[2 * sub + half] = minimum;
                 self.scales[2 * sub + half] = d * f32::from(scale);
-                self.minima[2 * sub + half] = -(dmin * f32::from(minimum));
+                // Not negated: the kernels have no negative zero here either.
+                self.minima[2 * sub + half] = 0.0 - dmin * f32::from(minimum);
             }
             for i in 0..32 {
                 let byte = nibbles[32 * (sub / 2) + i];
@@ -253,9 +318,68 @@ impl Parts {
             }
         }
         for (i, scale) in scales.iter().enumerate() {
-            self.raw_scales[i] = *scale;
-            self.scales[i] = half(block, 208) * f32::from(*scale as i8);
+            self.signed_scale(i, *scale as i8);
         }
+    }
+
+    /// Sets scale `i` (of 16) from `d` and its integer.
+    fn signed_scale(&mut self, i: usize, scale: i8) {
+        self.raw_scales[i] = scale as u8;
+        self.scales[i] = f16_to_f32(self.d) * f32::from(scale);
+    }
+
+    /// The pairs of bits of Q2_K and Q3_K: 32 bytes for each half, which hold four runs of 32.
+    fn pairs(&mut self, pairs: &[u8]) {
+        for (i, level) in self.levels.iter_mut().enumerate() {
+            *level = (pairs[32 * (i / 128) + i % 32] >> (2 * (i % 128 / 32))) & 3;
+        }
+    }
+
+    /// Q2_K: scales and minima u4[16], pairs[64], d, dmin.
+    fn two_bits(&mut self, block: &[u8]) {
+        self.pairs(&block[16..80]);
+        self.d = u16::from_le_bytes([block[80], block[81]]);
+        self.m = u16::from_le_bytes([block[82], block[83]]);
+        for (i, both) in block[..16].iter().enumerate() {
+            let (scale, minimum) = (both & 15, both >> 4);
+            (self.raw_scales[i], self.raw_minima[i]) = (scale, minimum);
+            self.scales[i] = f16_to_f32(self.d) * f32::from(scale);
+            self.minima[i] = (0.0 - f16_to_f32(self.m)) * f32::from(minimum);
+        }
+    }
+
+    /// Q3_K: high bits[32], pairs[64], scales[12], d.
+    fn three_bits(&mut self, block: &[u8]) {
+        self.bias = 4;
+        self.pairs(&block[32..96]);
+        for (i, level) in self.levels.iter_mut().enumerate() {
+            *level |= ((block[i % 32] >> (i / 32)) & 1) << 2;
+        }
+        let packed = &block[96..108];
+        self.d = u16::from_le_bytes([block[108], block[109]]);
+        for i in 0..16 {
+            let low = (packed[i % 8] >> (4 * (i / 8))) & 15;
+            let high = (packed[8 + i % 4] >> (2 * (i / 4))) & 3;
+            self.signed_scale(i, (low | (high << 4)) as i8 - 32);
+        }
+    }
+
+    /// IQ4_XS: d, the scales' high bits u16, their low bits[4], nibbles[128].
+    fn nonlinear_super_block(&mut self, block: &[u8]) {
+        let high = u16::from_le_bytes([block[2], block[3]]);
+        for sub in 0..8 {
+            let low = (block[4 + sub / 2] >> (4 * (sub % 2))) & 15;
+            let high = ((high >> (2 * sub)) & 3) as u8;
+            for half in 0..2 {
+                self.signed_scale(2 * sub + half, (low | (high << 4)) as i8 - 32);
+            }
+            for (i, byte) in block[8 + 16 * sub..][..16].iter().enumerate() {
+                self.levels[32 * sub + i] = byte & 15;
+                self.levels[32 * sub + 16 + i] = byte >> 4;
+            }
+        }
+        self.bias = 128;
+        self.table = Some(&NONLINEAR_LEVELS);
     }
 }
 

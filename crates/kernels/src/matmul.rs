@@ -4,14 +4,18 @@
 //! not depend on how many rows there are: inside a block of 32 columns exact integers; across
 //! blocks one f32 accumulator, in ascending order.
 
+mod floats;
+mod source;
+
 use crate::activations::Activations;
-use crate::block::BlockType;
 use crate::compute::Compute;
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::matrix::Matrix;
 use crate::pool::Shares;
 use crate::tiles::{BLOCK, Format, GROUP_ROWS, with_format};
+use floats::multiply_floats;
+use source::{Block, PANEL_BLOCK, Packed, Source, Unpacked};
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -150,6 +154,7 @@ impl<'a> Job<'a> {
             scales: self.x.scales[row * blocks..].as_ptr(),
             sums: self.x.sums[row * blocks * 2..].as_ptr(),
             scaled_sums: self.x.scaled_sums[row * blocks..].as_ptr(),
+            scaled_half_sums: self.x.scaled_half_sums[row * blocks * 2..].as_ptr(),
         }
     }
 }
@@ -161,6 +166,7 @@ struct Row {
     scales: *const f32,
     sums: *const i32,
     scaled_sums: *const f32,
+    scaled_half_sums: *const f32,
 }
 
 impl Row {
@@ -186,7 +192,7 @@ impl Row {
         block: usize,
         halves: [L::Ints; 2],
         scales: [L; 2],
-        minima: L,
+        minima: [L; 2],
         sums: L,
     ) -> L {
         // SAFETY: as above.
@@ -198,8 +204,12 @@ impl Row {
             } else {
                 L::from_ints(halves[0]).mul_add(scales[0].mul(scale), sums)
             };
-            if F::MINIMA {
-                sums = minima.mul_add(L::splat(*self.scaled_sums.add(block)), sums);
+            if F::MINIMA && F::HALVES {
+                let halves = self.scaled_half_sums.add(2 * block);
+                let (first, second) = (L::splat(*halves), L::splat(*halves.add(1)));
+                sums = minima[1].mul_add(second, minima[0].mul_add(first, sums));
+            } else if F::MINIMA {
+                sums = minima[0].mul_add(L::splat(*self.scaled_sums.add(block)), sums);
             }
             sums
         }
@@ -229,84 +239,6 @@ unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
             }
         }
     });
-}
-
-/// Where the levels and scales of a group are read from.
-///
-/// Plain methods instead of closures and arrays: what the compiler does not melt into the function
-/// with the level's instructions becomes calls and copies through memory.
-trait Source: Copy {
-    /// Four columns of sixteen rows. `step`: 0..8
-    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes;
-    /// The scales of the block's two halves (equal unless `HALVES`).
-    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2];
-    /// The addends of the block (only if `MINIMA`).
-    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L;
-}
-
-/// A group as it lies in memory.
-#[derive(Clone, Copy)]
-struct Packed(*const u8);
-
-impl Packed {
-    /// The unit that holds a block, and the block's place in it.
-    #[inline(always)]
-    unsafe fn unit<F: Format>(self, block: usize) -> (*const u8, usize) {
-        // SAFETY: the caller stays inside the group's blocks.
-        unsafe { (self.0.add(block / F::BLOCKS * F::BYTES), block % F::BLOCKS) }
-    }
-}
-
-// SAFETY (all three): the caller's level runs here, and the caller stays inside the group's blocks.
-impl Source for Packed {
-    #[inline(always)]
-    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes {
-        unsafe {
-            let (unit, block) = self.unit::<F>(block);
-            F::level::<L>(unit, block, step)
-        }
-    }
-    #[inline(always)]
-    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2] {
-        unsafe {
-            let (unit, block) = self.unit::<F>(block);
-            F::scales::<L>(unit, block)
-        }
-    }
-    #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L {
-        unsafe {
-            let (unit, block) = self.unit::<F>(block);
-            F::minima::<L>(unit, block)
-        }
-    }
-}
-
-/// Bytes of one unpacked block of a group: eight steps of levels, two scales, minima.
-const PANEL_BLOCK: usize = 8 * 64 + 3 * 64;
-
-/// A group unpacked: a [`PANEL_BLOCK`] for each block.
-#[derive(Clone, Copy)]
-struct Unpacked(*const u8);
-
-// SAFETY (all three): as for `Packed`.
-impl Source for Unpacked {
-    #[inline(always)]
-    unsafe fn level<L: Lanes, F: Format>(self, block: usize, step: usize) -> L::Bytes {
-        unsafe { L::load_bytes(self.0.add(block * PANEL_BLOCK + 64 * step)) }
-    }
-    #[inline(always)]
-    unsafe fn scales<L: Lanes, F: Format>(self, block: usize) -> [L; 2] {
-        unsafe {
-            let at = self.0.add(block * PANEL_BLOCK + 512).cast::<f32>();
-            let first = L::load(at);
-            [first, if F::HALVES { L::load(at.add(GROUP_ROWS)) } else { first }]
-        }
-    }
-    #[inline(always)]
-    unsafe fn minima<L: Lanes, F: Format>(self, block: usize) -> L {
-        unsafe { L::load(self.0.add(block * PANEL_BLOCK + 640).cast()) }
-    }
 }
 
 thread_local! {
@@ -342,7 +274,7 @@ unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut
         } else {
             for (place, group) in groups.enumerate() {
                 let panel = Unpacked(panel[place * bytes..].as_ptr());
-                all_rows::<L, F, Unpacked, 3, 1>(job, group, [panel]);
+                all_rows::<L, F, Unpacked, 4, 1>(job, group, [panel]);
             }
         }
     });
@@ -353,18 +285,25 @@ unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u
     let packed = Packed(job.weight.group(group).as_ptr());
     // SAFETY: the caller's level runs here; the panel holds every block.
     unsafe {
-        for block in 0..job.weight.blocks() {
-            let to = panel.add(block * PANEL_BLOCK);
-            for step in 0..8 {
-                L::store_bytes(packed.level::<L, F>(block, step), to.add(64 * step));
-            }
-            let scales = packed.scales::<L, F>(block);
-            scales[0].store(to.add(512).cast());
-            if F::HALVES {
-                scales[1].store(to.add(576).cast());
-            }
-            if F::MINIMA {
-                packed.minima::<L, F>(block).store(to.add(640).cast());
+        for unit in 0..job.weight.blocks() / F::BLOCKS {
+            for place in 0..F::BLOCKS {
+                let at = Block { unit, place };
+                let to = panel.add(at.number::<F>() * PANEL_BLOCK);
+                for step in 0..8 {
+                    L::store_bytes(packed.level::<L, F>(at, step), to.add(64 * step));
+                }
+                let scales = packed.scales::<L, F>(at);
+                scales[0].store(to.add(512).cast());
+                if F::HALVES {
+                    scales[1].store(to.add(576).cast());
+                }
+                if F::MINIMA {
+                    let minima = packed.minima::<L, F>(at);
+                    minima[0].store(to.add(640).cast());
+                    if F::HALVES {
+                        minima[1].store(to.add(704).cast());
+                    }
+                }
             }
         }
     }
@@ -402,24 +341,9 @@ unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     // SAFETY: as for the caller; the sources hold every block of the groups.
     unsafe {
         let mut sums = [[L::splat(0.0); R]; G];
-        for block in 0..job.weight.blocks() {
-            let dots = if F::HALVES {
-                [
-                    dot_steps::<L, F, S, R, G>(&sources, &rows, block, 0..1),
-                    dot_steps::<L, F, S, R, G>(&sources, &rows, block, 1..2),
-                ]
-            } else {
-                [dot_steps::<L, F, S, R, G>(&sources, &rows, block, 0..2); 2]
-            };
-            for g in 0..G {
-                let scales = sources[g].scales::<L, F>(block);
-                let minima =
-                    if F::MINIMA { sources[g].minima::<L, F>(block) } else { L::splat(0.0) };
-                for r in 0..R {
-                    let halves = [dots[0][g][r], dots[1][g][r]];
-                    sums[g][r] =
-                        rows[r].add_block::<L, F>(block, halves, scales, minima, sums[g][r]);
-                }
+        for unit in 0..job.weight.blocks() / F::BLOCKS {
+            for place in 0..F::BLOCKS {
+                add_block::<L, F, S, R, G>(&sources, &rows, Block { unit, place }, &mut sums);
             }
         }
         for (g, sums) in sums.into_iter().enumerate() {
@@ -430,14 +354,48 @@ unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     }
 }
 
+/// Adds the products of one block.
+#[inline(always)]
+unsafe fn add_block<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
+    sources: &[S; G],
+    rows: &[Row; R],
+    at: Block,
+    sums: &mut [[L; R]; G],
+) {
+    // SAFETY: as for the caller.
+    unsafe {
+        for source in sources {
+            source.ahead::<F>(at);
+        }
+        let dots = if F::HALVES {
+            [
+                dot_steps::<L, F, S, R, G>(sources, rows, at, 0..1),
+                dot_steps::<L, F, S, R, G>(sources, rows, at, 1..2),
+            ]
+        } else {
+            [dot_steps::<L, F, S, R, G>(sources, rows, at, 0..2); 2]
+        };
+        let number = at.number::<F>();
+        for g in 0..G {
+            let scales = sources[g].scales::<L, F>(at);
+            let minima = if F::MINIMA { sources[g].minima::<L, F>(at) } else { [L::splat(0.0); 2] };
+            for r in 0..R {
+                let halves = [dots[0][g][r], dots[1][g][r]];
+                sums[g][r] = rows[r].add_block::<L, F>(number, halves, scales, minima, sums[g][r]);
+            }
+        }
+    }
+}
+
 /// The integer sums of some halves of a block, R rows times G groups.
 #[inline(always)]
 unsafe fn dot_steps<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     sources: &[S; G],
     rows: &[Row; R],
-    block: usize,
+    at: Block,
     halves: Range<usize>,
 ) -> [[L::Ints; R]; G] {
+    let block = at.number::<F>();
     let length = L::CHAIN_STEPS[F::BITS].min(4 * halves.len());
     // SAFETY: as for the caller.
     unsafe {
@@ -457,7 +415,7 @@ unsafe fn dot_steps<L: Lanes, F: Format, S: Source, const R: usize, const G: usi
             }
             for step in start..start + length {
                 for g in 0..G {
-                    let level = sources[g].level::<L, F>(block, step);
+                    let level = sources[g].level::<L, F>(at, step);
                     for r in 0..R {
                         chains[g][r] = dot::<L, F>(chains[g][r], level, rows[r].word(block, step));
                     }
@@ -507,54 +465,6 @@ unsafe fn end<L: Lanes, F: Format>(chain: L::Chain, correction: i32) -> L::Ints 
             L::end_chain::<true>(chain, correction)
         } else {
             L::end_chain::<false>(chain, correction)
-        }
-    }
-}
-
-leveled!(fn multiply_floats(kernels, job: &Job<'_>, groups: Range<usize>) = float_lanes);
-
-/// Float weights against float activations, four partial sums by column modulo 4.
-#[inline(always)]
-unsafe fn float_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
-    // SAFETY: the caller's level runs here.
-    unsafe {
-        for group in groups {
-            let mut row = 0;
-            while row + 4 <= job.x.rows() {
-                float_group::<L, 4>(job, group, row);
-                row += 4;
-            }
-            while row < job.x.rows() {
-                float_group::<L, 1>(job, group, row);
-                row += 1;
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn float_group<L: Lanes, const R: usize>(job: &Job<'_>, group: usize, first: usize) {
-    let tile = job.weight.group(group).as_ptr();
-    let columns = job.weight.columns();
-    let x: [*const f32; R] =
-        std::array::from_fn(|r| job.x.floats[(first + r) * columns..].as_ptr());
-    // SAFETY: the caller's level runs here; tile and rows hold `columns` columns.
-    unsafe {
-        let mut sums = [[L::splat(0.0); 4]; R];
-        for column in 0..columns {
-            let weights = match job.weight.kind() {
-                BlockType::F32 => L::load(tile.cast::<f32>().add(column * GROUP_ROWS)),
-                BlockType::F16 => L::load_f16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-                _ => L::load_bf16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-            };
-            for r in 0..R {
-                let sum = &mut sums[r][column % 4];
-                *sum = weights.mul_add(L::splat(*x[r].add(column)), *sum);
-            }
-        }
-        for (r, sums) in sums.into_iter().enumerate() {
-            let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-            job.finish(group, first + r, sum);
         }
     }
 }

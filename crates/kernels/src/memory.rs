@@ -2,6 +2,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Alignment of large blocks: the processor's large page, so that the system can use it.
 const LARGE_PAGE: usize = 2 << 20;
@@ -9,35 +10,46 @@ const LARGE_PAGE: usize = 2 << 20;
 /// Alignment of small blocks: a cache line, which is also the widest register.
 const LINE: usize = 64;
 
+/// Blocks of these sizes lie side by side in one allocation. A layer's matrices are smaller than a
+/// large page each, and reading all of them in turn over small pages costs a tenth of the speed.
+const SHARING: std::ops::Range<usize> = 64 << 10..8 << 20;
+
+/// What such blocks are cut from. Address space: only what is touched costs memory.
+const SHARED_BYTES: usize = 64 << 20;
+
 /// Zeroed bytes, aligned to 64 or more. Pages that are never touched cost no memory.
 pub(crate) struct Memory {
-    allocation: NonNull<u8>,
-    layout: Layout,
+    /// Keeps the bytes there.
+    _allocation: Arc<Allocation>,
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: a `Memory` owns its bytes, like a `Vec<u8>`.
+// SAFETY: a `Memory` owns its bytes, like a `Vec<u8>`: no other `Memory` has them.
 unsafe impl Send for Memory {}
 // SAFETY: as above; shared access is through `&[u8]`.
 unsafe impl Sync for Memory {}
 
+/// The allocation that blocks are cut from, and how much of it is given away.
+static SHARED: Mutex<(Weak<Allocation>, usize)> = Mutex::new((Weak::new(), 0));
+
 impl Memory {
     /// `length` zero bytes, or none if the system has not so many.
     pub(crate) fn zeroed(length: usize) -> Option<Memory> {
-        let align = if length >= LARGE_PAGE { LARGE_PAGE } else { LINE };
-        // Aligned by hand: asked for an alignment above 16, the system allocator of Rust writes the
-        // zeros itself, and every page of an unused cache would be there.
-        let layout = Layout::from_size_align(length.checked_add(align)?, 16).ok()?;
-        // SAFETY: the layout's size is at least `align`.
-        let allocation = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        let skipped = allocation.as_ptr().align_offset(align).min(align);
-        // SAFETY: at most `align` bytes are skipped, and so many were asked for beyond `length`.
-        let start = unsafe { allocation.add(skipped) };
-        if align == LARGE_PAGE {
-            advise_large_pages(start, length);
+        if !SHARING.contains(&length) {
+            let allocation = Arc::new(Allocation::zeroed(length)?);
+            let start = allocation.start;
+            return Some(Memory { _allocation: allocation, start, length });
         }
-        Some(Memory { allocation, layout, start, length })
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let (allocation, used) = match shared.0.upgrade() {
+            Some(allocation) if shared.1 + length <= SHARED_BYTES => (allocation, shared.1),
+            _ => (Arc::new(Allocation::zeroed(SHARED_BYTES)?), 0),
+        };
+        *shared = (Arc::downgrade(&allocation), (used + length).next_multiple_of(LINE));
+        // SAFETY: `used + length` is within the allocation, and nobody had these bytes before.
+        let start = unsafe { allocation.start.add(used) };
+        Some(Memory { _allocation: allocation, start, length })
     }
 
     /// All bytes.
@@ -65,10 +77,41 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+/// Zeroed memory of the system's.
+struct Allocation {
+    whole: NonNull<u8>,
+    layout: Layout,
+    /// The first aligned byte.
+    start: NonNull<u8>,
+}
+
+// SAFETY: pointers to memory that the allocation owns; it reads and writes none of it.
+unsafe impl Send for Allocation {}
+// SAFETY: as above.
+unsafe impl Sync for Allocation {}
+
+impl Allocation {
+    fn zeroed(length: usize) -> Option<Allocation> {
+        let align = if length >= LARGE_PAGE { LARGE_PAGE } else { LINE };
+        // Aligned by hand: asked for an alignment above 16, the system allocator of Rust writes the
+        // zeros itself, and every page of an unused cache would be there.
+        let layout = Layout::from_size_align(length.checked_add(align)?, 16).ok()?;
+        // SAFETY: the layout's size is at least `align`.
+        let whole = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let skipped = whole.as_ptr().align_offset(align).min(align);
+        // SAFETY: at most `align` bytes are skipped, and so many were asked for beyond `length`.
+        let start = unsafe { whole.add(skipped) };
+        if align == LARGE_PAGE {
+            advise_large_pages(start, length);
+        }
+        Some(Allocation { whole, layout, start })
+    }
+}
+
+impl Drop for Allocation {
     fn drop(&mut self) {
         // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.allocation.as_ptr(), self.layout) }
+        unsafe { dealloc(self.whole.as_ptr(), self.layout) }
     }
 }
 
@@ -122,6 +165,19 @@ mod tests {
             assert_eq!(memory.bytes().as_ptr() as usize % LINE, 0);
             memory.bytes_mut().fill(7);
             assert!(memory.halves_mut().iter().all(|&half| half == 0x0707));
+        }
+        // Side by side, and each for itself.
+        let mut blocks: Vec<Memory> = (0..200)
+            .map(|number| Memory::zeroed((100 << 10) + 7 * number).expect("20 MB"))
+            .collect();
+        for (number, block) in blocks.iter_mut().enumerate() {
+            assert!(block.bytes().iter().all(|&byte| byte == 0));
+            block.bytes_mut().fill(number as u8);
+        }
+        drop(blocks.drain(50..150));
+        for (number, block) in (0..50).chain(150..200).zip(&blocks) {
+            assert!(block.bytes().iter().all(|&byte| byte == number as u8));
+            assert_eq!(block.bytes().as_ptr() as usize % LINE, 0);
         }
         assert!(Memory::zeroed(isize::MAX as usize).is_none());
         assert!(Memory::zeroed(usize::MAX).is_none());

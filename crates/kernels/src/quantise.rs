@@ -1,9 +1,13 @@
 //! Turns floats into GGML's quantised blocks, by rounding to nearest.
 //!
-//! Simple on purpose: scales come from each block's extremes, without a search for better ones.
+//! Simple on purpose: scales come from each block's extremes; where levels are few or uneven, from
+//! a short search around those (`search.rs`).
 
-use crate::block::BlockType;
+mod search;
+
+use crate::block::{BlockType, FOUR_FLOAT_LEVELS, NONLINEAR_LEVELS, half_e8m0};
 use crate::f16::{f16_to_f32, f32_to_bf16, f32_to_f16};
+use search::{Table, best_scale, best_scale_and_minimum};
 
 /// Turns `values` into blocks.
 ///
@@ -26,6 +30,11 @@ pub fn quantise(kind: BlockType, values: &[f32]) -> Vec<u8> {
             BlockType::Q4K => super_block(block, 15, &mut out),
             BlockType::Q5K => super_block(block, 31, &mut out),
             BlockType::Q6K => six_bits(block, &mut out),
+            BlockType::Q2K => two_bits(block, &mut out),
+            BlockType::Q3K => three_bits(block, &mut out),
+            BlockType::IQ4NL => nonlinear(block, &mut out),
+            BlockType::IQ4XS => nonlinear_super_block(block, &mut out),
+            BlockType::MXFP4 => four_floats(block, &mut out),
         }
     }
     out
@@ -160,6 +169,122 @@ fn six_bits(block: &[f32], out: &mut Vec<u8>) {
     out.extend(d.to_le_bytes());
 }
 
+/// Two-bit parts of 256 levels: 32 bytes for each half, which hold four runs of 32.
+fn push_pairs(levels: &[u8; 256], out: &mut Vec<u8>) {
+    for half in levels.chunks_exact(128) {
+        out.extend(
+            (0..32).map(|i| {
+                (0..4).fold(0, |bits, run| bits | ((half[32 * run + i] & 3) << (2 * run)))
+            }),
+        );
+    }
+}
+
+/// Q2_K: d scales sixteen 4-bit scales, dmin sixteen 4-bit minima.
+fn two_bits(block: &[f32], out: &mut Vec<u8>) {
+    let mut scales = [0.0f32; 16];
+    let mut minima = [0.0f32; 16];
+    for (sub, values) in block.chunks_exact(16).enumerate() {
+        (scales[sub], minima[sub]) = best_scale_and_minimum(values, 3);
+    }
+    let d = f32_to_f16(scales.iter().copied().fold(0.0, f32::max) / 15.0);
+    let dmin = f32_to_f16(minima.iter().copied().fold(0.0, f32::max) / 15.0);
+    let raw_scales = scales.map(|scale| level(scale * inverse(f16_to_f32(d)), 15));
+    let raw_minima = minima.map(|minimum| level(minimum * inverse(f16_to_f32(dmin)), 15));
+    let mut levels = [0u8; 256];
+    for (i, x) in block.iter().enumerate() {
+        let scale = f16_to_f32(d) * f32::from(raw_scales[i / 16]);
+        let minimum = f16_to_f32(dmin) * f32::from(raw_minima[i / 16]);
+        levels[i] = level((x + minimum) * inverse(scale), 3);
+    }
+    out.extend((0..16).map(|i| raw_scales[i] | (raw_minima[i] << 4)));
+    push_pairs(&levels, out);
+    out.extend(d.to_le_bytes());
+    out.extend(dmin.to_le_bytes());
+}
+
+/// A half float and 6-bit integers from -32 to 31 whose products are about `scales`.
+fn six_bit_scales<const N: usize>(scales: [f32; N]) -> (u16, [i8; N]) {
+    let d = f32_to_f16(extreme(&scales) / -32.0);
+    let inverse = inverse(f16_to_f32(d));
+    (d, scales.map(|scale| (scale * inverse).round_ties_even().clamp(-32.0, 31.0) as i8))
+}
+
+/// Q3_K: d scales sixteen 6-bit scales.
+fn three_bits(block: &[f32], out: &mut Vec<u8>) {
+    let nearest = |x: f32| x.round_ties_even().clamp(-4.0, 3.0);
+    let mut scales = [0.0f32; 16];
+    for (scale, values) in scales.iter_mut().zip(block.chunks_exact(16)) {
+        *scale = best_scale(values, -4.0, nearest);
+    }
+    let (d, raw) = six_bit_scales(scales);
+    let mut levels = [0u8; 256];
+    for (i, x) in block.iter().enumerate() {
+        let scale = f16_to_f32(d) * f32::from(raw[i / 16]);
+        levels[i] = (nearest(x * inverse(scale)) + 4.0) as u8;
+    }
+    out.extend(
+        (0..32).map(|i| (0..8).fold(0, |bits, run| bits | ((levels[32 * run + i] >> 2) << run))),
+    );
+    push_pairs(&levels, out);
+    let raw = raw.map(|scale| (scale + 32) as u8);
+    out.extend((0..8).map(|i| (raw[i] & 15) | ((raw[i + 8] & 15) << 4)));
+    out.extend(
+        (0..4).map(|i| (0..4).fold(0, |bits, run| bits | ((raw[4 * run + i] >> 4) << (2 * run)))),
+    );
+    out.extend(d.to_le_bytes());
+}
+
+/// IQ4_NL: places in the table of uneven levels.
+fn nonlinear(block: &[f32], out: &mut Vec<u8>) {
+    let table = Table::new(&NONLINEAR_LEVELS, 128);
+    let d = f32_to_f16(best_scale(block, table.edge(), |x| table.nearest(x)));
+    out.extend(d.to_le_bytes());
+    push_places(&table, block, f16_to_f32(d), out);
+}
+
+/// Thirty-two places as nibbles.
+fn push_places(table: &Table, values: &[f32], scale: f32, out: &mut Vec<u8>) {
+    let inverse = inverse(scale);
+    let levels: Vec<u8> = values.iter().map(|x| table.place(x * inverse)).collect();
+    push_levels(&levels, false, out);
+}
+
+/// IQ4_XS: the same with d for eight 6-bit scales.
+fn nonlinear_super_block(block: &[f32], out: &mut Vec<u8>) {
+    let table = Table::new(&NONLINEAR_LEVELS, 128);
+    let mut scales = [0.0f32; 8];
+    for (scale, values) in scales.iter_mut().zip(block.chunks_exact(32)) {
+        *scale = best_scale(values, table.edge(), |x| table.nearest(x));
+    }
+    let (d, signed) = six_bit_scales(scales);
+    let raw = signed.map(|scale| (scale + 32) as u8);
+    let high = (0..8).fold(0u16, |bits, sub| bits | (u16::from(raw[sub] >> 4) << (2 * sub)));
+    out.extend(d.to_le_bytes());
+    out.extend(high.to_le_bytes());
+    out.extend((0..4).map(|i| (raw[2 * i] & 15) | ((raw[2 * i + 1] & 15) << 4)));
+    for (values, scale) in block.chunks_exact(32).zip(signed) {
+        push_places(&table, values, f16_to_f32(d) * f32::from(scale), out);
+    }
+}
+
+/// MXFP4: of the power of two that holds the extreme value, with at most a quarter of it cut off,
+/// and the next one, that of the lesser error.
+fn four_floats(block: &[f32], out: &mut Vec<u8>) {
+    let table = Table::new(&FOUR_FLOAT_LEVELS, 12);
+    // The exponent of the extreme value, less the 2 of the greatest level, 6. From 2 on the inverse
+    // of the scale is finite.
+    let least = ((extreme(block).abs().to_bits() >> 23) as u8).saturating_sub(2).max(2);
+    let error = |exponent: u8| {
+        let (scale, inverse) = (half_e8m0(exponent), inverse(half_e8m0(exponent)));
+        block.iter().map(|x| (table.nearest(x * inverse) * scale - x).powi(2)).sum::<f32>()
+    };
+    let next = least.saturating_add(1).min(254);
+    let exponent = if error(next) < error(least) { next } else { least };
+    out.push(exponent);
+    push_places(&table, block, half_e8m0(exponent), out);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +300,11 @@ mod tests {
                 (state >> 40) as f32 / (1 << 23) as f32 - 1.0
             })
             .collect();
-        let bounds = [0.0, 5e-4, 4e-3, 0.13, 0.07, 0.065, 0.034, 0.0045, 0.09, 0.05, 0.04];
+        let bounds = [
+            0.0, 5e-4, 4e-3, 0.13, 0.07, 0.065, 0.034, 0.0045, 0.09, 0.05, 0.04, 0.45, 0.28, 0.14,
+            0.14, 0.15,
+        ];
+        assert_eq!(bounds.len(), BlockType::ALL.len());
         for (kind, bound) in BlockType::ALL.into_iter().zip(bounds) {
             let mut back = vec![0.0; values.len()];
             dequantise(kind, &quantise(kind, &values), &mut back);

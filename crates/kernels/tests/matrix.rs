@@ -39,6 +39,9 @@ fn any_bytes_read_back_and_multiply_like_the_twin() {
             let scales: &[usize] = match kind {
                 BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[1, 3],
                 BlockType::Q6K => &[209],
+                BlockType::Q2K => &[81, 83],
+                BlockType::Q3K => &[109],
+                BlockType::MXFP4 => &[0],
                 BlockType::F32 => &[3],
                 _ => &[1],
             };
@@ -94,9 +97,9 @@ fn packed_weights_are_about_as_small_as_the_file() {
     for kind in BlockType::ALL {
         let bytes = quantise(kind, &vec![0.5; 64 * 512]);
         let packed = Matrix::pack(&compute, kind, 64, 512, &bytes).expect("whole blocks");
-        // K types keep their 6-bit scales as bytes: 148 for 144.
+        // K types keep their 6-bit scales as bytes: 148 for 144, 114 for 110.
         let ratio = packed.bytes() as f64 / bytes.len() as f64;
-        assert!((1.0..1.03).contains(&ratio), "{}: {ratio}", kind.name());
+        assert!((1.0..1.04).contains(&ratio), "{}: {ratio}", kind.name());
     }
 }
 

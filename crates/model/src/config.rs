@@ -17,20 +17,40 @@ pub enum Family {
     Llama,
     /// Qwen2 and Qwen2.5, dense.
     Qwen2,
+    /// Qwen1.5 and Qwen2 with a mixture of experts: Qwen1.5-MoE-A2.7B, Qwen2-57B-A14B.
+    Qwen2Moe,
     /// Qwen3, dense.
     Qwen3,
+    /// Qwen3 with a mixture of experts: Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder.
+    Qwen3Moe,
+    /// ByteDance's Seed-OSS 36B.
+    SeedOss,
+    /// SmolLM3.
+    SmolLm3,
 }
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 3] = [Family::Llama, Family::Qwen2, Family::Qwen3];
+    pub const ALL: [Family; 7] = [
+        Family::Llama,
+        Family::Qwen2,
+        Family::Qwen2Moe,
+        Family::Qwen3,
+        Family::Qwen3Moe,
+        Family::SeedOss,
+        Family::SmolLm3,
+    ];
 
     /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
     pub fn name(self) -> &'static str {
         match self {
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
+            Family::Qwen2Moe => "qwen2moe",
             Family::Qwen3 => "qwen3",
+            Family::Qwen3Moe => "qwen3moe",
+            Family::SeedOss => "seed_oss",
+            Family::SmolLm3 => "smollm3",
         }
     }
 
@@ -90,8 +110,8 @@ pub struct Gqa {
     pub qkv_bias: bool,
     /// Each head of Q and K goes through its own RMS norm before rope.
     pub qk_norm: bool,
-    /// Index into [`Config::ropes`].
-    pub rope: usize,
+    /// Index into [`Config::ropes`]; none where positions are told by causality alone (NoPE).
+    pub rope: Option<usize>,
     /// Factor of the scores before the softmax.
     pub scale: f32,
 }
@@ -121,6 +141,53 @@ pub enum FeedForward {
         /// Rows of gate and of up, columns of down.
         size: usize,
     },
+    /// The weighted sum of a few of many SwiGLUs (Shazeer et al. 2017).
+    Moe(Moe),
+}
+
+impl FeedForward {
+    /// Weights of the matrices that one token meets in a model of width `hidden`.
+    pub fn weights_per_token(&self, hidden: usize) -> usize {
+        match self {
+            FeedForward::Dense { size } => 3 * hidden * size,
+            FeedForward::Moe(moe) => {
+                let shared = moe.shared.as_ref().map_or(0, |shared| 3 * shared.size + 1);
+                hidden * (moe.experts + 3 * moe.used * moe.size + shared)
+            }
+        }
+    }
+}
+
+/// A mixture of experts: a router chooses, for each token, which experts work on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moe {
+    /// Experts to choose from.
+    pub experts: usize,
+    /// Experts that work on a token: 1 to `experts`.
+    pub used: usize,
+    /// Width of each expert, as a dense feed-forward's.
+    pub size: usize,
+    /// How experts are chosen and weighted.
+    pub router: Router,
+    /// One more expert, which works on every token.
+    pub shared: Option<SharedExpert>,
+}
+
+/// How experts are chosen and weighted by the router's logits, one for each expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Router {
+    /// Softmax over all experts; the largest are used, of equal ones the first.
+    Softmax {
+        /// The weights of the used ones are divided by their sum.
+        renormalise: bool,
+    },
+}
+
+/// An expert that works on every token, weighted by `sigmoid(gate · x)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SharedExpert {
+    /// Its width.
+    pub size: usize,
 }
 
 /// A rotary position embedding (Su et al. 2021), its scaling already folded in.

@@ -156,7 +156,32 @@ pub enum ModelError {
         context: usize,
     },
 
-    /// The model has a mixture of experts, which Myriad does not have yet.
+    /// A token would use more experts than there are.
+    #[error("`{key}` is {used}; the model has {experts} experts")]
+    ExpertsUsed {
+        /// The key.
+        key: String,
+        /// Its value.
+        used: u32,
+        /// Experts of each layer.
+        experts: u32,
+    },
+
+    /// The width of an expert is not given and cannot be derived.
+    #[error(
+        "`{key}` is {width}, which {used} used experts do not share evenly, and no \
+         `expert_feed_forward_length` is given"
+    )]
+    ExpertWidth {
+        /// The key.
+        key: String,
+        /// Its value.
+        width: u32,
+        /// Experts that a token uses.
+        used: u32,
+    },
+
+    /// A model of a dense family has a mixture of experts.
     #[error("`{key}` is {value}; Myriad runs dense models of this family only (0 or absent)")]
     Experts {
         /// The key.

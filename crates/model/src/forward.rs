@@ -4,6 +4,8 @@
 //! cut into chunks, or on threads: every kernel called here keeps one fixed order of reduction per
 //! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
 
+mod moe;
+
 use myriad_kernels::{
     Activations, AttentionRow, AttentionScratch, Compute, KvCache, Matrix, PAGE_TOKENS, Product,
     RowSlot, attention, matmul, rms_norm_heads, rope,
@@ -11,7 +13,7 @@ use myriad_kernels::{
 
 use crate::Model;
 use crate::config::{FeedForward, Gqa, Mixer};
-use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights};
+use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights, SwiGlu};
 
 /// The rows of one forward pass: pieces of any number of sequences.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +88,7 @@ pub struct Scratch {
     /// [logit rows, vocab]
     logits: Vec<f32>,
     attention: AttentionScratch,
+    moe: moe::MoeScratch,
 }
 
 impl Scratch {
@@ -127,9 +130,15 @@ impl Model {
                 }
             }
             pass.attend(gqa, mixer, &rows, cache, scratch);
-            let FeedForward::Dense { size } = layer.feed_forward;
-            let FeedForwardWeights::Dense(feed_forward) = &weights.feed_forward;
-            pass.dense(size, feed_forward, rows.count(), scratch);
+            match (&layer.feed_forward, &weights.feed_forward) {
+                (FeedForward::Dense { size }, FeedForwardWeights::Dense(weights)) => {
+                    pass.dense(*size, weights, rows.count(), scratch);
+                }
+                (FeedForward::Moe(moe), FeedForwardWeights::Moe(weights)) => {
+                    pass.moe(moe, weights, rows.count(), scratch);
+                }
+                _ => unreachable!("weights are loaded as the layer is described"),
+            }
         }
         let values = self.head(compute, rows.count(), scratch);
         Logits { values, vocab }
@@ -196,9 +205,11 @@ impl Pass<'_> {
             let k = &mut qkv[q_size.min(count * stride)..];
             rms_norm_heads(compute, k, count, stride, kv_heads, head_size, k_norm, epsilon);
         }
-        // The heads of K follow those of Q in each row, and both are turned alike.
-        let (turned, table) = (heads + kv_heads, &self.model.ropes[gqa.rope]);
-        rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+        if let Some(index) = gqa.rope {
+            // The heads of K follow those of Q in each row, and both are turned alike.
+            let (turned, table) = (heads + kv_heads, &self.model.ropes[index]);
+            rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+        }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
         cache.store(compute, self.layer, &rows.slots, k, v, stride);
@@ -238,9 +249,10 @@ impl Pass<'_> {
         let residual = &scratch.residual[..count * hidden];
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
-        weights.gate_up.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
+        let SwiGlu { gate_up: weight, down } = &weights.swiglu;
+        weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
         scratch.input.set_silu_mul(compute, gate_up, count, size);
-        self.add_to_residual(&weights.down, count, scratch);
+        self.add_to_residual(down, count, scratch);
     }
 
     /// residual += weight · input

@@ -14,7 +14,9 @@ pub mod synthetic;
 mod tensors;
 mod weights;
 
-pub use config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer, RopeConfig};
+pub use config::{
+    Config, Family, FeedForward, Gqa, LayerConfig, Mixer, Moe, RopeConfig, Router, SharedExpert,
+};
 pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::PAGE_TOKENS;
@@ -63,7 +65,7 @@ impl Model {
     }
 
     /// Bytes of weights, as stored in the file, that one decoded token must read: all but the
-    /// embedding, unless it is the output head too.
+    /// embedding, unless it is the output head too, and but the experts that are not used.
     pub fn file_weight_bytes_per_token(&self) -> usize {
         self.weights.file_bytes_per_token
     }

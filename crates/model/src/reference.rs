@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use myriad_formats::Gguf;
 use myriad_kernels::RopePairing;
 
-use crate::config::{Config, FeedForward, Gqa, Mixer, RopeConfig};
+use crate::config::{self, Config, Gqa, Mixer, Moe, RopeConfig, Router};
 use crate::error::ModelError;
 use crate::tensors;
 
@@ -42,9 +42,28 @@ struct Layer {
     qk_norms: Option<[Vec<f32>; 2]>,
     attn_output: Linear,
     ffn_norm: Vec<f32>,
+    feed_forward: FeedForward,
+}
+
+enum FeedForward {
+    Dense(SwiGlu),
+    Moe(Experts),
+}
+
+struct SwiGlu {
     gate: Linear,
     up: Linear,
     down: Linear,
+}
+
+struct Experts {
+    used: usize,
+    router: Router,
+    /// One row for each expert.
+    gate: Linear,
+    experts: Vec<SwiGlu>,
+    /// Its gate, which has one row, and itself.
+    shared: Option<(Linear, SwiGlu)>,
 }
 
 impl Reference {
@@ -104,14 +123,16 @@ impl Reference {
         for (layer, described) in self.layers.iter().zip(&config.layers) {
             let Mixer::Gqa(gqa) = &described.mixer;
             let normed = rms_norm(&x, &layer.attn_norm, epsilon);
-            let mixed = layer.attention(&normed, gqa, &config.ropes[gqa.rope], epsilon);
+            let mixed =
+                layer.attention(&normed, gqa, gqa.rope.map(|rope| &config.ropes[rope]), epsilon);
             add(&mut x, &layer.attn_output.apply(&mixed));
 
-            let FeedForward::Dense { .. } = described.feed_forward;
             let normed = rms_norm(&x, &layer.ffn_norm, epsilon);
-            let (gate, up) = (layer.gate.apply(&normed), layer.up.apply(&normed));
-            let gated: Vec<f32> = gate.iter().zip(&up).map(|(&g, &u)| silu(g) * u).collect();
-            add(&mut x, &layer.down.apply(&gated));
+            let worked = match &layer.feed_forward {
+                FeedForward::Dense(swiglu) => swiglu.apply(&normed),
+                FeedForward::Moe(experts) => experts.apply(&normed),
+            };
+            add(&mut x, &worked);
         }
         rms_norm(&x, &self.output_norm, epsilon)
     }
@@ -119,15 +140,17 @@ impl Reference {
 
 impl Layer {
     /// Causal attention of all positions. x: [tokens, hidden] → [tokens, heads * head_size]
-    fn attention(&self, x: &[f32], gqa: &Gqa, rope: &RopeConfig, epsilon: f32) -> Vec<f32> {
+    fn attention(&self, x: &[f32], gqa: &Gqa, rope: Option<&RopeConfig>, epsilon: f32) -> Vec<f32> {
         let size = gqa.head_size;
         let (mut q, mut k, v) = (self.q.apply(x), self.k.apply(x), self.v.apply(x));
         if let Some([q_norm, k_norm]) = &self.qk_norms {
             q = rms_norm(&q, q_norm, epsilon);
             k = rms_norm(&k, k_norm, epsilon);
         }
-        turn(&mut q, gqa.q_size(), size, rope);
-        turn(&mut k, gqa.kv_size(), size, rope);
+        if let Some(rope) = rope {
+            turn(&mut q, gqa.q_size(), size, rope);
+            turn(&mut k, gqa.kv_size(), size, rope);
+        }
 
         let mut out = vec![0.0; q.len()];
         rows_in_parallel(&mut out, gqa.q_size(), 1, |position, out| {
@@ -148,6 +171,59 @@ impl Layer {
             }
         });
         out
+    }
+}
+
+impl SwiGlu {
+    /// x: [tokens, hidden] → [tokens, hidden]
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let (gate, up) = (self.gate.apply(x), self.up.apply(x));
+        let gated: Vec<f32> = gate.iter().zip(&up).map(|(&g, &u)| silu(g) * u).collect();
+        self.down.apply(&gated)
+    }
+}
+
+impl Experts {
+    /// Each expert works on all tokens, also on those that weight it with 0, as the paper (Shazeer
+    /// et al. 2017) writes the sum. x: [tokens, hidden] → [tokens, hidden]
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let count = self.experts.len();
+        let mut weights = self.gate.apply(x);
+        weights.chunks_exact_mut(count).for_each(|weights| self.weigh(weights));
+        let mut out = vec![0.0; x.len()];
+        for (index, expert) in self.experts.iter().enumerate() {
+            let of_expert = weights.iter().skip(index).step_by(count);
+            add_weighted(&mut out, &expert.apply(x), of_expert.copied());
+        }
+        if let Some((gate, expert)) = &self.shared {
+            let opened = gate.apply(x).into_iter().map(|gate| 1.0 / (1.0 + (-gate).exp()));
+            add_weighted(&mut out, &expert.apply(x), opened);
+        }
+        out
+    }
+
+    /// The logits of one token → the weight of each expert, 0 for those not used.
+    fn weigh(&self, weights: &mut [f32]) {
+        let Router::Softmax { renormalise } = self.router;
+        softmax(weights);
+        let mut order: Vec<usize> = (0..weights.len()).collect();
+        // Stable: of equal ones the first stay first.
+        order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
+        for &unused in &order[self.used..] {
+            weights[unused] = 0.0;
+        }
+        if renormalise {
+            let sum: f32 = weights.iter().sum();
+            weights.iter_mut().for_each(|weight| *weight /= sum);
+        }
+    }
+}
+
+/// Adds `y` to `x`, each row times its weight.
+fn add_weighted(x: &mut [f32], y: &[f32], weights: impl ExactSizeIterator<Item = f32>) {
+    let width = x.len() / weights.len().max(1);
+    for ((x, y), weight) in x.chunks_mut(width).zip(y.chunks(width)).zip(weights) {
+        x.iter_mut().zip(y).for_each(|(x, y)| *x += weight * y);
     }
 }
 
@@ -299,10 +375,45 @@ impl File<'_> {
             v: projection("attn_v")?,
             qk_norms,
             attn_output: self.linear(&name("attn_output"))?,
-            ffn_norm: self.vector(&name("ffn_norm.weight"))?,
-            gate: self.linear(&name("ffn_gate"))?,
-            up: self.linear(&name("ffn_up"))?,
-            down: self.linear(&name("ffn_down"))?,
+            ffn_norm: self.vector(&name(tensors::ffn_norm(self.config.family)))?,
+            feed_forward: match &self.config.layers[index].feed_forward {
+                config::FeedForward::Dense { .. } => FeedForward::Dense(self.swiglu(index, "")?),
+                config::FeedForward::Moe(moe) => FeedForward::Moe(self.experts(index, moe)?),
+            },
+        })
+    }
+
+    fn swiglu(&self, layer: usize, suffix: &str) -> Result<SwiGlu, ModelError> {
+        let part = |part: &str| self.linear(&format!("blk.{layer}.ffn_{part}{suffix}"));
+        Ok(SwiGlu { gate: part("gate")?, up: part("up")?, down: part("down")? })
+    }
+
+    /// The stacked tensors, cut into their experts.
+    fn experts(&self, layer: usize, moe: &Moe) -> Result<Experts, ModelError> {
+        let stacked = self.swiglu(layer, "_exps")?;
+        let cut = |linear: &Linear, expert: usize| {
+            let size = linear.weight.len() / moe.experts;
+            let weight = linear.weight[expert * size..(expert + 1) * size].to_vec();
+            Linear { weight, columns: linear.columns, bias: None }
+        };
+        let expert = |expert| SwiGlu {
+            gate: cut(&stacked.gate, expert),
+            up: cut(&stacked.up, expert),
+            down: cut(&stacked.down, expert),
+        };
+        let shared = match &moe.shared {
+            Some(_) => Some((
+                self.linear(&format!("blk.{layer}.ffn_gate_inp_shexp"))?,
+                self.swiglu(layer, "_shexp")?,
+            )),
+            None => None,
+        };
+        Ok(Experts {
+            used: moe.used,
+            router: moe.router,
+            gate: self.linear(&format!("blk.{layer}.ffn_gate_inp"))?,
+            experts: (0..moe.experts).map(expert).collect(),
+            shared,
         })
     }
 

@@ -51,8 +51,14 @@ pub struct Shape {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_size: usize,
-    /// Width of the feed-forward.
+    /// Width of the feed-forward, of dense layers and of shared experts.
     pub feed_forward: usize,
+    /// Experts of each layer, in families that have them; width [`Shape::expert_feed_forward`].
+    pub experts: usize,
+    /// Experts that a token uses.
+    pub experts_used: usize,
+    /// Width of each expert.
+    pub expert_feed_forward: usize,
     /// Tokens, at least [`VOCAB_MIN`].
     pub vocab: usize,
     /// Block type of all matrices; norms and biases are F32.
@@ -64,26 +70,46 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A model of three layers and a few hundred thousand weights. Columns are multiples of 256,
+    /// A model of three layers (four where only the fourth differs) and half a million weights or
+    /// more. Columns are multiples of 256,
     /// the block of K-quants; heads are not `hidden / heads` wide where the family allows it.
     pub fn small(family: Family, kind: BlockType) -> Shape {
         let (heads, head_size) = match family {
-            Family::Llama | Family::Qwen2 => (8, 32),
-            Family::Qwen3 => (8, 64),
+            Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => (8, 32),
+            Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
         };
         Shape {
             family,
-            layers: 3,
+            layers: if family == Family::SmolLm3 { 4 } else { 3 },
             hidden: 256,
             heads,
             kv_heads: 2,
             head_size,
             feed_forward: 512,
+            experts: 8,
+            experts_used: 2,
+            expert_feed_forward: 256,
             vocab: 288,
             kind,
             context: 512,
-            tied: family != Family::Llama,
+            tied: !matches!(family, Family::Llama | Family::Qwen2Moe | Family::SeedOss),
         }
+    }
+
+    fn has_experts(&self) -> bool {
+        matches!(self.family, Family::Qwen2Moe | Family::Qwen3Moe)
+    }
+
+    fn has_shared_expert(&self) -> bool {
+        self.family == Family::Qwen2Moe
+    }
+
+    fn has_qkv_bias(&self) -> bool {
+        matches!(self.family, Family::Qwen2 | Family::Qwen2Moe | Family::SeedOss)
+    }
+
+    fn has_qk_norm(&self) -> bool {
+        matches!(self.family, Family::Qwen3 | Family::Qwen3Moe)
     }
 }
 
@@ -158,7 +184,8 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     let family = shape.family.name();
     let theta = match shape.family {
         Family::Llama => 10_000.0,
-        Family::Qwen2 | Family::Qwen3 => 1_000_000.0,
+        Family::SeedOss => 10_000_000.0,
+        _ => 1_000_000.0,
     };
     let mut list = vec![
         ("general.architecture".to_owned(), Value::String(family.to_owned())),
@@ -174,7 +201,15 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     add("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
     add("rope.freq_base", Value::F32(theta));
     add("vocab_size", u32_value(shape.vocab));
-    if shape.family == Family::Qwen3 || shape.heads * shape.head_size != shape.hidden {
+    if shape.has_experts() {
+        add("expert_count", u32_value(shape.experts));
+        add("expert_used_count", u32_value(shape.experts_used));
+        add("expert_feed_forward_length", u32_value(shape.expert_feed_forward));
+    }
+    if shape.has_shared_expert() {
+        add("expert_shared_feed_forward_length", u32_value(shape.feed_forward));
+    }
+    if shape.has_qk_norm() || shape.heads * shape.head_size != shape.hidden {
         add("attention.key_length", u32_value(shape.head_size));
         add("attention.value_length", u32_value(shape.head_size));
     } else {
@@ -242,25 +277,44 @@ fn tensors(shape: &Shape, seed: u64) -> Vec<Tensor> {
             // Scores of about ±2: attention that is neither flat nor a single position.
             let gain = if part == "v" { 1.0 } else { 1.4 };
             maker.matrix(&name(&format!("attn_{part}.weight")), hidden, size, gain);
-            if shape.family == Family::Qwen2 {
+            if shape.has_qkv_bias() {
                 maker.vector(&name(&format!("attn_{part}.bias")), size, 0.0);
             }
         }
-        if shape.family == Family::Qwen3 {
+        if shape.has_qk_norm() {
             maker.vector(&name("attn_q_norm.weight"), head_size, 1.4);
             maker.vector(&name("attn_k_norm.weight"), head_size, 1.4);
         }
         maker.matrix(&name("attn_output.weight"), q_size, hidden, 1.0);
-        maker.vector(&name("ffn_norm.weight"), hidden, 1.0);
-        maker.matrix(&name("ffn_gate.weight"), hidden, shape.feed_forward, 1.0);
-        maker.matrix(&name("ffn_up.weight"), hidden, shape.feed_forward, 1.0);
-        maker.matrix(&name("ffn_down.weight"), shape.feed_forward, hidden, 1.5);
+        maker.vector(&name(crate::tensors::ffn_norm(shape.family)), hidden, 1.0);
+        feed_forward(&mut maker, shape, layer);
     }
     maker.vector("output_norm.weight", hidden, 1.0);
     if !shape.tied {
         maker.matrix("output.weight", hidden, shape.vocab, LOGIT_SPREAD);
     }
     maker.tensors
+}
+
+fn feed_forward(maker: &mut Maker, shape: &Shape, layer: usize) {
+    let hidden = shape.hidden;
+    let name = |name: &str| format!("blk.{layer}.ffn_{name}.weight");
+    let swiglu = |maker: &mut Maker, suffix: &str, size, experts: &[usize]| {
+        let part = |part: &str| name(&format!("{part}{suffix}"));
+        maker.stacked(&part("gate"), hidden, size, experts, 1.0);
+        maker.stacked(&part("up"), hidden, size, experts, 1.0);
+        maker.stacked(&part("down"), size, hidden, experts, 1.5);
+    };
+    if !shape.has_experts() {
+        return swiglu(maker, "", shape.feed_forward, &[]);
+    }
+    // Logits that tell experts apart; kept in F32, as all converters do.
+    maker.float_matrix(&name("gate_inp"), hidden, shape.experts, 2.0);
+    swiglu(maker, "_exps", shape.expert_feed_forward, &[shape.experts]);
+    if shape.has_shared_expert() {
+        maker.vector(&name("gate_inp_shexp"), hidden, 0.0);
+        swiglu(maker, "_shexp", shape.feed_forward, &[]);
+    }
 }
 
 struct Maker {
@@ -272,10 +326,23 @@ struct Maker {
 impl Maker {
     /// A matrix whose products with inputs of spread 1 have a spread of `gain`.
     fn matrix(&mut self, name: &str, columns: usize, rows: usize, gain: f32) {
+        self.stacked(name, columns, rows, &[], gain);
+    }
+
+    /// The same in F32.
+    fn float_matrix(&mut self, name: &str, columns: usize, rows: usize, gain: f32) {
+        let kind = std::mem::replace(&mut self.kind, BlockType::F32);
+        self.matrix(name, columns, rows, gain);
+        self.kind = kind;
+    }
+
+    /// One such matrix for each expert, one behind the other.
+    fn stacked(&mut self, name: &str, columns: usize, rows: usize, experts: &[usize], gain: f32) {
         let scale = gain / (columns as f32).sqrt();
-        let values = (0..columns * rows).map(|_| self.random.bell() * scale).collect();
-        let (name, shape) = (name.to_owned(), vec![columns, rows]);
-        self.tensors.push(Tensor { name, kind: self.kind, shape, values });
+        let shape = [&[columns, rows], experts].concat();
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| self.random.bell() * scale).collect();
+        self.tensors.push(Tensor { name: name.to_owned(), kind: self.kind, shape, values });
     }
 
     /// A vector of numbers around `centre`.

@@ -58,13 +58,38 @@ fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
             add("attn_k_norm.weight", &[gqa.head_size]);
         }
         add("attn_output.weight", &[gqa.q_size(), hidden]);
-        let FeedForward::Dense { size } = layer.feed_forward;
-        add("ffn_norm.weight", &[hidden]);
-        add("ffn_gate.weight", &[hidden, size]);
-        add("ffn_up.weight", &[hidden, size]);
-        add("ffn_down.weight", &[size, hidden]);
+        add(ffn_norm(config.family), &[hidden]);
+        match &layer.feed_forward {
+            FeedForward::Dense { size } => swiglu(&mut add, "", hidden, &[*size]),
+            FeedForward::Moe(moe) => {
+                add("ffn_gate_inp.weight", &[hidden, moe.experts]);
+                swiglu(&mut add, "_exps", hidden, &[moe.size, moe.experts]);
+                if let Some(shared) = &moe.shared {
+                    add("ffn_gate_inp_shexp.weight", &[hidden]);
+                    swiglu(&mut add, "_shexp", hidden, &[shared.size]);
+                }
+            }
+        }
     }
     list
+}
+
+/// Gate, up and down of one width, or of one width and a number of experts.
+fn swiglu(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, sizes: &[usize]) {
+    let (size, experts) = (sizes[0], &sizes[1..]);
+    for (part, matrix) in
+        [("gate", [hidden, size]), ("up", [hidden, size]), ("down", [size, hidden])]
+    {
+        add(&format!("ffn_{part}{suffix}.weight"), &[&matrix, experts].concat());
+    }
+}
+
+/// The name of the norm before the feed-forward: some converters keep Hugging Face's.
+pub(crate) fn ffn_norm(family: Family) -> &'static str {
+    match family {
+        Family::SeedOss => "post_attention_norm.weight",
+        _ => "ffn_norm.weight",
+    }
 }
 
 /// The tensor of that name.
@@ -79,8 +104,8 @@ pub(crate) fn find<'a>(
 
 /// Checks one shape; trailing dimensions of 1 are the same as none.
 pub(crate) fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<(), ModelError> {
-    let used = info.shape.iter().rposition(|&size| size != 1).map_or(1, |last| last + 1);
-    if info.shape[..used] == *expected || info.shape == expected {
+    let used = |shape: &[usize]| shape.iter().rposition(|&size| size != 1).map_or(0, |at| at + 1);
+    if info.shape[..used(&info.shape)] == expected[..used(expected)] {
         return Ok(());
     }
     Err(ModelError::TensorShape {

@@ -54,12 +54,29 @@ pub(crate) struct GqaWeights {
 /// Weights of a [`FeedForward`](crate::config::FeedForward), one variant for each of its.
 pub(crate) enum FeedForwardWeights {
     Dense(DenseWeights),
+    Moe(MoeWeights),
 }
 
-/// Weights of SwiGLU.
+/// Weights of one SwiGLU behind its norm.
 pub(crate) struct DenseWeights {
     /// [hidden]
     pub norm: Vec<f32>,
+    pub swiglu: SwiGlu,
+}
+
+/// Weights of a mixture of experts.
+pub(crate) struct MoeWeights {
+    /// [hidden]
+    pub norm: Vec<f32>,
+    /// [experts, hidden], and one row more for the gate of the shared expert. Always in F32: a
+    /// small difference here is another expert there.
+    pub router: Matrix,
+    pub experts: Vec<SwiGlu>,
+    pub shared: Option<SwiGlu>,
+}
+
+/// Weights of SwiGLU.
+pub(crate) struct SwiGlu {
     /// [gate + up, hidden]
     pub gate_up: Fused,
     /// [hidden, size]
@@ -112,11 +129,28 @@ impl Fused {
     }
 
     /// The same, each part's outputs in a block of their own: [parts][x.rows(), part rows]
-    fn apply_blocks(&self, compute: &Compute, x: &Activations, mut out: &mut [f32]) {
+    fn apply_blocks(&self, compute: &Compute, x: &Activations, out: &mut [f32]) {
         let mut products = Vec::with_capacity(self.parts.len());
+        self.products(x.rows(), out, &mut products);
+        matmul(compute, x, &mut products);
+    }
+
+    /// The products of [`apply`](Fused::apply) for one row, to be put into one parallel region with
+    /// others of the same input. out: [rows]
+    pub fn products_of_row<'a>(&'a self, out: &'a mut [f32], products: &mut Vec<Product<'a>>) {
+        self.products(1, out, products);
+    }
+
+    /// One product for each part, each with a block of `out`: [parts][rows, part rows]
+    fn products<'a>(
+        &'a self,
+        rows: usize,
+        mut out: &'a mut [f32],
+        products: &mut Vec<Product<'a>>,
+    ) {
         for part in &self.parts {
             let width = part.weight.rows();
-            let (block, rest) = out.split_at_mut(x.rows() * width);
+            let (block, rest) = out.split_at_mut(rows * width);
             out = rest;
             products.push(Product {
                 weight: &part.weight,
@@ -126,6 +160,5 @@ impl Fused {
                 accumulate: false,
             });
         }
-        matmul(compute, x, &mut products);
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Distance, distance, levels, logits, prompt, synthetic_model};
 use myriad_formats::Gguf;
-use myriad_kernels::{BlockType, Compute};
+use myriad_kernels::{BlockType, Compute, Level};
 use myriad_model::reference::Reference;
 use myriad_model::synthetic::Shape;
 use myriad_model::{Family, synthetic};
@@ -18,21 +18,35 @@ struct Bound {
 /// A quarter more than was measured. Random weights are the worst case for a layer: what it rounds
 /// is passed on by the next, which has no structure to damp it. (The default model has ten times
 /// the layers: see `default_model.rs`.)
-fn bound(kind: BlockType) -> Bound {
-    match kind.is_float() {
+fn bound(family: Family, kind: BlockType) -> Bound {
+    // Mixtures, as experts' weights carry a difference on once more; and four layers, not three.
+    let is_long = matches!(family, Family::Qwen2Moe | Family::Qwen3Moe | Family::SmolLm3);
+    match (kind.is_float(), is_long) {
         // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
-        true => Bound { max: 0.0057, rms: 0.001 },
-        // Measured 0.22 and 0.036, whatever the block type: what counts is that activations are
+        (true, false) => Bound { max: 0.0057, rms: 0.001 },
+        // Measured 0.0076 and 0.0011.
+        (true, true) => Bound { max: 0.0095, rms: 0.0014 },
+        // Measured 0.22 and 0.038, whatever the block type: what counts is that activations are
         // rounded to int8, one scale for 32 of them, before each product.
-        false => Bound { max: 0.28, rms: 0.045 },
+        (false, false) => Bound { max: 0.28, rms: 0.047 },
+        // Measured 0.41 and 0.047.
+        (false, true) => Bound { max: 0.51, rms: 0.059 },
     }
+}
+
+/// Rounded activations turn near ties of a router into another choice of experts, which is as right
+/// but far away: with quantised weights all experts are used. Float ones check the choice.
+fn shape(family: Family, kind: BlockType) -> Shape {
+    let small = Shape::small(family, kind);
+    let experts_used = if kind.is_float() { small.experts_used } else { small.experts };
+    Shape { experts_used, ..small }
 }
 
 #[test]
 fn every_family_kind_and_level_is_close_to_the_reference() {
     for family in Family::ALL {
         for kind in BlockType::ALL {
-            let shape = Shape::small(family, kind);
+            let shape = shape(family, kind);
             let seed = 1000 + kind as u64;
             let gguf = Gguf::from_bytes(synthetic::gguf(&shape, seed)).unwrap();
             let tokens = prompt(70, shape.vocab, seed);
@@ -40,10 +54,14 @@ fn every_family_kind_and_level_is_close_to_the_reference() {
             for kernels in levels() {
                 let compute = Compute::new(kernels, 2);
                 let model = synthetic_model(&shape, seed, &compute);
-                let found = distance(&logits(&model, &compute, &tokens), &right, shape.vocab);
+                // Slow levels get the text's beginning: what comes later does not change it.
+                let is_fast = Level::available().iter().max() == Some(&kernels.level());
+                let count = if is_fast { tokens.len() } else { 24 };
+                let found = logits(&model, &compute, &tokens[..count]);
+                let found = distance(&found, &right[..found.len()], shape.vocab);
                 let label = format!("{} {} {}", family.name(), kind.name(), kernels.level().name());
                 println!("{label}: {found:?}");
-                let Bound { max, rms } = bound(kind);
+                let Bound { max, rms } = bound(family, kind);
                 assert!(found.max <= max && found.rms <= rms, "{label}, seed {seed}: {found:?}");
             }
         }

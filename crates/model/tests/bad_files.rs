@@ -1,5 +1,7 @@
 //! Holds each rule that a model file can break to its error: one small file broken in one way each.
 
+#[path = "common/bad_experts.rs"]
+mod bad_experts;
 mod common;
 
 use std::time::{Duration, Instant};
@@ -27,12 +29,20 @@ const CASES: &[Case] = &[
     llama(
         "a family that Myriad does not have",
         |file| file.set("general.architecture", text("mamba2")),
-        &["`mamba2`", "general.architecture", "llama, qwen2, qwen3"],
+        &[
+            "`mamba2`",
+            "general.architecture",
+            "llama, qwen2, qwen2moe, qwen3, qwen3moe, seed_oss, smollm3",
+        ],
     ),
     llama(
         "a family with control characters and no end",
         |file| file.set("general.architecture", text(&"x\n\x1b[31m".repeat(1000))),
-        &["general.architecture", "…", "llama, qwen2, qwen3"],
+        &[
+            "general.architecture",
+            "…",
+            "llama, qwen2, qwen2moe, qwen3, qwen3moe, seed_oss, smollm3",
+        ],
     ),
     llama("no family", |file| file.remove("general.architecture"), &["general.architecture"]),
     llama(
@@ -376,6 +386,14 @@ const CASES: &[Case] = &[
         says: &["`blk.2.attn_q_norm.weight` is missing", "qwen3"],
     },
     Case {
+        name: "a Seed-OSS whose second norm has the usual name",
+        family: Family::SeedOss,
+        harm: |file| {
+            file.tensor("blk.1.post_attention_norm.weight").name = "blk.1.ffn_norm.weight".into();
+        },
+        says: &["`blk.1.post_attention_norm.weight` is missing", "seed_oss"],
+    },
+    Case {
         name: "a Qwen3 with rope divisors, which its graph would not use",
         family: Family::Qwen3,
         harm: |file| add(file, "rope_freqs.weight", &[32], 1.0),
@@ -387,7 +405,7 @@ const CASES: &[Case] = &[
 fn each_broken_rule_has_its_sentence() {
     let compute = best(1);
     let mut failures = Vec::new();
-    for case in CASES {
+    for case in CASES.iter().chain(bad_experts::CASES) {
         let mut parts = Parts::new(&Shape::small(case.family, BlockType::F32), 3);
         (case.harm)(&mut parts);
         let bytes = parts.to_bytes();
@@ -470,11 +488,16 @@ fn unusual_files_load() {
         }),
     ];
     for (name, change) in harmless {
-        let mut parts = Parts::new(&Shape::small(Family::Llama, BlockType::F32), 3);
-        change(&mut parts);
-        let gguf = Gguf::from_bytes(parts.to_bytes()).unwrap();
-        Config::read(&gguf).unwrap_or_else(|error| panic!("{name}: {error}"));
+        loads(Family::Llama, name, change);
     }
+}
+
+fn loads(family: Family, name: &str, change: Change) {
+    let mut parts = Parts::new(&Shape::small(family, BlockType::F32), 3);
+    change(&mut parts);
+    let gguf = Gguf::from_bytes(parts.to_bytes()).unwrap();
+    let loaded = Model::load(&gguf, &best(1), &mut |_| ());
+    loaded.map(drop).unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
 fn text(text: &str) -> Value {

@@ -23,7 +23,7 @@ const WINDOW: usize = 256;
 /// Float weights: keys and values are kept as f16, everything else is f32. Quantised ones: what
 /// counts is that activations are rounded to int8, one scale for 32 of them, before each of 211
 /// products; how the weights were rounded is in the reference as well.
-const MEASURED: [(BlockType, f64, f64, f64); 11] = [
+const MEASURED: [(BlockType, f64, f64, f64); 16] = [
     (BlockType::F32, 0.0057, 0.000_74, 7.3e-7),
     (BlockType::F16, 0.0070, 0.000_99, 8.0e-7),
     (BlockType::BF16, 0.0058, 0.000_82, 5.8e-7),
@@ -35,6 +35,11 @@ const MEASURED: [(BlockType, f64, f64, f64); 11] = [
     (BlockType::Q4K, 0.355, 0.0577, 0.0044),
     (BlockType::Q5K, 0.403, 0.0640, 0.0053),
     (BlockType::Q6K, 0.425, 0.0633, 0.0056),
+    (BlockType::Q2K, 0.550, 0.0874, 0.0117),
+    (BlockType::Q3K, 0.450, 0.0757, 0.0063),
+    (BlockType::IQ4NL, 0.305, 0.0658, 0.0059),
+    (BlockType::IQ4XS, 0.378, 0.0639, 0.0054),
+    (BlockType::MXFP4, 0.567, 0.0841, 0.0089),
 ];
 
 /// How much more is accepted. `forward` gives the same bits on every machine; the reference's sums

@@ -118,8 +118,14 @@ fn a_batch_gives_each_sequence_the_bits_it_has_alone() {
 
 #[test]
 fn only_the_rows_asked_for_come_back() {
+    for family in [Family::Llama, Family::Qwen2Moe] {
+        only_the_rows_asked_for(family);
+    }
+}
+
+fn only_the_rows_asked_for(family: Family) {
     let compute = common::best(2);
-    let model = synthetic_model(&Shape::small(Family::Llama, BlockType::Q8_0), 15, &compute);
+    let model = synthetic_model(&Shape::small(family, BlockType::Q8_0), 15, &compute);
     let vocab = model.config().vocab;
     let texts = [prompt(5, vocab, 1), prompt(9, vocab, 2), prompt(4, vocab, 3)];
     let all: Vec<Vec<f32>> = texts.iter().map(|text| logits(&model, &compute, text)).collect();
@@ -197,13 +203,16 @@ fn in_random_batches(
 }
 
 /// Each family once, with block types that take different paths through the kernels.
-fn kinds() -> [(Family, BlockType); 5] {
+fn kinds() -> [(Family, BlockType); 8] {
     [
         (Family::Llama, BlockType::Q4_1),
         (Family::Qwen2, BlockType::Q4K),
         (Family::Qwen3, BlockType::Q6K),
         (Family::Llama, BlockType::BF16),
         (Family::Qwen3, BlockType::F32),
+        (Family::Qwen2Moe, BlockType::Q8_0),
+        (Family::Qwen3Moe, BlockType::Q4K),
+        (Family::SmolLm3, BlockType::Q5_0),
     ]
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn check_sizes(spec: &VocabSpec) -> Result<(), TokenizerError> {
         ("tokenizer.ggml.unknown_token_id", spec.unknown),
         ("tokenizer.ggml.padding_token_id", spec.padding),
     ];
-    for (field, id) in ids {
+    let ends = spec.ends.iter().map(|id| ("generation_config.json eos_token_id", Some(*id)));
+    for (field, id) in ids.into_iter().chain(ends) {
         if let Some(id) = id.filter(|id| *id as usize >= count) {
             return Err(TokenizerError::IdOutOfRange { field, id, tokens: count });
         }

@@ -12,8 +12,8 @@ use crate::{Tokenizer, TokenizerError, VocabSpec};
 
 /// How text becomes ids.
 pub(crate) enum Algorithm {
-    /// Byte-level BPE: merges inside pre-tokens.
-    ByteLevel { pre_tokenizer: PreTokenizer, merges: Merges },
+    /// Byte-level BPE: merges inside pre-tokens, perhaps only of those that are no token as a whole.
+    ByteLevel { pre_tokenizer: PreTokenizer, merges: Merges, whole_words_first: bool },
     /// SentencePiece's BPE: merges by scores.
     SentencePiece(SentencePiece),
 }
@@ -29,7 +29,9 @@ impl Algorithm {
                 let unknown = || TokenizerError::UnknownPreTokenizer { name: spec.pre.clone() };
                 let pre_tokenizer = PreTokenizer::named(&spec.pre).ok_or_else(unknown)?;
                 let merges = read_merges(spec, find)?;
-                Ok(Algorithm::ByteLevel { pre_tokenizer, merges })
+                let by_name = pre_tokenizer.whole_words_first;
+                let whole_words_first = spec.ignore_merges.unwrap_or(by_name);
+                Ok(Algorithm::ByteLevel { pre_tokenizer, merges, whole_words_first })
             }
             "llama" => Ok(Algorithm::SentencePiece(SentencePiece::new(spec)?)),
             _ => Err(TokenizerError::UnknownModel { model: spec.model.clone() }),
@@ -72,9 +74,9 @@ impl<'a> Encoder<'a> {
     pub(crate) fn text(&mut self, text: &'a str) {
         let tokenizer = self.tokenizer;
         match &tokenizer.algorithm {
-            Algorithm::ByteLevel { pre_tokenizer, merges } => {
+            Algorithm::ByteLevel { pre_tokenizer, merges, whole_words_first } => {
                 for word in pre_tokenizer.split(text) {
-                    self.word(word, merges, pre_tokenizer.whole_words_first);
+                    self.word(word, merges, *whole_words_first);
                 }
             }
             Algorithm::SentencePiece(rules) => {

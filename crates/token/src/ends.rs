@@ -51,7 +51,7 @@ pub(crate) fn end_tokens(spec: &VocabSpec, find: impl Fn(&str) -> Option<u32>) -
     };
     let mut ends: Vec<u32> = ENDS.iter().filter_map(special).collect();
     ends.extend(FILE_ENDS.iter().filter_map(|group| group.iter().find_map(special)));
-    ends.extend(spec.eos.into_iter().chain(spec.eot));
+    ends.extend(spec.eos.into_iter().chain(spec.eot).chain(spec.ends.iter().copied()));
     ends.sort_unstable();
     ends.dedup();
     // In gpt-oss and Solar, `<|end|>` ends a message within the answer, not the answer.

@@ -346,16 +346,8 @@ mod tests {
             tokens,
             token_types,
             scores,
-            merges: Vec::new(),
-            bos: None,
-            eos: None,
-            eot: None,
             unknown: Some(0),
-            padding: None,
-            add_bos: false,
-            add_eos: false,
-            add_space_prefix: false,
-            chat_template: None,
+            ..VocabSpec::default()
         }
     }
 

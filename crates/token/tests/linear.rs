@@ -60,6 +60,7 @@ const WORD_UNITS: &[(&str, &str)] = &[
     ("punctuation and capitals", "!A"),
     ("ideographs and commas", "、你ー "),
     ("controls", "\u{1}"),
+    ("kana and their signs", "か・"),
     ("ideographic spaces", "\u{3000}"),
     ("spaces of many kinds", " \u{3000}\u{2028}"),
     ("slashes and newlines", "/\n"),

@@ -41,6 +41,9 @@ fn sizes_and_ids_must_fit() {
     let error = error_of(|spec| spec.eos = Some(259));
     let field = "tokenizer.ggml.eos_token_id";
     assert_eq!(error, IdOutOfRange { field, id: 259, tokens: 259 });
+    let error = error_of(|spec| spec.ends = vec![3, 900]);
+    let field = "generation_config.json eos_token_id";
+    assert_eq!(error, IdOutOfRange { field, id: 900, tokens: 259 });
     assert!(matches!(
         error_of(|spec| spec.bos = Some(u32::MAX)),
         IdOutOfRange { id: u32::MAX, .. }
@@ -106,7 +109,15 @@ fn whole_words_come_before_merges_where_the_original_has_it_so() {
         let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
         assert_eq!(tokenizer.encode("abc", Specials::AsText), expected, "{pre}");
     }
-    spec.pre = "llama-bpe".to_owned();
+    // A file may say otherwise than the name.
+    for (pre, ignore_merges, expected) in
+        [("llama-bpe", Some(false), &merged[..]), ("qwen2", Some(true), &[257])]
+    {
+        (spec.pre, spec.ignore_merges) = (pre.to_owned(), ignore_merges);
+        let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
+        assert_eq!(tokenizer.encode("abc", Specials::AsText), expected, "{pre}");
+    }
+    (spec.pre, spec.ignore_merges) = ("llama-bpe".to_owned(), None);
     spec.token_types[257] = TokenType::Control;
     let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
     assert_eq!(tokenizer.encode("abc", Specials::AsText), merged, "text is no control token");

@@ -110,6 +110,9 @@ fn only_what_steers_ends_an_answer() {
     let spec = spec(&golden("sentencepiece.json"));
     let ends = |spec: &VocabSpec| Tokenizer::new(spec).expect("a vocabulary").end_tokens().to_vec();
     assert_eq!(ends(&spec), [1, 5], "</s>, which is the end of a text, and <end_of_turn>");
+    let mut listed = spec.clone();
+    listed.ends = vec![4, 5];
+    assert_eq!(ends(&listed), [1, 4, 5], "also what generation_config.json lists");
     let mut tag = spec.clone();
     (tag.eos, tag.token_types[1]) = (Some(0), TokenType::UserDefined);
     assert_eq!(ends(&tag), [0, 5], "a tag of HTML does not end an answer");

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use myriad_engine::EngineConfig;
 use myriad_kernels::{Compute, KvCache, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
-use myriad_model::{Batch, Config, FeedForward, LogitRows, Mixer, Model, Scratch, Segment};
+use myriad_model::{Batch, Config, LogitRows, Mixer, Model, Scratch, Segment};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,7 +15,6 @@ use crate::arguments::{OptionalModel, Threads};
 use crate::load;
 use crate::models;
 use crate::screen::{self, count, is_fancy, note};
-use crate::sizes::STEP_TOKENS;
 
 const EXAMPLES: &str = "\
 What is counted:
@@ -253,8 +253,8 @@ impl<'a> Bench<'a> {
 
     fn prefill(&mut self, start: usize, tokens: usize) {
         let end = start + tokens;
-        for position in (start..end).step_by(STEP_TOKENS) {
-            let count = STEP_TOKENS.min(end - position);
+        for position in (start..end).step_by(EngineConfig::STEP_TOKENS) {
+            let count = EngineConfig::STEP_TOKENS.min(end - position);
             let last = position + count == end;
             self.forward(position, count, if last { LogitRows::Last } else { LogitRows::None });
         }
@@ -274,12 +274,12 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Weights of the matrices in all layers: each takes part in one product per token.
+/// Weights of the matrices in all layers that take part in one product per token.
 fn layer_weights(config: &Config) -> usize {
     let weights = config.layers.iter().map(|layer| {
         let Mixer::Gqa(gqa) = &layer.mixer;
-        let FeedForward::Dense { size } = layer.feed_forward;
-        config.hidden * (gqa.qkv_size() + gqa.q_size() + 3 * size)
+        let mixer = config.hidden * (gqa.qkv_size() + gqa.q_size());
+        mixer + layer.feed_forward.weights_per_token(config.hidden)
     });
     weights.sum()
 }

@@ -65,10 +65,21 @@ struct Shape {
     heads: usize,
     kv_heads: usize,
     head_size: usize,
-    feed_forward: usize,
+    /// Of dense layers, if there are any.
+    feed_forward: Option<usize>,
+    /// Of layers that are mixtures, if there are any.
+    experts: Option<Experts>,
     vocab: usize,
     context: usize,
     tied_output: bool,
+}
+
+#[derive(Serialize)]
+struct Experts {
+    count: usize,
+    used: usize,
+    feed_forward: usize,
+    shared_feed_forward: Option<usize>,
 }
 
 /// Tensors that do the same work in different layers, and how they are stored.
@@ -178,7 +189,20 @@ fn report(path: &Path, gguf: &Gguf) -> Report {
 fn shape(config: &Config) -> Shape {
     let layer = &config.layers[0];
     let Mixer::Gqa(gqa) = &layer.mixer;
-    let FeedForward::Dense { size: feed_forward } = layer.feed_forward;
+    let layers = || config.layers.iter().map(|layer| &layer.feed_forward);
+    let feed_forward = layers().find_map(|feed_forward| match feed_forward {
+        FeedForward::Dense { size } => Some(*size),
+        FeedForward::Moe(_) => None,
+    });
+    let experts = layers().find_map(|feed_forward| match feed_forward {
+        FeedForward::Dense { .. } => None,
+        FeedForward::Moe(moe) => Some(Experts {
+            count: moe.experts,
+            used: moe.used,
+            feed_forward: moe.size,
+            shared_feed_forward: moe.shared.as_ref().map(|shared| shared.size),
+        }),
+    });
     Shape {
         layers: config.layers.len(),
         hidden: config.hidden,
@@ -186,6 +210,7 @@ fn shape(config: &Config) -> Shape {
         kv_heads: gqa.kv_heads,
         head_size: gqa.head_size,
         feed_forward,
+        experts,
         vocab: config.vocab,
         context: config.context_length,
         tied_output: config.tied_output,
@@ -277,13 +302,13 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         line(
             "layers",
             &format!(
-                "{} of width {}; {} query and {} key heads of {}; feed-forward {}",
+                "{} of width {}; {} query and {} key heads of {}; {}",
                 shape.layers,
                 count(shape.hidden),
                 shape.heads,
                 shape.kv_heads,
                 shape.head_size,
-                count(shape.feed_forward)
+                feed_forwards(shape)
             ),
         )?;
         line("context", &format!("{} tokens", count(shape.context)))?;
@@ -320,6 +345,19 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         None => line("runs here", "yes"),
         Some(reason) => line("runs here", &format!("no: {reason}")),
     }
+}
+
+/// How the layers work on each position alone.
+fn feed_forwards(shape: &Shape) -> String {
+    let dense = shape.feed_forward.map(|width| format!("feed-forward {}", count(width)));
+    let experts = shape.experts.as_ref().map(|experts| {
+        let width = count(experts.feed_forward);
+        let shared = experts
+            .shared_feed_forward
+            .map_or(String::new(), |width| format!(" and a shared one of {}", count(width)));
+        format!("{} experts of {width}, {} used{shared}", experts.count, experts.used)
+    });
+    dense.into_iter().chain(experts).collect::<Vec<_>>().join("; ")
 }
 
 fn print_memory(out: &mut impl Write, memory: &MemoryReport) -> std::io::Result<()> {

@@ -207,7 +207,7 @@ fn tensor_names_and_shapes() -> Vec<Case> {
         case!("unknown type", kind(43), UnknownType { id: 43, .. }, &[NAME, "43", "Q4_K"]),
         case!("type of bits", kind(u32::MAX), UnknownType { .. }, &[NAME, "4294967295"]),
         case!("removed type", kind(4), RemovedType { name: "Q4_2", .. }, &[NAME, "Q4_2"]),
-        case!("unsupported type", kind(10), UnsupportedType { .. }, &[NAME, "Q2_K", "Q4_K"]),
+        case!("unsupported type", kind(16), UnsupportedType { .. }, &[NAME, "IQ2_XXS", "Q4_K"]),
         case!("half a block", kind(12), RowBlocks { columns: 32, .. }, &[NAME, "Q4_K", "256"]),
     ]
 }

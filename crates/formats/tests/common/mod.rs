@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses some of it
 
 pub mod hostile;
+pub mod safetensors;
+pub mod tokenizer;
 
 use myriad_formats::{GgufWriter, Value};
 use myriad_kernels::BlockType;
@@ -119,5 +121,35 @@ impl Random {
 
     pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
+    }
+}
+
+/// One change: a bit, a byte, a number of the kind that sizes are, a cut, a piece twice.
+pub fn harm(bytes: &mut Vec<u8>, random: &mut Random) {
+    const NUMBERS: [u64; 10] =
+        [0, 1, 31, 32, 255, 1 << 16, 1 << 31, 1 << 32, i64::MAX as u64, u64::MAX];
+    if bytes.is_empty() {
+        return;
+    }
+    let at = random.below(bytes.len());
+    match random.below(6) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.next() as u8,
+        2 | 3 => {
+            let width = [4, 8][random.below(2)];
+            let number = NUMBERS[random.below(NUMBERS.len())].to_le_bytes();
+            for (byte, new) in bytes[at..].iter_mut().zip(&number[..width]) {
+                *byte = *new;
+            }
+        }
+        4 if random.below(4) == 0 => bytes.truncate(at),
+        _ => {
+            let end = bytes.len().min(at + 1 + random.below(24));
+            let piece = bytes[at..end].to_vec();
+            let to = random.below(bytes.len());
+            for (byte, new) in bytes[to..].iter_mut().zip(piece) {
+                *byte = new;
+            }
+        }
     }
 }

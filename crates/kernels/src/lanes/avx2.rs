@@ -48,6 +48,35 @@ unsafe fn spread_bits(mask: u32) -> __m256i {
     }
 }
 
+/// Sixteen bytes as floats.
+#[inline(always)]
+unsafe fn widen_bytes(bytes: __m128i) -> Avx2 {
+    unsafe {
+        Avx2(
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))),
+        )
+    }
+}
+
+/// 2^(exponent − 128): below 2 a subnormal number, else in the exponent's bits.
+#[inline(always)]
+unsafe fn half_e8m0(exponents: __m256i) -> __m256 {
+    unsafe {
+        let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponents, _mm256_set1_epi32(1)));
+        let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponents);
+        let below = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponents);
+        _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, below))
+    }
+}
+
+/// Words shifted right. Loops over steps are unrolled, so that `shift` is constant in the end; a
+/// `match` over all shifts would be too much to inline before that.
+#[inline(always)]
+unsafe fn shift_down(bytes: __m256i, shift: u32) -> __m256i {
+    unsafe { _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32)) }
+}
+
 macro_rules! both {
     ($operation:ident, $a:expr, $b:expr) => {
         unsafe { Avx2($operation($a.0, $b.0), $operation($a.1, $b.1)) }
@@ -118,6 +147,29 @@ impl Lanes for Avx2 {
             Avx2(
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))),
                 _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()))),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_low_nibbles(from: *const u8) -> Self {
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            widen_bytes(_mm_and_si128(bytes, _mm_set1_epi8(15)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_high_nibbles(from: *const u8) -> Self {
+        unsafe {
+            let moved = _mm_srli_epi16::<4>(_mm_loadu_si128(from.cast()));
+            widen_bytes(_mm_and_si128(moved, _mm_set1_epi8(15)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_half_e8m0(from: *const u8) -> Self {
+        unsafe {
+            Avx2(
+                half_e8m0(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))),
+                half_e8m0(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.add(8).cast()))),
             )
         }
     }
@@ -310,6 +362,35 @@ impl Lanes for Avx2 {
                 _mm256_or_si256(bytes, _mm256_and_si256(moved, _mm256_set1_epi8(0x30)))
             };
             Pair(half(bytes.0, pairs.0), half(bytes.1, pairs.1))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pairs(bytes: Pair, shift: u32) -> Pair {
+        unsafe {
+            let mask = _mm256_set1_epi8(3);
+            Pair(
+                _mm256_and_si256(shift_down(bytes.0, shift), mask),
+                _mm256_and_si256(shift_down(bytes.1, shift), mask),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn or_bit2(bytes: Pair, bits: Pair, shift: u32) -> Pair {
+        unsafe {
+            let mask = _mm256_set1_epi8(4);
+            let low = _mm256_slli_epi16::<2>(shift_down(bits.0, shift));
+            let high = _mm256_slli_epi16::<2>(shift_down(bits.1, shift));
+            Pair(
+                _mm256_or_si256(bytes.0, _mm256_and_si256(low, mask)),
+                _mm256_or_si256(bytes.1, _mm256_and_si256(high, mask)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], bytes: Pair) -> Pair {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            Pair(_mm256_shuffle_epi8(table, bytes.0), _mm256_shuffle_epi8(table, bytes.1))
         }
     }
 }

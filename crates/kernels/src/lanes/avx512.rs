@@ -12,6 +12,19 @@ fn first(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
+/// Sixteen bytes as floats.
+#[inline(always)]
+unsafe fn widen_bytes(bytes: __m128i) -> Avx512 {
+    unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))) }
+}
+
+/// Words shifted right. Loops over steps are unrolled, so that `shift` is constant in the end; a
+/// `match` over all shifts would be too much to inline before that.
+#[inline(always)]
+unsafe fn shift_down(bytes: __m512i, shift: u32) -> __m512i {
+    unsafe { _mm512_srl_epi16(bytes, _mm_cvtsi32_si128(shift as i32)) }
+}
+
 // SAFETY (all of this implementation): the trait's contract says that the processor has
 // AVX-512 F, BW, VL, DQ and VNNI, and that the pointers are valid for the lanes named.
 impl Lanes for Avx512 {
@@ -51,6 +64,31 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> Self {
         unsafe { Avx512(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn load_low_nibbles(from: *const u8) -> Self {
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            widen_bytes(_mm_and_si128(bytes, _mm_set1_epi8(15)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_high_nibbles(from: *const u8) -> Self {
+        unsafe {
+            let moved = _mm_srli_epi16::<4>(_mm_loadu_si128(from.cast()));
+            widen_bytes(_mm_and_si128(moved, _mm_set1_epi8(15)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_half_e8m0(from: *const u8) -> Self {
+        unsafe {
+            // 2^(exponent − 128): below 2 a subnormal number, else in the exponent's bits.
+            let exponents = _mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(exponents, _mm512_set1_epi32(1)));
+            let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), exponents);
+            let below = _mm512_cmplt_epi32_mask(exponents, _mm512_set1_epi32(2));
+            Avx512(_mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, below, subnormal)))
+        }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -180,6 +218,24 @@ impl Lanes for Avx512 {
                 _ => _mm512_srli_epi16::<2>(pairs),
             };
             _mm512_or_si512(bytes, _mm512_and_si512(moved, _mm512_set1_epi8(0x30)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pairs(bytes: __m512i, shift: u32) -> __m512i {
+        unsafe { _mm512_and_si512(shift_down(bytes, shift), _mm512_set1_epi8(3)) }
+    }
+    #[inline(always)]
+    unsafe fn or_bit2(bytes: __m512i, bits: __m512i, shift: u32) -> __m512i {
+        unsafe {
+            let moved = _mm512_slli_epi16::<2>(shift_down(bits, shift));
+            _mm512_or_si512(bytes, _mm512_and_si512(moved, _mm512_set1_epi8(4)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], bytes: __m512i) -> __m512i {
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            _mm512_shuffle_epi8(table, bytes)
         }
     }
 }

@@ -44,6 +44,13 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_i8(from: *const i8) -> Self;
     /// Sixteen u8 from memory, converted.
     unsafe fn load_u8(from: *const u8) -> Self;
+    /// The low nibbles of sixteen bytes from memory, converted.
+    unsafe fn load_low_nibbles(from: *const u8) -> Self;
+    /// The high nibbles of sixteen bytes from memory, converted.
+    unsafe fn load_high_nibbles(from: *const u8) -> Self;
+    /// Half of sixteen powers of two (e8m0: 2^(byte − 127)) from memory; exact, the least two
+    /// subnormal.
+    unsafe fn load_half_e8m0(from: *const u8) -> Self;
     /// Sixteen f32 to memory.
     unsafe fn store(self, to: *mut f32);
     /// The first `count` (≤ 16) f32 to memory.
@@ -107,6 +114,12 @@ pub(crate) trait Lanes: Copy {
     unsafe fn or_bit4(bytes: Self::Bytes, mask: u64) -> Self::Bytes;
     /// `bytes | (((pairs >> shift) & 3) << 4)`, shift 0, 2, 4 or 6.
     unsafe fn or_pair45(bytes: Self::Bytes, pairs: Self::Bytes, shift: u32) -> Self::Bytes;
+    /// `(bytes >> shift) & 3`, shift 0, 2, 4 or 6.
+    unsafe fn pairs(bytes: Self::Bytes, shift: u32) -> Self::Bytes;
+    /// `bytes | (((bits >> shift) & 1) << 2)`, shift 0 to 7.
+    unsafe fn or_bit2(bytes: Self::Bytes, bits: Self::Bytes, shift: u32) -> Self::Bytes;
+    /// `table[byte]` of each byte; they are below 16.
+    unsafe fn look_up(table: &[u8; 16], bytes: Self::Bytes) -> Self::Bytes;
 
     /// The lanes as an array, lane 0 first.
     #[inline(always)]

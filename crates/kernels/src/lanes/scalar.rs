@@ -2,6 +2,7 @@
 //! equal.
 
 use super::Lanes;
+use crate::block::half_e8m0;
 use crate::f16::{bf16_to_f32, f16_to_f32, f32_to_f16};
 use std::array::from_fn;
 
@@ -45,6 +46,18 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn load_u8(from: *const u8) -> Self {
         Scalar(from_fn(|i| f32::from(unsafe { *from.add(i) })))
+    }
+    #[inline(always)]
+    unsafe fn load_low_nibbles(from: *const u8) -> Self {
+        Scalar(from_fn(|i| f32::from(unsafe { *from.add(i) } & 15)))
+    }
+    #[inline(always)]
+    unsafe fn load_high_nibbles(from: *const u8) -> Self {
+        Scalar(from_fn(|i| f32::from(unsafe { *from.add(i) } >> 4)))
+    }
+    #[inline(always)]
+    unsafe fn load_half_e8m0(from: *const u8) -> Self {
+        Scalar(from_fn(|i| half_e8m0(unsafe { *from.add(i) })))
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -162,5 +175,17 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn or_pair45(bytes: [u8; 64], pairs: [u8; 64], shift: u32) -> [u8; 64] {
         from_fn(|i| bytes[i] | (((pairs[i] >> shift) & 3) << 4))
+    }
+    #[inline(always)]
+    unsafe fn pairs(bytes: [u8; 64], shift: u32) -> [u8; 64] {
+        bytes.map(|byte| (byte >> shift) & 3)
+    }
+    #[inline(always)]
+    unsafe fn or_bit2(bytes: [u8; 64], bits: [u8; 64], shift: u32) -> [u8; 64] {
+        from_fn(|i| bytes[i] | (((bits[i] >> shift) & 1) << 2))
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: &[u8; 16], bytes: [u8; 64]) -> [u8; 64] {
+        bytes.map(|byte| table[usize::from(byte & 15)])
     }
 }

@@ -14,21 +14,30 @@ const SEED: u64 = 20_240_117;
 pub const ROWS: usize = 12;
 
 /// The models that llama.cpp's logits are kept of: each family, and each way to scale positions.
-pub const NAMES: [&str; 6] =
-    ["llama", "qwen2", "qwen3", "llama-rope-freqs", "llama-linear", "qwen2-yarn"];
+pub const NAMES: [&str; 12] = [
+    "llama",
+    "qwen2",
+    "qwen2moe",
+    "qwen2moe-widths",
+    "qwen3",
+    "qwen3moe",
+    "seed_oss",
+    "smollm3",
+    "smollm3-yarn",
+    "llama-rope-freqs",
+    "llama-linear",
+    "qwen2-yarn",
+];
 
 /// The model of that name, in F32.
 pub fn parts(name: &str) -> Parts {
-    let family = match name.split('-').next() {
-        Some("llama") => Family::Llama,
-        Some("qwen2") => Family::Qwen2,
-        _ => Family::Qwen3,
-    };
+    let family = name.split('-').next().and_then(Family::parse).expect("a family's name");
     let mut shape = Shape::small(family, BlockType::F32);
     // Half as wide as K-quants would need: small enough to be made in no time.
     shape.hidden = 128;
     shape.heads = 4;
     shape.feed_forward = 192;
+    shape.expert_feed_forward = 96;
     let mut parts = Parts::new(&shape, SEED);
     match name {
         "llama-rope-freqs" => {
@@ -41,10 +50,19 @@ pub fn parts(name: &str) -> Parts {
             parts.set("llama.rope.scaling.type", Value::String("linear".to_owned()));
             parts.set("llama.rope.scaling.factor", Value::F32(4.0));
         }
-        "qwen2-yarn" => {
-            parts.set("qwen2.rope.scaling.type", Value::String("yarn".to_owned()));
-            parts.set("qwen2.rope.scaling.factor", Value::F32(4.0));
-            parts.set("qwen2.rope.scaling.original_context_length", Value::U32(128));
+        "qwen2-yarn" | "smollm3-yarn" => {
+            let mut set = |key: &str, value| {
+                parts.set(&format!("{}.rope.scaling.{key}", family.name()), value);
+            };
+            set("type", Value::String("yarn".to_owned()));
+            set("factor", Value::F32(4.0));
+            set("original_context_length", Value::U32(128));
+        }
+        // As the first files of this family: the width of all used experts together, which is the
+        // shared one's too.
+        "qwen2moe-widths" => {
+            parts.remove("qwen2moe.expert_feed_forward_length");
+            parts.remove("qwen2moe.expert_shared_feed_forward_length");
         }
         _ => {}
     }

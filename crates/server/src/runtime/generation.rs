@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use myriad_engine::{RequestId, TokenScore};
+use myriad_engine::{RequestId, TokenScore, Usage};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::thread::Command;
@@ -67,17 +67,6 @@ pub enum Finish {
     StopString(String),
     /// The tokens asked for, or the context, are used up.
     Length,
-}
-
-/// Tokens in and out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Those of them that were found in the cache.
-    pub cached_tokens: usize,
-    /// Tokens generated.
-    pub completion_tokens: usize,
 }
 
 /// A running request: a stream of [`TextEvent`]s. Dropping it cancels the request at once.

@@ -17,7 +17,8 @@ use myriad_model::Model;
 use myriad_token::{ChatTemplate, Tokenizer};
 use tokio::sync::oneshot;
 
-pub use generation::{Finish, Generation, OutputToken, TextEvent, Usage};
+pub use generation::{Finish, Generation, OutputToken, TextEvent};
+pub use myriad_engine::Usage;
 
 use crate::limits;
 use crate::metrics::Metrics;

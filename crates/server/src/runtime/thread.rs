@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use myriad_engine::{
-    Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats, TokenScore,
+    Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
 };
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::Model;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::assembly::{Assembly, Certain};
-use super::generation::{Finish, Generation, TextEvent, Usage};
+use super::generation::{Finish, Generation, TextEvent};
 use super::{GenerateError, GenerateRequest, LoadedModel, RuntimeConfig, StartError};
 use crate::limits::ENGINE_FAILURES_MAX;
 use crate::metrics::{Metrics, Timing};

@@ -53,17 +53,8 @@ pub fn tiny_spec(specials: &[(&str, TokenType)], merges: &[(&str, &str)]) -> Voc
         pre: "smollm".to_owned(),
         tokens,
         token_types,
-        scores: Vec::new(),
         merges: merges.iter().map(|(left, right)| format!("{left} {right}")).collect(),
-        bos: None,
-        eos: None,
-        eot: None,
-        unknown: None,
-        padding: None,
-        add_bos: false,
-        add_eos: false,
-        add_space_prefix: false,
-        chat_template: None,
+        ..VocabSpec::default()
     }
 }
 
