@@ -12,7 +12,7 @@ use crate::{Tokenizer, TokenizerError, VocabSpec};
 
 /// How text becomes ids.
 pub(crate) enum Algorithm {
-    /// Byte-level BPE: merges inside pre-tokens, perhaps only of those that are no token as a whole.
+    /// Byte-level BPE: merges inside pre-tokens, perhaps only if they are no tokens as a whole.
     ByteLevel { pre_tokenizer: PreTokenizer, merges: Merges, whole_words_first: bool },
     /// SentencePiece's BPE: merges by scores.
     SentencePiece(SentencePiece),
