@@ -16,8 +16,8 @@ const THREADS_MAX: u32 = 1024;
 /// The model, where a command can do without its name.
 #[derive(Args)]
 pub struct OptionalModel {
-    /// Path of a GGUF file, or the name of a model in the cache. Without it: the default model, or
-    /// the only one in the cache.
+    /// Path of a GGUF file or a Hugging Face folder, or the name of a model in the cache. Without
+    /// it: the default model, or the only one in the cache.
     #[arg(value_name = "MODEL", env = "MYRIAD_MODEL")]
     pub model: Option<PathBuf>,
 }
@@ -25,7 +25,7 @@ pub struct OptionalModel {
 /// The model, where a command needs it.
 #[derive(Args)]
 pub struct Model {
-    /// Path of a GGUF file, or the name of a model in the cache.
+    /// Path of a GGUF file or a Hugging Face folder, or the name of a model in the cache.
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 }

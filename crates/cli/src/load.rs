@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use myriad_formats::{Gguf, TensorInfo};
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::{Config, Model};
 use myriad_server::{LoadedModel, Runtime};
 use myriad_token::{ChatTemplate, Tokenizer};
 
+use crate::file::ModelFile;
 use crate::memory;
 use crate::models;
 use crate::screen::{advise, note, size, steps_bar};
@@ -20,7 +20,7 @@ pub struct Opened {
     /// Where the file is.
     pub path: PathBuf,
     /// Its header, and its weights where they lie.
-    pub gguf: Gguf,
+    pub file: ModelFile,
     /// What the model is.
     pub config: Config,
 }
@@ -28,36 +28,27 @@ pub struct Opened {
 /// Reads the header of a model: a path, or a name from the cache.
 pub fn open(model: Option<&Path>) -> Result<Opened> {
     let path = models::find(model)?;
-    let gguf = open_file(&path)?;
-    let config = Config::read(&gguf).with_context(|| format!("{}", path.display()))?;
-    Ok(Opened { path, gguf, config })
-}
-
-/// Reads the header of a file; its errors name the file once.
-pub fn open_file(path: &Path) -> Result<Gguf> {
-    Gguf::open(path).map_err(|error| match error {
-        // This one names the file itself.
-        error @ myriad_formats::GgufError::Io { .. } => error.into(),
-        error => anyhow::Error::from(error).context(path.display().to_string()),
-    })
+    let file = ModelFile::open(&path)?;
+    let config = Config::read(file.source()).with_context(|| format!("{}", path.display()))?;
+    Ok(Opened { path, file, config })
 }
 
 impl Opened {
     /// Bytes of weights in the file; packed ones take about as much.
     pub fn weight_bytes(&self) -> u64 {
-        self.gguf.tensors().iter().map(|tensor: &TensorInfo| tensor.bytes() as u64).sum()
+        self.file.weight_bytes()
     }
 
     /// Text to ids and back.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
-        let read = || anyhow::Ok(Tokenizer::new(&self.gguf.vocab()?)?);
+        let read = || anyhow::Ok(Tokenizer::new(&self.file.vocab()?)?);
         read().with_context(|| format!("{}", self.path.display()))
     }
 
     /// How a chat becomes a prompt, if the file says so in a way that can be understood.
     pub fn template(&self, tokenizer: &Tokenizer) -> Option<ChatTemplate> {
-        let source = self.gguf.metadata().optional_str("tokenizer.chat_template").ok()??;
-        match ChatTemplate::new(source, tokenizer) {
+        let source = self.file.vocab().ok()?.chat_template?;
+        match ChatTemplate::new(&source, tokenizer) {
             Ok(template) => Some(template),
             Err(error) => {
                 note(format!("warning: {error}; chats are answered without it"));
@@ -76,7 +67,7 @@ impl Opened {
                 .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
         );
         let mut progress = |share: f32| bar.set_position((share * STEPS as f32) as u64);
-        let model = Model::load(&self.gguf, compute, &mut progress);
+        let model = Model::load(self.file.source(), compute, &mut progress);
         bar.finish_and_clear();
         model.with_context(|| format!("{}", self.path.display()))
     }

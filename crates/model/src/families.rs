@@ -1,4 +1,4 @@
-//! Turns the keys of each GGUF family into a `Config`: one reader function per family.
+//! Turns the keys of each family into a `Config`: one reader function per family, for both formats.
 //!
 //! The names of keys are those of llama.cpp's `llama-arch.cpp`; what they mean was read in its
 //! `llama-model.cpp` (`load_hparams`) and, per family, in
@@ -8,13 +8,13 @@ mod experts;
 mod keys;
 mod rope;
 
-use myriad_formats::Gguf;
 use myriad_kernels::RopePairing;
 
+use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer};
 use crate::error::ModelError;
 use experts::ExpertTraits;
-use keys::{Keys, shorten};
+use keys::{Keys, Settings, shorten};
 
 /// Most layers of a model. The deepest published ones have about 130.
 pub const LAYERS_MAX: usize = 1024;
@@ -31,14 +31,25 @@ pub const HEAD_SIZE_MAX: usize = 512;
 /// Llama 3.x's divisors of rotary angles.
 pub(crate) const ROPE_FREQS: &str = "rope_freqs.weight";
 
-/// Reads the keys of a file of any family.
-pub(crate) fn read(gguf: &Gguf) -> Result<Config, ModelError> {
-    let found = gguf.metadata().str("general.architecture")?;
-    let Some(family) = Family::parse(found) else {
-        let known = Family::ALL.map(Family::name).join(", ");
-        return Err(ModelError::UnknownFamily { found: shorten(found), known });
+/// Reads the keys of a file of any family, and of either format.
+pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
+    let (key, found, family, file) = match source {
+        Source::Gguf(gguf) => {
+            let key = "general.architecture";
+            let found = gguf.metadata().str(key)?;
+            (key, found, Family::parse(found), Settings::Gguf(gguf.metadata()))
+        }
+        Source::Folder(folder) => {
+            let (key, json) = ("model_type", folder.config());
+            let found = json.str(key)?;
+            (key, found, Family::of_model_type(found), Settings::Folder(json))
+        }
     };
-    let keys = Keys { gguf, family };
+    let Some(family) = family else {
+        let known = Family::ALL.map(Family::name).join(", ");
+        return Err(ModelError::UnknownFamily { key, found: shorten(found), known });
+    };
+    let keys = Keys { file, tensors: Checkpoint { source, family }, family };
     match family {
         Family::Llama => llama(&keys),
         Family::Qwen2 => qwen2(&keys),
@@ -87,16 +98,16 @@ fn seed_oss(keys: &Keys<'_>) -> Result<Config, ModelError> {
     decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopePairing::Halves) })
 }
 
-/// SmolLM3: as Llama, but every fourth layer has no rope. No key says so: the reference has the
-/// number in its code (`n_no_rope_layer_step`).
+/// SmolLM3: as Llama, but some layers have no rope: in GGUF every fourth, as the reference has the
+/// number in its code (`n_no_rope_layer_step`); in folders as `config.json` says.
 fn smollm3(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    let (qkv_bias, no_rope_every) = (has_qkv_bias(keys), Some(4));
-    decoder(keys, Traits { qkv_bias, no_rope_every, ..Traits::of(RopePairing::Adjacent) })
+    let (qkv_bias, no_rope) = (has_qkv_bias(keys), keys.layers_without_rope(4)?);
+    decoder(keys, Traits { qkv_bias, no_rope, ..Traits::of(RopePairing::Adjacent) })
 }
 
 /// Whether a file of a family where biases are possible has them.
 fn has_qkv_bias(keys: &Keys<'_>) -> bool {
-    keys.gguf.tensor("blk.0.attn_q.bias").is_some()
+    keys.tensors.has("blk.0.attn_q.bias")
 }
 
 /// What tells the decoders apart.
@@ -105,8 +116,8 @@ struct Traits {
     rope_freqs: bool,
     qkv_bias: bool,
     qk_norm: bool,
-    /// The last of so many layers has no rope.
-    no_rope_every: Option<usize>,
+    /// Layers without rope.
+    no_rope: Vec<usize>,
     experts: Option<ExpertTraits>,
 }
 
@@ -118,7 +129,7 @@ impl Traits {
             rope_freqs: false,
             qkv_bias: false,
             qk_norm: false,
-            no_rope_every: None,
+            no_rope: Vec::new(),
             experts: None,
         }
     }
@@ -139,7 +150,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
     // Rope turns whole heads here, so a factor on its cosines and sines is one on q and on k.
     let scale = |magnitude: f32| magnitude * magnitude / (head_size as f32).sqrt();
     let mixer = |layer: usize| {
-        let has_rope = traits.no_rope_every.is_none_or(|every| !(layer + 1).is_multiple_of(every));
+        let has_rope = !traits.no_rope.contains(&layer);
         Gqa {
             heads: heads as usize,
             kv_heads: kv_heads as usize,
@@ -158,7 +169,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
         vocab: keys.vocab()?,
         context_length,
         norm_epsilon,
-        tied_output: keys.gguf.tensor("output.weight").is_none(),
+        tied_output: keys.has_tied_output()?,
         ropes: vec![rope],
         layers: feed_forwards.into_iter().enumerate().map(layer).collect(),
     })

@@ -1,10 +1,12 @@
 //! Turns token ids and a KV cache into logits: one `Config`, a list of layers, their weights.
 //!
 //! In reading order: [`config`] says what a model is, [`families`] fills it from a file's keys,
-//! `tensors` checks the file against it, `weights` loads, `forward` computes. [`reference`] is
-//! the plain twin that `forward` is tested against, [`synthetic`] makes small models for tests.
+//! `checkpoint` makes the two formats one, `tensors` checks the file, `weights` loads, `forward`
+//! computes. [`mod@reference`] is the plain twin that `forward` is tested against, [`synthetic`] makes
+//! small models for tests.
 //! This room knows no clock, no randomness and no threads of its own.
 
+mod checkpoint;
 pub mod config;
 mod error;
 pub mod families;
@@ -14,6 +16,7 @@ pub mod synthetic;
 mod tensors;
 mod weights;
 
+pub use checkpoint::Source;
 pub use config::{
     Config, Family, FeedForward, Gqa, LayerConfig, Mixer, Moe, RopeConfig, Router, SharedExpert,
 };
@@ -21,7 +24,6 @@ pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::PAGE_TOKENS;
 
-use myriad_formats::Gguf;
 use myriad_kernels::{Compute, KvCache, Rope};
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
@@ -40,13 +42,14 @@ impl Model {
     /// # Errors
     /// [`ModelError`] names the key or tensor, its value, and what would be right; everything that
     /// can be known from keys and shapes is checked before the first weight is read.
-    pub fn load(
-        gguf: &Gguf,
+    pub fn load<'a>(
+        source: impl Into<Source<'a>>,
         compute: &Compute,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Model, ModelError> {
-        let config = Config::read(gguf)?;
-        let weights = weights::load(gguf, &config, compute, progress)?;
+        let source = source.into();
+        let config = Config::read(source)?;
+        let weights = weights::load(source, &config, compute, progress)?;
         let ropes = config.ropes.iter().map(|rope| {
             let divisors = rope.divisors.as_deref();
             Rope::new(rope.dims, rope.theta, rope.pairing, divisors, config.context_length)

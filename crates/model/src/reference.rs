@@ -8,9 +8,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use myriad_formats::Gguf;
 use myriad_kernels::RopePairing;
 
+use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{self, Config, Gqa, Mixer, Moe, RopeConfig, Router};
 use crate::error::ModelError;
 use crate::tensors;
@@ -71,9 +71,11 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Model::load`](crate::Model::load).
-    pub fn load(gguf: &Gguf) -> Result<Reference, ModelError> {
-        let config = Config::read(gguf)?;
-        let file = File { gguf, config: &config };
+    pub fn load<'a>(source: impl Into<Source<'a>>) -> Result<Reference, ModelError> {
+        let source = source.into();
+        let config = Config::read(source)?;
+        let tensors = Checkpoint { source, family: config.family };
+        let file = File { tensors, config: &config };
         let layers =
             (0..config.layers.len()).map(|index| file.layer(index)).collect::<Result<_, _>>()?;
         Ok(Reference {
@@ -346,7 +348,7 @@ fn rows_in_parallel(
 
 /// A file and what it was found to be.
 struct File<'a> {
-    gguf: &'a Gguf,
+    tensors: Checkpoint<'a>,
     config: &'a Config,
 }
 
@@ -418,12 +420,11 @@ impl File<'_> {
     }
 
     fn linear(&self, name: &str) -> Result<Linear, ModelError> {
-        let info = tensors::find(self.gguf, &format!("{name}.weight"), self.config.family)?;
-        let weight = tensors::values(self.gguf, info);
-        Ok(Linear { weight, columns: info.columns(), bias: None })
+        let tensor = self.tensors.find(&format!("{name}.weight"))?;
+        Ok(Linear { weight: tensor.values()?, columns: tensor.columns(), bias: None })
     }
 
     fn vector(&self, name: &str) -> Result<Vec<f32>, ModelError> {
-        tensors::vector(self.gguf, tensors::find(self.gguf, name, self.config.family)?)
+        self.tensors.find(name)?.vector()
     }
 }

@@ -1,27 +1,26 @@
 //! Turns a `Config` into the list of tensors that its file must have, and checks a file against it.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
-use myriad_formats::{Gguf, TensorInfo};
-use myriad_kernels::dequantise;
-
+use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, Family, FeedForward, Mixer};
 use crate::error::ModelError;
 use crate::families::ROPE_FREQS;
 
 /// Checks that the file has each tensor that `config` promises in its right shape, and no other.
-pub(crate) fn check(config: &Config, gguf: &Gguf) -> Result<(), ModelError> {
-    let expected = expected(config);
-    for (name, shape) in &expected {
-        check_shape(find(gguf, name, config.family)?, shape)?;
+pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelError> {
+    let mut known: HashSet<&str> = HashSet::new();
+    for (name, shape) in &expected(config) {
+        let tensor = file.find(name)?;
+        check_shape(&tensor, shape)?;
+        known.extend(tensor.names());
     }
-    let known: HashMap<&str, &[usize]> =
-        expected.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
-    for info in gguf.tensors() {
-        let is_rope = info.name == ROPE_FREQS && config.family == Family::Llama;
-        if !is_rope && !known.contains_key(info.name.as_str()) {
+    for view in file.source.tensors().tensor_views() {
+        let is_rope = view.name == ROPE_FREQS && config.family == Family::Llama;
+        let is_known = is_rope || known.contains(view.name);
+        if !is_known && !file.is_ignorable(view.name, config.tied_output) {
             return Err(ModelError::UnexpectedTensor {
-                name: info.name.clone(),
+                name: view.name.to_owned(),
                 family: config.family.name(),
                 layers: config.layers.len(),
             });
@@ -92,40 +91,15 @@ pub(crate) fn ffn_norm(family: Family) -> &'static str {
     }
 }
 
-/// The tensor of that name.
-pub(crate) fn find<'a>(
-    gguf: &'a Gguf,
-    name: &str,
-    family: Family,
-) -> Result<&'a TensorInfo, ModelError> {
-    gguf.tensor(name)
-        .ok_or_else(|| ModelError::MissingTensor { name: name.to_owned(), family: family.name() })
-}
-
 /// Checks one shape; trailing dimensions of 1 are the same as none.
-pub(crate) fn check_shape(info: &TensorInfo, expected: &[usize]) -> Result<(), ModelError> {
+pub(crate) fn check_shape(tensor: &Tensor<'_>, expected: &[usize]) -> Result<(), ModelError> {
     let used = |shape: &[usize]| shape.iter().rposition(|&size| size != 1).map_or(0, |at| at + 1);
-    if info.shape[..used(&info.shape)] == expected[..used(expected)] {
+    if tensor.shape[..used(&tensor.shape)] == expected[..used(expected)] {
         return Ok(());
     }
     Err(ModelError::TensorShape {
-        name: info.name.clone(),
-        found: info.shape.clone(),
+        name: tensor.name.clone(),
+        found: tensor.shape.clone(),
         expected: expected.to_vec(),
     })
-}
-
-/// The values of a norm, bias or divisor, in full.
-pub(crate) fn vector(gguf: &Gguf, info: &TensorInfo) -> Result<Vec<f32>, ModelError> {
-    if !info.kind.is_float() {
-        return Err(ModelError::VectorKind { name: info.name.clone(), kind: info.kind.name() });
-    }
-    Ok(values(gguf, info))
-}
-
-/// The values of any tensor, dequantised.
-pub(crate) fn values(gguf: &Gguf, info: &TensorInfo) -> Vec<f32> {
-    let mut values = vec![0.0; info.elements()];
-    dequantise(info.kind, gguf.data(info), &mut values);
-    values
 }

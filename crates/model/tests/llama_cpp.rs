@@ -45,7 +45,10 @@ fn reference_and_forward_agree_with_llama_cpp() {
 }
 
 fn golden(name: &str) -> Vec<f32> {
-    let path = format!("{}/tests/golden/{name}.logits", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/golden/{name}.logits",
+        std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")
+    );
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

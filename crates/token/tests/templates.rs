@@ -14,9 +14,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 fn folder() -> PathBuf {
-    let shared = std::env::var_os("MYRIAD_SHARED")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    let shared = std::env::var_os("MYRIAD_SHARED").map(PathBuf::from).unwrap_or_else(|| {
+        std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+            .join("../../../shared")
+    });
     shared.join("templates")
 }
 

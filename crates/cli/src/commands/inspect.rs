@@ -6,7 +6,6 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use myriad_formats::{Gguf, Value};
 use myriad_kernels::{Kernels, PAGE_TOKENS};
 use myriad_model::{Config, FeedForward, Mixer};
 use myriad_token::{ChatTemplate, Tokenizer};
@@ -14,12 +13,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::arguments::Model;
+use crate::file::ModelFile;
 use crate::screen::{self, count, harmless, one_text, size};
-use crate::{load, memory, models, sizes};
+use crate::{memory, models, sizes};
 
 const EXAMPLES: &str = "\
 Examples:
   myriad inspect model.gguf
+  myriad inspect ./Qwen3-0.6B                    a Hugging Face folder
   myriad inspect MODEL --json | jq .memory
   MYRIAD_KERNELS=scalar myriad inspect MODEL     which kernels would run";
 
@@ -41,7 +42,7 @@ pub struct Arguments {
 struct Report {
     file: String,
     file_bytes: u64,
-    gguf_version: u32,
+    format: String,
     family: String,
     title: Option<String>,
     licence: Option<String>,
@@ -124,8 +125,7 @@ struct ContextReport {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let path = models::find(Some(&arguments.model.model))?;
-    let gguf = load::open_file(&path)?;
-    let report = report(&path, &gguf);
+    let report = report(&path, &ModelFile::open(&path)?);
     let mut out = std::io::BufWriter::new(screen::output());
     if arguments.json {
         writeln!(out, "{}", json!(report))?;
@@ -135,18 +135,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn report(path: &Path, gguf: &Gguf) -> Report {
-    let text = |key: &str| match gguf.metadata().get(key) {
-        Some(Value::String(text)) => Some(harmless(text).chars().take(120).collect::<String>()),
-        _ => None,
-    };
-    let config = Config::read(gguf);
-    let vocab = gguf.vocab();
+fn report(path: &Path, file: &ModelFile) -> Report {
+    let short = |text: &str| harmless(text).chars().take(120).collect::<String>();
+    let config = Config::read(file.source());
+    let vocab = file.vocab();
     let tokenizer = vocab.as_ref().ok().map(Tokenizer::new);
     let mut reasons: Vec<String> = Vec::new();
     let mut because = |error: anyhow::Error| reasons.push(one_text(&error));
     let shape = config.as_ref().ok().map(shape);
-    let memory = config.as_ref().ok().map(|config| memory_report(gguf, config));
+    let memory = config.as_ref().ok().map(|config| memory_report(file, config));
     let reported =
         tokenizer.as_ref().and_then(|tokenizer| tokenizer.as_ref().ok()).zip(vocab.as_ref().ok());
     let reported = reported.map(|(tokenizer, vocab)| TokenizerReport {
@@ -156,26 +153,29 @@ fn report(path: &Path, gguf: &Gguf) -> Report {
         begins_with: vocab.bos.filter(|_| vocab.add_bos).map(|id| token(tokenizer, id)),
         end_tokens: tokenizer.end_tokens().iter().map(|&id| token(tokenizer, id)).collect(),
     });
-    let chat_template = template(gguf, tokenizer.as_ref().and_then(|found| found.as_ref().ok()));
+    let chat_template = {
+        let tokenizer = tokenizer.as_ref().and_then(|found| found.as_ref().ok());
+        template(vocab.as_ref().ok().and_then(|spec| spec.chat_template.as_deref()), tokenizer)
+    };
     if let Err(error) = config {
         because(error.into());
     } else if let Err(error) = vocab {
-        because(error.into());
+        because(error);
     } else if let Some(Err(error)) = tokenizer {
         because(error.into());
     }
     Report {
         file: path.display().to_string(),
-        file_bytes: gguf.file_bytes(),
-        gguf_version: gguf.version(),
-        family: text("general.architecture").unwrap_or_else(|| "unknown".into()),
-        title: text("general.name"),
-        licence: text("general.license"),
-        parameters: gguf.tensors().iter().map(|tensor| tensor.elements() as u64).sum(),
+        file_bytes: file.file_bytes(),
+        format: file.format(),
+        family: file.family().map_or_else(|| "unknown".into(), short),
+        title: file.general("name").map(short),
+        licence: file.general("license").map(short),
+        parameters: file.tensors().tensor_views().map(|view| view.elements() as u64).sum(),
         runs: reasons.is_empty(),
         reason: reasons.pop(),
         shape,
-        quantisation: classes(gguf),
+        quantisation: classes(file),
         tokenizer: reported,
         chat_template,
         memory,
@@ -219,30 +219,34 @@ fn shape(config: &Config) -> Shape {
 
 /// Which work a tensor does, by the names that converters give.
 fn class_of(name: &str) -> &'static str {
-    const CLASSES: [(&str, &str); 6] = [
+    const CLASSES: [(&str, &str); 10] = [
         ("token_embd", "embedding"),
+        ("embed_tokens", "embedding"),
         ("norm", "norms"),
         ("bias", "biases"),
         ("attn_", "attention"),
+        ("self_attn", "attention"),
         ("ffn_", "feed-forward"),
+        (".mlp.", "feed-forward"),
         ("output", "output head"),
+        ("lm_head", "output head"),
     ];
     let found = CLASSES.into_iter().find(|(part, _)| name.contains(part));
     found.map_or("other", |(_, class)| class)
 }
 
 /// Classes in the order of their first tensors; types with the most tensors first.
-fn classes(gguf: &Gguf) -> Vec<Class> {
+fn classes(file: &ModelFile) -> Vec<Class> {
     let mut order: Vec<&'static str> = Vec::new();
     let mut sums: BTreeMap<&'static str, (BTreeMap<&'static str, usize>, u64)> = BTreeMap::new();
-    for tensor in gguf.tensors() {
-        let class = class_of(&tensor.name);
+    for tensor in file.tensors().tensor_views() {
+        let class = class_of(tensor.name);
         if !order.contains(&class) {
             order.push(class);
         }
         let (types, bytes) = sums.entry(class).or_default();
         *types.entry(tensor.kind.name()).or_default() += 1;
-        *bytes += tensor.bytes() as u64;
+        *bytes += tensor.bytes.len() as u64;
     }
     let class = |class| {
         let (types, bytes) = sums.remove(class).unwrap_or_default();
@@ -258,23 +262,22 @@ fn token(tokenizer: &Tokenizer, id: u32) -> String {
     harmless(tokenizer.token_text(id).unwrap_or_default())
 }
 
-fn template(gguf: &Gguf, tokenizer: Option<&Tokenizer>) -> String {
-    let source = gguf.metadata().optional_str("tokenizer.chat_template");
-    match (source, tokenizer) {
-        (Ok(None), _) => "none (a base model: it continues texts)".into(),
-        (Err(error), _) => error.to_string(),
-        (Ok(Some(source)), None) => format!("{} characters", count(source.chars().count())),
-        (Ok(Some(source)), Some(tokenizer)) => match ChatTemplate::new(source, tokenizer) {
-            Ok(_) => format!("{} characters, valid", count(source.chars().count())),
-            Err(error) => error.to_string(),
-        },
+fn template(source: Option<&str>, tokenizer: Option<&Tokenizer>) -> String {
+    let Some(source) = source else {
+        return "none (a base model: it continues texts)".into();
+    };
+    let length = format!("{} characters", count(source.chars().count()));
+    match tokenizer.map(|tokenizer| ChatTemplate::new(source, tokenizer)) {
+        None => length,
+        Some(Ok(_)) => format!("{length}, valid"),
+        Some(Err(error)) => error.to_string(),
     }
 }
 
 /// What a few contexts need, the model's own last.
-fn memory_report(gguf: &Gguf, config: &Config) -> MemoryReport {
+fn memory_report(file: &ModelFile, config: &Config) -> MemoryReport {
     const CONTEXTS: [usize; 4] = [2048, 8192, 32_768, 131_072];
-    let weights = gguf.tensors().iter().map(|tensor| tensor.bytes() as u64).sum();
+    let weights = file.weight_bytes();
     let own = config.context_length;
     let contexts = CONTEXTS.into_iter().filter(|&context| context < own).chain([own]);
     let report = |context| {
@@ -291,7 +294,7 @@ fn memory_report(gguf: &Gguf, config: &Config) -> MemoryReport {
 
 fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     let mut line = |name: &str, text: &str| writeln!(out, "{name:<14} {text}");
-    line("file", &format!("{} ({})", report.file, size(report.file_bytes)))?;
+    line("file", &format!("{} ({}, {})", report.file, report.format, size(report.file_bytes)))?;
     let title = report.title.as_deref().map_or(String::new(), |title| format!(" ({title})"));
     line("family", &format!("{}{title}", report.family))?;
     if let Some(licence) = &report.licence {

@@ -7,7 +7,7 @@ use clap::Args;
 use myriad_model::Config;
 
 use crate::download::{self, Keep, Source};
-use crate::load;
+use crate::file::ModelFile;
 use crate::models;
 use crate::screen::{self, note, one_text, size};
 
@@ -55,7 +55,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let bytes = std::fs::metadata(&pulled.path)?.len();
     let mut out = screen::output();
     writeln!(out, "{name} {state} ({}, SHA-256 {})", size(bytes), pulled.sha256)?;
-    let runs = load::open_file(&pulled.path).and_then(|gguf| Ok(Config::read(&gguf)?));
+    let runs = ModelFile::open(&pulled.path).and_then(|file| Ok(Config::read(file.source())?));
     match runs {
         Ok(_) => writeln!(out, "talk to it:  myriad chat {name}")?,
         Err(error) => note(format!("warning: Myriad cannot run it: {}", one_text(&error))),

@@ -24,8 +24,7 @@ impl Keys<'_> {
             return Err(ModelError::ExpertsUsed { key, used, experts });
         }
         self.refuse_other_routers()?;
-        let key = self.name("expert_weights_norm");
-        let renormalise = self.gguf.metadata().optional_bool(&key)?.unwrap_or(traits.renormalise);
+        let renormalise = self.optional_bool("expert_weights_norm")?.unwrap_or(traits.renormalise);
         Ok(Moe {
             experts: experts as usize,
             used: used as usize,
@@ -40,7 +39,7 @@ impl Keys<'_> {
 
     /// Whether a layer of a mixture is dense: no key says so, its tensors do.
     pub(super) fn is_dense_layer(&self, layer: usize) -> bool {
-        let has = |part: &str| self.gguf.tensor(&format!("blk.{layer}.{part}.weight")).is_some();
+        let has = |part: &str| self.tensors.has(&format!("blk.{layer}.{part}.weight"));
         has("ffn_gate") && !has("ffn_gate_inp")
     }
 

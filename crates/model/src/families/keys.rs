@@ -1,53 +1,122 @@
 //! Turns a file's keys into checked sizes and numbers: each rule once, for all families.
 
-use myriad_formats::{Gguf, Value};
+use myriad_formats::{JsonObject, Metadata, Value};
 
 use super::{HEAD_SIZE_MAX, LAYERS_MAX, SIZE_MAX};
+use crate::checkpoint::Checkpoint;
 use crate::config::Family;
 use crate::error::ModelError;
-use crate::tensors;
 
-/// A file's keys, read with the family's prefix and checked one by one.
+/// A file's keys under GGUF's names, checked one by one.
 pub(super) struct Keys<'a> {
-    pub(super) gguf: &'a Gguf,
+    pub(super) file: Settings<'a>,
+    pub(super) tensors: Checkpoint<'a>,
     pub(super) family: Family,
 }
 
+/// Where a file's keys stand.
+pub(super) enum Settings<'a> {
+    /// In the file itself, with the family's name before each.
+    Gguf(&'a Metadata),
+    /// In `config.json`: the part about the decoder.
+    Folder(JsonObject<'a>),
+}
+
+/// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
+const IN_FOLDER: [(&str, &str); 16] = [
+    ("attention.head_count", "num_attention_heads"),
+    ("attention.head_count_kv", "num_key_value_heads"),
+    ("attention.key_length", "head_dim"),
+    ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    ("attention.sliding_window", "sliding_window"),
+    ("block_count", "num_hidden_layers"),
+    ("context_length", "max_position_embeddings"),
+    ("embedding_length", "hidden_size"),
+    ("expert_count", "num_experts"),
+    ("expert_count", "num_local_experts"),
+    ("expert_feed_forward_length", "moe_intermediate_size"),
+    ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
+    ("expert_used_count", "num_experts_per_tok"),
+    ("expert_weights_norm", "norm_topk_prob"),
+    ("feed_forward_length", "intermediate_size"),
+    ("vocab_size", "vocab_size"),
+];
+
+/// The name that a folder's settings have for a key, or would have.
+fn in_folder(json: &JsonObject<'_>, key: &str) -> Option<&'static str> {
+    let names = || IN_FOLDER.iter().filter(|(gguf, _)| *gguf == key).map(|(_, theirs)| *theirs);
+    names().find(|name| json.has(name)).or_else(|| names().next())
+}
+
 impl Keys<'_> {
-    /// The full name of a key.
+    /// The full name of a key, as the file has it.
     pub(super) fn name(&self, key: &str) -> String {
-        format!("{}.{key}", self.family.name())
+        match &self.file {
+            Settings::Gguf(_) => format!("{}.{key}", self.family.name()),
+            Settings::Folder(json) => in_folder(json, key).unwrap_or(key).to_owned(),
+        }
     }
 
     pub(super) fn optional_u32(&self, key: &str) -> Result<Option<u32>, ModelError> {
-        Ok(self.gguf.metadata().optional_u32(&self.name(key))?)
+        match &self.file {
+            Settings::Gguf(metadata) => Ok(metadata.optional_u32(&self.name(key))?),
+            Settings::Folder(json) => {
+                in_folder(json, key).map_or(Ok(None), |key| Ok(json.optional_u32(key)?))
+            }
+        }
     }
 
     pub(super) fn optional_f32(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        Ok(self.gguf.metadata().optional_f32(&self.name(key))?)
+        match &self.file {
+            Settings::Gguf(metadata) => Ok(metadata.optional_f32(&self.name(key))?),
+            Settings::Folder(json) => {
+                in_folder(json, key).map_or(Ok(None), |key| Ok(json.optional_f32(key)?))
+            }
+        }
+    }
+
+    pub(super) fn optional_bool(&self, key: &str) -> Result<Option<bool>, ModelError> {
+        match &self.file {
+            Settings::Gguf(metadata) => Ok(metadata.optional_bool(&self.name(key))?),
+            Settings::Folder(json) => {
+                in_folder(json, key).map_or(Ok(None), |key| Ok(json.optional_bool(key)?))
+            }
+        }
+    }
+
+    /// A whole number that must be there.
+    fn required_u32(&self, key: &str) -> Result<u32, ModelError> {
+        match &self.file {
+            Settings::Gguf(metadata) => Ok(metadata.u32(&self.name(key))?),
+            Settings::Folder(json) => Ok(json.u32(&self.name(key))?),
+        }
+    }
+
+    fn required_f32(&self, key: &str) -> Result<f32, ModelError> {
+        match &self.file {
+            Settings::Gguf(metadata) => Ok(metadata.f32(&self.name(key))?),
+            Settings::Folder(json) => Ok(json.f32(&self.name(key))?),
+        }
     }
 
     /// A required size from 1 to `max`.
     pub(super) fn size(&self, key: &str, max: u32) -> Result<u32, ModelError> {
-        let key = self.name(key);
-        let value = self.gguf.metadata().u32(&key)?;
-        in_range(key, value, max)
+        let value = self.required_u32(key)?;
+        in_range(self.name(key), value, max)
     }
 
     /// A required width that may be given once per layer.
     pub(super) fn width_of_layers(&self, key: &str, layers: usize) -> Result<u32, ModelError> {
-        let value = self.same_for_all(key, layers)?;
-        let key = self.name(key);
-        match value {
-            Some(value) => in_range(key, value, SIZE_MAX),
+        match self.same_for_all(key, layers)? {
+            Some(value) => in_range(self.name(key), value, SIZE_MAX),
             // Says that the key is missing, in the words that all missing keys have.
-            None => Ok(self.gguf.metadata().u32(&key)?),
+            None => self.required_u32(key),
         }
     }
 
     pub(super) fn layer_count(&self) -> Result<usize, ModelError> {
         let key = self.name("block_count");
-        let value = self.gguf.metadata().u32(&key)?;
+        let value = self.required_u32("block_count")?;
         if value == 0 || value as usize > LAYERS_MAX {
             return Err(ModelError::LayerCount { key, value, max: LAYERS_MAX });
         }
@@ -59,7 +128,7 @@ impl Keys<'_> {
         let key = self.name("attention.head_count");
         let heads = match self.same_for_all("attention.head_count", layers)? {
             Some(heads) => in_range(key, heads, SIZE_MAX)?,
-            None => self.gguf.metadata().u32(&key)?,
+            None => self.required_u32("attention.head_count")?,
         };
         let key = self.name("attention.head_count_kv");
         let kv_heads = match self.same_for_all("attention.head_count_kv", layers)? {
@@ -104,12 +173,14 @@ impl Keys<'_> {
 
     /// The rows of the embedding, which every other list of tokens must match.
     pub(super) fn vocab(&self) -> Result<usize, ModelError> {
-        let embedding = tensors::find(self.gguf, "token_embd.weight", self.family)?;
-        let rows = embedding.rows();
-        let tokens = self.gguf.metadata().strings("tokenizer.ggml.tokens")?.len();
-        if tokens != rows {
-            let what = "the vocabulary `tokenizer.ggml.tokens`";
-            return Err(ModelError::Vocab { what, found: tokens, rows });
+        let rows = self.tensors.find("token_embd.weight")?.rows();
+        // A folder's tokenizer may know fewer tokens than the embedding has rows.
+        if let Settings::Gguf(metadata) = &self.file {
+            let tokens = metadata.strings("tokenizer.ggml.tokens")?.len();
+            if tokens != rows {
+                let what = "the vocabulary `tokenizer.ggml.tokens`";
+                return Err(ModelError::Vocab { what, found: tokens, rows });
+            }
         }
         match self.optional_u32("vocab_size")? {
             Some(size) if size as usize != rows => {
@@ -119,10 +190,44 @@ impl Keys<'_> {
         }
     }
 
+    /// Whether the embedding is the output head.
+    pub(super) fn has_tied_output(&self) -> Result<bool, ModelError> {
+        let said = match &self.file {
+            Settings::Gguf(_) => None,
+            Settings::Folder(json) => json.optional_bool("tie_word_embeddings")?,
+        };
+        Ok(said == Some(true) || !self.tensors.has("output.weight"))
+    }
+
+    /// The layers that have no rope: each last of so many, where `config.json` says nothing else.
+    pub(super) fn layers_without_rope(&self, every: usize) -> Result<Vec<usize>, ModelError> {
+        let layers = self.layer_count()?;
+        let (mut step, mut listed) = (every, None);
+        if let Settings::Folder(json) = &self.file {
+            listed = json.optional_u32s("no_rope_layers")?;
+            if let Some(value) = json.optional_u32("no_rope_layer_interval")? {
+                step = in_range("no_rope_layer_interval".to_owned(), value, u32::MAX)? as usize;
+            }
+        }
+        match listed {
+            // 1 says that a layer has rope, whatever the name of the key says.
+            Some(list) if list.len() == layers => {
+                Ok((0..layers).filter(|&layer| list[layer] == 0).collect())
+            }
+            Some(list) => Err(ModelError::Disagree {
+                key: "no_rope_layers".to_owned(),
+                value: list.len(),
+                expected: layers,
+                reason: "the list has one number for each layer",
+            }),
+            None => Ok((0..layers).filter(|layer| (layer + 1).is_multiple_of(step)).collect()),
+        }
+    }
+
     /// The added number in RMS norms.
     pub(super) fn epsilon(&self, key: &str) -> Result<f32, ModelError> {
+        let value = self.required_f32(key)?;
         let key = self.name(key);
-        let value = self.gguf.metadata().f32(&key)?;
         if value > 0.0 && value < 1.0 {
             return Ok(value);
         }
@@ -149,9 +254,15 @@ impl Keys<'_> {
         }
     }
 
+    /// A folder's window counts where `use_sliding_window` does not say otherwise. In GGUF,
     /// llama.cpp ignores the key in these families and attends to everything. A window as long as
     /// the context says the same; a shorter one does not, so it is refused rather than ignored.
     pub(super) fn refuse_window(&self, context: usize) -> Result<(), ModelError> {
+        if let Settings::Folder(json) = &self.file
+            && json.optional_bool("use_sliding_window")? == Some(false)
+        {
+            return Ok(());
+        }
         match self.optional_u32("attention.sliding_window")? {
             Some(value) if (value as usize) < context => {
                 let key = self.name("attention.sliding_window");
@@ -164,10 +275,13 @@ impl Keys<'_> {
     /// A whole number given once, or once per layer and every time the same.
     pub(super) fn same_for_all(&self, key: &str, layers: usize) -> Result<Option<u32>, ModelError> {
         let name = self.name(key);
-        let Some(Value::Array(_)) = self.gguf.metadata().get(&name) else {
-            return self.optional_u32(key);
+        let metadata = match &self.file {
+            Settings::Gguf(metadata) if matches!(metadata.get(&name), Some(Value::Array(_))) => {
+                metadata
+            }
+            _ => return self.optional_u32(key),
         };
-        let values = self.gguf.metadata().u32s(&name)?;
+        let values = metadata.u32s(&name)?;
         match values.first() {
             Some(first) if values.len() == layers && values.iter().all(|value| value == first) => {
                 Ok(Some(*first))

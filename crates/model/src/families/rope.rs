@@ -1,10 +1,43 @@
 //! Turns a file's rope keys into one `RopeConfig`: base, pairs, and one divisor for each pair.
 
-use super::keys::{Keys, in_range, shorten};
+use myriad_formats::{JsonObject, Metadata};
+use myriad_kernels::RopePairing;
+
+use super::keys::{Keys, Settings, in_range, shorten};
 use super::{CONTEXT_MAX, ROPE_FREQS, Traits};
 use crate::config::RopeConfig;
 use crate::error::ModelError;
 use crate::tensors;
+
+/// How positions are scaled.
+enum Scaling {
+    None,
+    /// Every pair turns `factor` times slower.
+    Linear {
+        factor: f32,
+    },
+    /// Llama 3.x's: slow pairs turn `factor` times slower, fast ones as ever, a ramp between.
+    Llama3 {
+        factor: f32,
+        original: f32,
+        low: f32,
+        high: f32,
+    },
+    Yarn(Yarn),
+}
+
+/// The parameters of YaRN (Peng et al. 2023).
+struct Yarn {
+    factor: f32,
+    /// Positions that the model was first trained for.
+    original: f32,
+    beta_fast: f32,
+    beta_slow: f32,
+    /// Whether the ends of the ramp are whole pairs.
+    truncate: bool,
+    /// Factor on cosines and sines.
+    magnitude: f32,
+}
 
 impl Keys<'_> {
     /// The rotary embedding, and the factor that its scaling puts on cosines and sines.
@@ -14,87 +47,88 @@ impl Keys<'_> {
         head_size: usize,
         context_length: usize,
     ) -> Result<(RopeConfig, f32), ModelError> {
-        let theta = self.positive("rope.freq_base")?.unwrap_or(10_000.0);
         let pairs = head_size / 2;
         let mut divisors = vec![1.0f32; pairs];
-        if traits.rope_freqs && self.gguf.tensor(ROPE_FREQS).is_some() {
+        if traits.rope_freqs && self.tensors.has(ROPE_FREQS) {
             divisors = self.rope_freqs(pairs)?;
         }
+        let (theta, scaling) = match &self.file {
+            Settings::Gguf(metadata) => self.scaling_of_gguf(metadata, context_length)?,
+            Settings::Folder(json) => scaling_of_folder(json, context_length)?,
+        };
+        let key = || match self.file {
+            Settings::Gguf(_) => self.name("rope.scaling.factor"),
+            Settings::Folder(_) => "rope_scaling.factor".to_owned(),
+        };
+        let magnitude = scaling.apply(theta, &mut divisors).map_err(|()| {
+            let expected = "above 1 with YaRN";
+            ModelError::Number { key: self.theta_name(), value: theta, expected }
+        })?;
+        // Products of positive and finite numbers can still be neither.
+        if !divisors.iter().all(|&divisor| divisor > 0.0 && divisor.is_finite()) {
+            let expected = "such that scaled angles stay finite and are not 0";
+            return Err(ModelError::Number { key: key(), value: scaling.factor(), expected });
+        }
+        let divisors = divisors.iter().any(|&divisor| divisor != 1.0).then_some(divisors);
+        // Converters permute the rows of Q and K for adjacent pairs; folders have them as trained.
+        let pairing = match self.file {
+            Settings::Gguf(_) => traits.pairing,
+            Settings::Folder(_) => RopePairing::Halves,
+        };
+        Ok((RopeConfig { dims: head_size, theta, pairing, divisors }, magnitude))
+    }
+
+    fn theta_name(&self) -> String {
+        match self.file {
+            Settings::Gguf(_) => self.name("rope.freq_base"),
+            Settings::Folder(_) => "rope_theta".to_owned(),
+        }
+    }
+
+    fn scaling_of_gguf(
+        &self,
+        metadata: &Metadata,
+        context_length: usize,
+    ) -> Result<(f32, Scaling), ModelError> {
+        let theta = self.positive("rope.freq_base")?.unwrap_or(10_000.0);
         // `rope.scale_linear` is the name that the first GGUF files used.
         let factor = match self.positive("rope.scaling.factor")? {
             Some(factor) => factor,
             None => self.positive("rope.scale_linear")?.unwrap_or(1.0),
         };
         let key = self.name("rope.scaling.type");
-        let magnitude = match self.gguf.metadata().optional_str(&key)?.unwrap_or("linear") {
-            "none" => 1.0,
-            "linear" => {
-                divisors.iter_mut().for_each(|divisor| *divisor *= factor);
-                1.0
+        let scaling = match metadata.optional_str(&key)?.unwrap_or("linear") {
+            "none" => Scaling::None,
+            "linear" => Scaling::Linear { factor },
+            "yarn" => {
+                let key = "rope.scaling.original_context_length";
+                let original = match self.optional_u32(key)? {
+                    Some(value) => in_range(self.name(key), value, CONTEXT_MAX)? as f32,
+                    None => context_length as f32,
+                };
+                let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+                Scaling::Yarn(Yarn {
+                    factor,
+                    original,
+                    beta_fast: self.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                    beta_slow: self.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                    truncate: true,
+                    magnitude: attention_factor * magnitude_of(factor, 1.0),
+                })
             }
-            "yarn" => self.yarn(theta, factor, context_length, &mut divisors)?,
-            other => return Err(ModelError::RopeScaling { key, value: shorten(other) }),
-        };
-        // Products of positive and finite numbers can still be neither.
-        if !divisors.iter().all(|&divisor| divisor > 0.0 && divisor.is_finite()) {
-            let key = self.name("rope.scaling.factor");
-            let expected = "such that scaled angles stay finite and are not 0";
-            return Err(ModelError::Number { key, value: factor, expected });
-        }
-        let divisors = divisors.iter().any(|&divisor| divisor != 1.0).then_some(divisors);
-        let rope = RopeConfig { dims: head_size, theta, pairing: traits.pairing, divisors };
-        Ok((rope, magnitude))
-    }
-
-    /// YaRN (Peng et al. 2023) as ggml computes it (`ggml_rope_yarn_corr_dims`, `rope_yarn`): slow
-    /// pairs are interpolated by `factor`, fast ones kept, with a ramp between. Since a pair's
-    /// angle is linear in the position, this is one divisor per pair. Returns the factor on the
-    /// cosines.
-    fn yarn(
-        &self,
-        theta: f32,
-        factor: f32,
-        context_length: usize,
-        divisors: &mut [f32],
-    ) -> Result<f32, ModelError> {
-        let original = match self.optional_u32("rope.scaling.original_context_length")? {
-            Some(value) => {
-                let key = self.name("rope.scaling.original_context_length");
-                in_range(key, value, CONTEXT_MAX)? as f32
+            other => {
+                let (known, value) = ("none, linear and yarn", shorten(other));
+                return Err(ModelError::RopeScaling { key, value, known });
             }
-            None => context_length as f32,
         };
-        if theta <= 1.0 {
-            let key = self.name("rope.freq_base");
-            return Err(ModelError::Number { key, value: theta, expected: "above 1 with YaRN" });
-        }
-        let beta_fast = self.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0);
-        let beta_slow = self.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0);
-        let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
-
-        let dims = 2 * divisors.len();
-        // The pair that turns `turns` times over the original context.
-        let dim_of = |turns: f32| {
-            dims as f32 * (original / (turns * std::f32::consts::TAU)).ln() / (2.0 * theta.ln())
-        };
-        let low = dim_of(beta_fast).floor().max(0.0);
-        let high = dim_of(beta_slow).ceil().min(dims as f32 - 1.0);
-        for (pair, divisor) in divisors.iter_mut().enumerate() {
-            let kept = 1.0 - ((pair as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
-            *divisor /= (1.0 - kept) / factor + kept;
-        }
-        Ok(if factor > 1.0 {
-            attention_factor * (1.0 + 0.1 * factor.ln())
-        } else {
-            attention_factor
-        })
+        Ok((theta, scaling))
     }
 
     /// The divisors of Llama 3.x, which its converter stores as a tensor.
     fn rope_freqs(&self, pairs: usize) -> Result<Vec<f32>, ModelError> {
-        let info = tensors::find(self.gguf, ROPE_FREQS, self.family)?;
-        tensors::check_shape(info, &[pairs])?;
-        let divisors = tensors::vector(self.gguf, info)?;
+        let tensor = self.tensors.find(ROPE_FREQS)?;
+        tensors::check_shape(&tensor, &[pairs])?;
+        let divisors = tensor.vector()?;
         for (index, &value) in divisors.iter().enumerate() {
             if !(value > 0.0 && value.is_finite()) {
                 let name = ROPE_FREQS.to_owned();
@@ -102,5 +136,148 @@ impl Keys<'_> {
             }
         }
         Ok(divisors)
+    }
+}
+
+/// Base and scaling of `config.json`: in `rope_parameters`, or as older files have them, the base
+/// beside the other keys and the scaling in `rope_scaling`.
+fn scaling_of_folder(
+    json: &JsonObject<'_>,
+    context_length: usize,
+) -> Result<(f32, Scaling), ModelError> {
+    let parameters = json.optional_object("rope_parameters")?;
+    let theta = match &parameters {
+        Some(rope) if rope.has("rope_theta") => positive(rope, "rope_theta")?,
+        _ => positive(json, "rope_theta")?,
+    };
+    let theta = theta.unwrap_or(10_000.0);
+    let Some(rope) =
+        parameters.map_or_else(|| json.optional_object("rope_scaling"), |rope| Ok(Some(rope)))?
+    else {
+        return Ok((theta, Scaling::None));
+    };
+    let kind = rope.optional_str("rope_type")?.or(rope.optional_str("type")?).unwrap_or("default");
+    let original = || -> Result<f32, ModelError> {
+        let key = "original_max_position_embeddings";
+        match rope.optional_u32(key)? {
+            Some(value) => Ok(in_range(format!("rope_scaling.{key}"), value, CONTEXT_MAX)? as f32),
+            None => Ok(context_length as f32),
+        }
+    };
+    let required = |key: &str| -> Result<f32, ModelError> {
+        match positive(&rope, key)? {
+            Some(value) => Ok(value),
+            None => Ok(rope.f32(key)?),
+        }
+    };
+    let scaling = match kind {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear { factor: required("factor")? },
+        "llama3" => Scaling::Llama3 {
+            factor: required("factor")?,
+            original: original()?,
+            low: required("low_freq_factor")?,
+            high: required("high_freq_factor")?,
+        },
+        "yarn" => {
+            let original = original()?;
+            let factor = positive(&rope, "factor")?.unwrap_or(context_length as f32 / original);
+            let of_scales = match (positive(&rope, "mscale")?, positive(&rope, "mscale_all_dim")?) {
+                (Some(one), Some(all)) => magnitude_of(factor, one) / magnitude_of(factor, all),
+                _ => magnitude_of(factor, 1.0),
+            };
+            Scaling::Yarn(Yarn {
+                factor,
+                original,
+                beta_fast: positive(&rope, "beta_fast")?.unwrap_or(32.0),
+                beta_slow: positive(&rope, "beta_slow")?.unwrap_or(1.0),
+                truncate: rope.optional_bool("truncate")?.unwrap_or(true),
+                magnitude: positive(&rope, "attention_factor")?.unwrap_or(of_scales),
+            })
+        }
+        other => {
+            let (key, value) = ("rope_scaling.rope_type".to_owned(), shorten(other));
+            let known = "default, linear, llama3 and yarn";
+            return Err(ModelError::RopeScaling { key, value, known });
+        }
+    };
+    Ok((theta, scaling))
+}
+
+/// An optional number greater than zero.
+fn positive(json: &JsonObject<'_>, key: &str) -> Result<Option<f32>, ModelError> {
+    match json.optional_f32(key)? {
+        Some(value) if value <= 0.0 => {
+            let (key, expected) = (key.to_owned(), "positive and finite");
+            Err(ModelError::Number { key, value, expected })
+        }
+        value => Ok(value),
+    }
+}
+
+/// The factor on cosines and sines that YaRN's authors fitted.
+fn magnitude_of(factor: f32, scale: f32) -> f32 {
+    if factor > 1.0 { 1.0 + 0.1 * scale * factor.ln() } else { 1.0 }
+}
+
+impl Scaling {
+    fn factor(&self) -> f32 {
+        match self {
+            Scaling::None => 1.0,
+            Scaling::Linear { factor } | Scaling::Llama3 { factor, .. } => *factor,
+            Scaling::Yarn(yarn) => yarn.factor,
+        }
+    }
+
+    /// Multiplies the divisors; returns the factor on cosines and sines. Fails where the base of
+    /// the angles is not above 1 and must be.
+    fn apply(&self, theta: f32, divisors: &mut [f32]) -> Result<f32, ()> {
+        let dims = 2 * divisors.len();
+        match self {
+            Scaling::None => Ok(1.0),
+            Scaling::Linear { factor } => {
+                divisors.iter_mut().for_each(|divisor| *divisor *= factor);
+                Ok(1.0)
+            }
+            Scaling::Llama3 { factor, original, low, high } => {
+                for (pair, divisor) in divisors.iter_mut().enumerate() {
+                    let frequency = theta.powf(-2.0 * pair as f32 / dims as f32);
+                    let turns = original * frequency / std::f32::consts::TAU;
+                    // 1 for pairs that turn often over the original context, 0 for slow ones.
+                    let kept = ((turns - low) / (high - low).max(1e-6)).clamp(0.0, 1.0);
+                    *divisor /= (1.0 - kept) / factor + kept;
+                }
+                Ok(1.0)
+            }
+            Scaling::Yarn(yarn) if theta > 1.0 => {
+                yarn.apply(theta, divisors);
+                Ok(yarn.magnitude)
+            }
+            Scaling::Yarn(_) => Err(()),
+        }
+    }
+}
+
+impl Yarn {
+    /// As ggml (`ggml_rope_yarn_corr_dims`, `rope_yarn`) and transformers
+    /// (`_compute_yarn_parameters`) compute it: slow pairs are interpolated by `factor`, fast ones
+    /// kept, with a ramp between. Since a pair's angle is linear in the position, this is one
+    /// divisor per pair.
+    fn apply(&self, theta: f32, divisors: &mut [f32]) {
+        let dims = 2 * divisors.len();
+        // The pair that turns `turns` times over the original context.
+        let dim_of = |turns: f32| {
+            let logarithm = (self.original / (turns * std::f32::consts::TAU)).ln();
+            dims as f32 * logarithm / (2.0 * theta.ln())
+        };
+        let (mut low, mut high) = (dim_of(self.beta_fast), dim_of(self.beta_slow));
+        if self.truncate {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, high) = (low.max(0.0), high.min(dims as f32 - 1.0));
+        for (pair, divisor) in divisors.iter_mut().enumerate() {
+            let kept = 1.0 - ((pair as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
+            *divisor /= (1.0 - kept) / self.factor + kept;
+        }
     }
 }

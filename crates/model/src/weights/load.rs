@@ -2,27 +2,29 @@
 
 use std::ops::Range;
 
-use myriad_formats::{Gguf, TensorInfo};
 use myriad_kernels::{BlockType, Compute, Matrix};
 
 use super::{
     DenseWeights, FeedForwardWeights, Fused, GqaWeights, Layer, MixerWeights, MoeWeights, Part,
     SwiGlu, Weights,
 };
+use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::config::{Config, FeedForward, Gqa, Mixer, Moe};
 use crate::error::ModelError;
 use crate::tensors;
 
 /// Packs all weights of `config`, which was read from this very file.
 pub(crate) fn load(
-    gguf: &Gguf,
+    source: Source<'_>,
     config: &Config,
     compute: &Compute,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Weights, ModelError> {
     progress(0.0);
-    let total: usize = gguf.tensors().iter().map(TensorInfo::bytes).sum();
-    let mut loader = Loader { gguf, config, compute, progress, total, read: 0, held: 0, unused: 0 };
+    let total = source.tensors().tensor_views().map(|view| view.bytes.len()).sum();
+    let tensors = Checkpoint { source, family: config.family };
+    let mut loader =
+        Loader { tensors, config, compute, progress, total, read: 0, held: 0, unused: 0 };
     let embedding = loader.matrix("token_embd.weight")?;
     let embedding_file_bytes = loader.read;
     let layers =
@@ -46,7 +48,7 @@ pub(crate) fn load(
 }
 
 struct Loader<'a> {
-    gguf: &'a Gguf,
+    tensors: Checkpoint<'a>,
     config: &'a Config,
     compute: &'a Compute,
     progress: &'a mut dyn FnMut(f32),
@@ -75,8 +77,12 @@ impl<'a> Loader<'a> {
     }
 
     fn gqa(&mut self, prefix: &str, gqa: &Gqa) -> Result<GqaWeights, ModelError> {
-        let piece = |part| self.piece(&format!("{prefix}.attn_{part}.weight"));
-        let parts = [piece("q")?, piece("k")?, piece("v")?];
+        let part = |part| self.tensors.find(&format!("{prefix}.attn_{part}.weight"));
+        let parts = [part("q")?, part("k")?, part("v")?];
+        let biases = match gqa.qkv_bias {
+            true => Some(self.biases(prefix, ["q", "k", "v"])?),
+            false => None,
+        };
         let qk_norms = match gqa.qk_norm {
             true => Some([
                 self.vector(&format!("{prefix}.attn_q_norm.weight"))?,
@@ -86,7 +92,7 @@ impl<'a> Loader<'a> {
         };
         Ok(GqaWeights {
             norm: self.vector(&format!("{prefix}.attn_norm.weight"))?,
-            qkv: self.fused(&parts, gqa.qkv_bias)?,
+            qkv: self.fused(&parts, biases)?,
             qk_norms,
             output: self.matrix(&format!("{prefix}.attn_output.weight"))?,
         })
@@ -95,7 +101,7 @@ impl<'a> Loader<'a> {
     fn dense(&mut self, prefix: &str) -> Result<DenseWeights, ModelError> {
         Ok(DenseWeights {
             norm: self.ffn_norm(prefix)?,
-            swiglu: self.swiglu(prefix, "", Piece::whole)?,
+            swiglu: self.swiglu(prefix, "", |tensor| tensor)?,
         })
     }
 
@@ -105,12 +111,12 @@ impl<'a> Loader<'a> {
         let before = self.read;
         let experts = (0..moe.experts)
             .map(|expert| {
-                self.swiglu(prefix, "_exps", |piece| piece.of_expert(expert, moe.experts))
+                self.swiglu(prefix, "_exps", |tensor| tensor.of_expert(expert, moe.experts))
             })
             .collect::<Result<_, _>>()?;
         self.unused += (self.read - before) / moe.experts * (moe.experts - moe.used);
         let shared = match moe.shared {
-            Some(_) => Some(self.swiglu(prefix, "_shexp", Piece::whole)?),
+            Some(_) => Some(self.swiglu(prefix, "_shexp", |tensor| tensor)?),
             None => None,
         };
         Ok(MoeWeights { norm, router, experts, shared })
@@ -123,13 +129,13 @@ impl<'a> Loader<'a> {
     /// The router's rows, and the shared expert's gate below them, dequantised.
     fn router(&mut self, prefix: &str, moe: &Moe) -> Result<Matrix, ModelError> {
         let name = format!("{prefix}.ffn_gate_inp.weight");
-        let info = self.find(&name)?;
-        let mut values = tensors::values(self.gguf, info);
-        let mut read = info.bytes();
+        let tensor = self.tensors.find(&name)?;
+        let mut values = tensor.values()?;
+        let mut read = tensor.file_bytes();
         if moe.shared.is_some() {
-            let info = self.find(&format!("{prefix}.ffn_gate_inp_shexp.weight"))?;
-            values.extend(tensors::values(self.gguf, info));
-            read += info.bytes();
+            let tensor = self.tensors.find(&format!("{prefix}.ffn_gate_inp_shexp.weight"))?;
+            values.extend(tensor.values()?);
+            read += tensor.file_bytes();
         }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let columns = self.config.hidden;
@@ -145,94 +151,74 @@ impl<'a> Loader<'a> {
         &mut self,
         prefix: &str,
         suffix: &str,
-        cut: impl Fn(Piece<'a>) -> Piece<'a>,
+        cut: impl Fn(Tensor<'a>) -> Tensor<'a>,
     ) -> Result<SwiGlu, ModelError> {
-        let [gate, up, down] = ["gate", "up", "down"]
-            .map(|part| self.piece(&format!("{prefix}.ffn_{part}{suffix}.weight")).map(&cut));
-        Ok(SwiGlu { gate_up: self.fused(&[gate?, up?], false)?, down: self.pack(&[down?])? })
+        let [gate, up, down] = ["gate", "up", "down"].map(|part| {
+            self.tensors.find(&format!("{prefix}.ffn_{part}{suffix}.weight")).map(&cut)
+        });
+        Ok(SwiGlu { gate_up: self.fused(&[gate?, up?], None)?, down: self.pack(&[down?])? })
     }
 
-    /// Weights of one input, those of one block type put together where they are neighbours.
-    fn fused(&mut self, pieces: &[Piece<'a>], bias: bool) -> Result<Fused, ModelError> {
-        let parts = runs_of_equal(pieces, |piece| piece.info.kind)
-            .into_iter()
-            .map(|run| {
-                let weight = self.pack(&pieces[run.clone()])?;
-                let bias = bias.then(|| self.biases(&pieces[run])).transpose()?;
-                Ok(Part { weight, bias })
-            })
-            .collect::<Result<Vec<_>, ModelError>>()?;
-        Ok(Fused { rows: parts.iter().map(|part| part.weight.rows()).sum(), parts })
+    /// Weights of one input, those of one block type put together where they are neighbours;
+    /// `biases` are those of all of them, one after the other.
+    fn fused(
+        &mut self,
+        tensors: &[Tensor<'a>],
+        biases: Option<Vec<f32>>,
+    ) -> Result<Fused, ModelError> {
+        let (mut parts, mut rows) = (Vec::new(), 0);
+        for run in runs_of_equal(tensors, |tensor| tensor.kind) {
+            let weight = self.pack(&tensors[run])?;
+            let own = rows..rows + weight.rows();
+            rows = own.end;
+            parts.push(Part { weight, bias: biases.as_ref().map(|all| all[own].to_vec()) });
+        }
+        Ok(Fused { rows, parts })
     }
 
-    /// The biases of several weights, one after the other.
-    fn biases(&mut self, pieces: &[Piece<'a>]) -> Result<Vec<f32>, ModelError> {
+    /// The biases of attention's products, one after the other.
+    fn biases<const N: usize>(
+        &mut self,
+        prefix: &str,
+        parts: [&str; N],
+    ) -> Result<Vec<f32>, ModelError> {
         let mut all = Vec::new();
-        for piece in pieces {
-            all.extend(self.vector(&piece.info.name.replace(".weight", ".bias"))?);
+        for part in parts {
+            all.extend(self.vector(&format!("{prefix}.attn_{part}.bias"))?);
         }
         Ok(all)
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, ModelError> {
-        let piece = self.piece(name)?;
-        self.pack(&[piece])
+        let tensor = self.tensors.find(name)?;
+        self.pack(&[tensor])
     }
 
     fn vector(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
-        let info = self.find(name)?;
-        let values = tensors::vector(self.gguf, info)?;
-        self.count(info.bytes(), values.len() * size_of::<f32>());
+        let tensor = self.tensors.find(name)?;
+        let values = tensor.vector()?;
+        self.count(tensor.file_bytes(), values.len() * size_of::<f32>());
         Ok(values)
     }
 
-    /// One matrix of pieces that have one block type and one width.
-    fn pack(&mut self, pieces: &[Piece<'a>]) -> Result<Matrix, ModelError> {
-        let (kind, columns) = (pieces[0].info.kind, pieces[0].info.columns());
-        let parts: Vec<_> = pieces.iter().map(|piece| (piece.rows, piece.bytes)).collect();
+    /// One matrix of tensors that have one block type and one width.
+    fn pack(&mut self, tensors: &[Tensor<'a>]) -> Result<Matrix, ModelError> {
+        let (kind, columns) = (tensors[0].kind, tensors[0].columns());
+        let bytes = tensors.iter().map(Tensor::bytes).collect::<Result<Vec<_>, _>>()?;
+        let rows = tensors.iter().map(Tensor::rows);
+        let parts: Vec<_> = rows.zip(&bytes).map(|(rows, bytes)| (rows, &bytes[..])).collect();
         let matrix = Matrix::pack_parts(self.compute, kind, columns, &parts).map_err(|source| {
-            let names: Vec<&str> = pieces.iter().map(|piece| piece.info.name.as_str()).collect();
+            let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             ModelError::Pack { name: names.join(" + "), source }
         })?;
-        self.count(pieces.iter().map(|piece| piece.bytes.len()).sum(), matrix.bytes());
+        self.count(tensors.iter().map(Tensor::file_bytes).sum(), matrix.bytes());
         Ok(matrix)
-    }
-
-    /// A whole tensor.
-    fn piece(&self, name: &str) -> Result<Piece<'a>, ModelError> {
-        let info = self.find(name)?;
-        Ok(Piece { info, rows: info.rows(), bytes: self.gguf.data(info) })
-    }
-
-    fn find(&self, name: &str) -> Result<&'a TensorInfo, ModelError> {
-        tensors::find(self.gguf, name, self.config.family)
     }
 
     fn count(&mut self, read: usize, held: usize) {
         self.read += read;
         self.held += held;
         (self.progress)((self.read as f64 / self.total.max(1) as f64).min(1.0) as f32);
-    }
-}
-
-/// A tensor, or what one expert has of it.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
-    info: &'a TensorInfo,
-    rows: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Piece<'a> {
-    fn whole(self) -> Piece<'a> {
-        self
-    }
-
-    /// Experts lie one behind the other: they are the tensor's last dimension.
-    fn of_expert(self, expert: usize, experts: usize) -> Piece<'a> {
-        let size = self.bytes.len() / experts;
-        let bytes = &self.bytes[expert * size..(expert + 1) * size];
-        Piece { info: self.info, rows: self.rows / experts, bytes }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Vocabularies and golden files for the tests.
 #![allow(dead_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use myriad_formats::Gguf;
 use myriad_token::{TokenType, Tokenizer, VocabSpec};
@@ -81,7 +81,9 @@ pub fn chatml_tokenizer() -> Tokenizer {
 
 /// A golden file of this folder.
 pub fn golden(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+        .join("tests/golden")
+        .join(name);
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("golden files are JSON")

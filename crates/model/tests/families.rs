@@ -1,0 +1,109 @@
+//! Holds both forward paths against the logits that transformers computes of tiny checkpoints of
+//! each family, in the format that Hugging Face publishes.
+//!
+//! The fixtures were made by `tools/make_goldens.py`. They say how each family's `config.json` and
+//! tensors are meant: names, pairs of rope, order of heads, norms, biases, routers.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{distance, levels, logits, logits_in_chunks, pages_for};
+use myriad_formats::{ModelFolder, Safetensors, TensorSource};
+use myriad_kernels::Compute;
+use myriad_model::Model;
+use myriad_model::reference::Reference;
+
+/// Largest error of a logit, as a share of the spread of all: f32 sums in another order.
+const REFERENCE_MAX: f64 = 1e-4;
+/// The same with keys and values rounded to f16 (11 bits: 5e-4 each), through up to four layers
+/// that were made to react strongly; and the root mean square of errors.
+const FORWARD_MAX: f64 = 2e-2;
+const FORWARD_RMS: f64 = 2e-3;
+
+struct Prompt {
+    tokens: Vec<u32>,
+    /// [tokens, vocab]
+    logits: Vec<f32>,
+    greedy: Vec<u32>,
+}
+
+fn rows() -> Vec<PathBuf> {
+    let folder =
+        std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+            .join("tests/golden/families");
+    let mut rows: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    rows.sort();
+    rows
+}
+
+fn prompts(folder: &Path) -> Vec<Prompt> {
+    let file = Safetensors::open(&folder.join("golden.safetensors")).unwrap();
+    let words = |name: &str| -> Vec<[u8; 4]> {
+        let view = file.find_tensor(name).unwrap_or_else(|| panic!("{name} in {folder:?}"));
+        view.bytes.as_chunks::<4>().0.to_vec()
+    };
+    let tokens = |name: &str| words(name).into_iter().map(u32::from_le_bytes).collect();
+    (0..3)
+        .map(|index| Prompt {
+            tokens: tokens(&format!("prompt.{index}")),
+            logits: words(&format!("logits.{index}")).into_iter().map(f32::from_le_bytes).collect(),
+            greedy: tokens(&format!("greedy.{index}")),
+        })
+        .collect()
+}
+
+fn greedy(
+    prompt: &[u32],
+    count: usize,
+    mut last_logits: impl FnMut(&[u32]) -> Vec<f32>,
+) -> Vec<u32> {
+    let mut tokens = prompt.to_vec();
+    for _ in 0..count {
+        let logits = last_logits(&tokens);
+        let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        tokens.push(best as u32);
+    }
+    tokens.split_off(prompt.len())
+}
+
+#[test]
+fn every_family_computes_what_transformers_computes() {
+    let rows = rows();
+    assert!(rows.len() >= 8, "fixtures are missing");
+    for row in rows {
+        let folder = ModelFolder::open(&row).unwrap();
+        let name = row.file_name().unwrap().to_string_lossy().into_owned();
+        let reference = Reference::load(&folder).unwrap();
+        let vocab = reference.config().vocab;
+        let prompts = prompts(&row);
+        for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
+            let found = distance(&reference.logits(tokens), right, vocab);
+            println!("{name}, {} tokens, reference: {found:?}", tokens.len());
+            assert!(found.max <= REFERENCE_MAX, "{name}: reference {found:?}");
+            let last =
+                |tokens: &[u32]| reference.logits(tokens).split_off((tokens.len() - 1) * vocab);
+            assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: reference");
+        }
+        for kernels in levels() {
+            let level = kernels.level();
+            let compute = Compute::new(kernels, 2);
+            let model = Model::load(&folder, &compute, &mut |_| ()).unwrap();
+            for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
+                let at_once = logits(&model, &compute, tokens);
+                let found = distance(&at_once, right, vocab);
+                println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
+                assert!(found.max <= FORWARD_MAX, "{name}: {level:?} {found:?}");
+                assert!(found.rms <= FORWARD_RMS, "{name}: {level:?} {found:?}");
+                let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).rev().collect();
+                let in_pieces = logits_in_chunks(&model, &compute, tokens, &[7, 1], &pages);
+                assert!(in_pieces == at_once, "{name}: {level:?}: decoded after a prefill");
+                let last = |tokens: &[u32]| {
+                    logits(&model, &compute, tokens).split_off((tokens.len() - 1) * vocab)
+                };
+                assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: {level:?}");
+            }
+        }
+    }
+}
