@@ -4,7 +4,6 @@ mod common;
 
 use common::Random;
 use myriad_kernels::{BlockType, dequantise, quantise};
-use std::path::Path;
 
 /// `tools/make_block_fixtures.py` made the files: blocks, then the floats that ggml reads in them.
 #[test]

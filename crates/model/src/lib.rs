@@ -2,8 +2,8 @@
 //!
 //! In reading order: [`config`] says what a model is, [`families`] fills it from a file's keys,
 //! `checkpoint` makes the two formats one, `tensors` checks the file, `weights` loads, `forward`
-//! computes. [`mod@reference`] is the plain twin that `forward` is tested against, [`synthetic`] makes
-//! small models for tests.
+//! computes. [`mod@reference`] is the plain twin that `forward` is tested against, [`synthetic`]
+//! makes small models for tests.
 //! This room knows no clock, no randomness and no threads of its own.
 
 mod checkpoint;
