@@ -8,7 +8,7 @@
 mod segment;
 
 use crate::compute::Compute;
-use crate::kv::{HeadShape, KvCache, PAGE_TOKENS};
+use crate::kv::{KvCache, KvShape, PAGE_TOKENS};
 use crate::memory::Floats;
 use crate::pool::Shares;
 use segment::{QUERIES_MAX, SEGMENT_PAGES, SEGMENT_TOKENS, Segment};
@@ -77,7 +77,7 @@ struct Plan<'a> {
     q_stride: usize,
     heads: usize,
     scale: f32,
-    shape: HeadShape,
+    shape: KvShape,
     /// Query heads for each kv head.
     group: usize,
     /// Query heads in each chunk of a group, and chunks in a group.
@@ -108,7 +108,7 @@ impl Unit<'_> {
         self.tile.rows * self.slot.heads
     }
 
-    fn part_length(self, shape: HeadShape) -> usize {
+    fn part_length(self, shape: KvShape) -> usize {
         segment::part_length(self.queries(), shape)
     }
 
@@ -119,13 +119,14 @@ impl Unit<'_> {
     }
 }
 
-/// Causal grouped-query attention. `q`: [rows, heads * head_size], `q_stride` floats apart;
-/// `out`: [rows, heads * head_size], dense. Keys and values of all positions that a row sees must
+/// Causal grouped-query attention. `q`: [rows, heads * key_size], `q_stride` floats apart;
+/// `out`: [rows, heads * value_size], dense. Keys and values of all positions that a row sees must
 /// be in the cache.
 ///
 /// # Panics
 ///
-/// If the layer, a page, the head count or the slices do not fit the cache and each other.
+/// If the layer has no values, or the layer, a page, the head count or the slices do not fit the
+/// cache and each other.
 pub fn attention(
     compute: &Compute,
     cache: &KvCache,
@@ -135,16 +136,15 @@ pub fn attention(
     q_stride: usize,
     heads: usize,
     scale: f32,
-    out: &mut [f32], // [rows, heads * head_size]
+    out: &mut [f32], // [rows, heads * value_size]
     scratch: &mut AttentionScratch,
 ) {
     let Some(last) = rows.len().checked_sub(1) else { return };
-    let shape = cache.shape();
-    let width = heads * shape.head_size;
-    assert!(layer < cache.layers(), "layer {layer} of {}", cache.layers());
+    let shape = cache.shape(layer);
+    assert!(shape.value_size > 0, "layer {layer} has no values");
     assert!(heads > 0 && heads.is_multiple_of(shape.kv_heads), "{heads} heads");
-    assert!(last * q_stride + width <= q.len(), "queries are too short");
-    assert!(rows.len() * width <= out.len(), "outputs are too short");
+    assert!(last * q_stride + heads * shape.key_size <= q.len(), "queries are too short");
+    assert!(rows.len() * heads * shape.value_size <= out.len(), "outputs are too short");
     for row in rows {
         let pages = row.position as usize / PAGE_TOKENS + 1;
         assert!(
@@ -308,9 +308,9 @@ impl Plan<'_> {
     }
 
     /// Puts the unit's queries in the order in which the kernel reads them: for each block of
-    /// queries [head_size][count].
+    /// queries [key_size][count].
     fn pack(&self, unit: Unit<'_>, worker: &mut Worker) {
-        let size = self.shape.head_size;
+        let size = self.shape.key_size;
         let packed = worker.queries.take(unit.queries() * size);
         for (first, count) in segment::query_blocks(unit.queries()) {
             let block = &mut packed[first * size..(first + count) * size];
@@ -350,7 +350,7 @@ impl Plan<'_> {
             // The tiles of a prompt find their keys in the cache, from the tile before.
             next: next.filter(|_| tile.rows == 1).map(|next| self.blocks(next)),
         };
-        let packed = worker.queries.take(unit.queries() * self.shape.head_size);
+        let packed = worker.queries.take(unit.queries() * self.shape.key_size);
         let scores = worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS);
         segment::attend(self.compute.kernels, &segment, packed, scores, part);
     }
@@ -370,7 +370,7 @@ impl Plan<'_> {
     /// Divides by the sums of weights and writes the tile's outputs.
     fn finish(&self, unit: Unit<'_>, total: &mut [f32], out: &Shares<f32>) {
         segment::normalise(self.compute.kernels, total, unit.queries());
-        let size = self.shape.head_size;
+        let size = self.shape.value_size;
         let outputs = total[2 * QUERIES_MAX..].chunks_exact(self.shape.value_stride());
         for (query, output) in outputs.enumerate() {
             let (row, head) = unit.row_and_head(query);

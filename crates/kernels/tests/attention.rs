@@ -2,8 +2,8 @@
 //! itself in other batches, chunks, threads and levels.
 
 use myriad_kernels::{
-    AttentionRow, AttentionScratch, Compute, Kernels, KvCache, Level, PAGE_TOKENS, RowSlot,
-    attention, f16_to_f32, f32_to_f16,
+    AttentionRow, AttentionScratch, Compute, Kernels, KvCache, KvShape, Level, PAGE_TOKENS,
+    RowSlot, attention, f16_to_f32, f32_to_f16,
 };
 
 const LAYERS: usize = 2;
@@ -38,7 +38,8 @@ impl Random {
 struct Shape {
     kv_heads: usize,
     group: usize,
-    head_size: usize,
+    key_size: usize,
+    value_size: usize,
 }
 
 impl Shape {
@@ -46,12 +47,27 @@ impl Shape {
         self.kv_heads * self.group
     }
 
-    fn width(self) -> usize {
-        self.heads() * self.head_size
+    /// Floats of all queries of a row.
+    fn q_width(self) -> usize {
+        self.heads() * self.key_size
     }
 
-    fn kv_width(self) -> usize {
-        self.kv_heads * self.head_size
+    /// Floats of all outputs of a row.
+    fn width(self) -> usize {
+        self.heads() * self.value_size
+    }
+
+    fn k_width(self) -> usize {
+        self.kv_heads * self.key_size
+    }
+
+    fn v_width(self) -> usize {
+        self.kv_heads * self.value_size
+    }
+
+    fn of_cache(self) -> KvShape {
+        let Shape { kv_heads, key_size, value_size, .. } = self;
+        KvShape { kv_heads, key_size, value_size }
     }
 }
 
@@ -60,7 +76,7 @@ struct World {
     shape: Shape,
     cache: KvCache,
     pages: Vec<Vec<u32>>,
-    /// Per sequence, as stored: [tokens, kv_heads * head_size].
+    /// Per sequence, as stored: [tokens, kv_heads * key_size], then of values.
     k: Vec<Vec<f32>>,
     v: Vec<Vec<f32>>,
     q: Vec<Vec<f32>>,
@@ -84,42 +100,53 @@ impl World {
         for i in (1..free.len()).rev() {
             free.swap(i, random.below(i + 1));
         }
-        let mut cache =
-            KvCache::new(LAYERS, total, shape.kv_heads, shape.head_size).expect("a small cache");
+        // The other layer is of another shape: nothing of it may matter.
+        let other = KvShape { kv_heads: 2, key_size: 20, value_size: 8 };
+        let mut layers = [other; LAYERS];
+        layers[LAYER] = shape.of_cache();
+        let mut cache = KvCache::new(&layers, total).expect("a small cache");
         let compute = compute(Level::Scalar, 1);
         // What an old sequence may have left: NaN everywhere. Nothing of it may show.
-        let nan = vec![f32::NAN; shape.kv_width()];
+        let nan = vec![f32::NAN; shape.k_width().max(shape.v_width())];
         for page in 0..total as u32 {
             for slot in 0..PAGE_TOKENS as u32 {
-                cache.store(&compute, LAYER, &[RowSlot { page, slot }], &nan, &nan, nan.len());
+                cache.store(
+                    &compute,
+                    LAYER,
+                    &[RowSlot { page, slot }],
+                    &nan,
+                    nan.len(),
+                    &nan,
+                    nan.len(),
+                );
             }
         }
         let mut world = World { shape, cache, pages: vec![], k: vec![], v: vec![], q: vec![] };
         for (&length, &count) in lengths.iter().zip(&counts) {
             let pages = free.split_off(free.len() - count);
             let k: Vec<f32> =
-                random.floats(length * shape.kv_width()).iter().map(|x| 3.0 * x).collect();
-            let v = random.floats(length * shape.kv_width());
+                random.floats(length * shape.k_width()).iter().map(|x| 3.0 * x).collect();
+            let v = random.floats(length * shape.v_width());
             let slots: Vec<RowSlot> = (0..length)
                 .map(|token| RowSlot {
                     page: pages[token / PAGE_TOKENS],
                     slot: (token % PAGE_TOKENS) as u32,
                 })
                 .collect();
-            world.cache.store(&compute, LAYER, &slots, &k, &v, shape.kv_width());
+            world.cache.store(&compute, LAYER, &slots, &k, shape.k_width(), &v, shape.v_width());
             let half = |x: Vec<f32>| -> Vec<f32> {
                 x.into_iter().map(|x| f16_to_f32(f32_to_f16(x))).collect()
             };
             world.pages.push(pages);
             world.k.push(half(k));
             world.v.push(half(v));
-            world.q.push(random.floats(length * shape.width()));
+            world.q.push(random.floats(length * shape.q_width()));
         }
         world
     }
 
     fn scale(&self) -> f32 {
-        1.5 / (self.shape.head_size as f32).sqrt()
+        1.5 / (self.shape.key_size as f32).sqrt()
     }
 
     /// Attention of `rows` (sequence, position), in one call.
@@ -129,11 +156,11 @@ impl World {
         rows: &[(usize, usize)],
         scratch: &mut AttentionScratch,
     ) -> Vec<f32> {
-        let width = self.shape.width();
-        let stride = width + 5;
+        let (q_width, width) = (self.shape.q_width(), self.shape.width());
+        let stride = q_width + 5;
         let mut q = vec![f32::NAN; rows.len() * stride];
         for (&(sequence, position), q) in rows.iter().zip(q.chunks_exact_mut(stride)) {
-            q[..width].copy_from_slice(&self.q[sequence][position * width..][..width]);
+            q[..q_width].copy_from_slice(&self.q[sequence][position * q_width..][..q_width]);
         }
         let attention_rows: Vec<AttentionRow<'_>> = rows
             .iter()
@@ -160,18 +187,21 @@ impl World {
 
     /// The same for one row, by the definition, in f64.
     fn plain(&self, sequence: usize, position: usize) -> Vec<f64> {
-        let Shape { group, head_size, .. } = self.shape;
+        let Shape { group, key_size, value_size, .. } = self.shape;
         let mut out = vec![0.0; self.shape.width()];
-        for (head, out) in out.chunks_exact_mut(head_size).enumerate() {
-            let q = &self.q[sequence][position * self.shape.width() + head * head_size..];
-            let at = |x: &[f32], token: usize, d: usize| {
-                f64::from(x[token * self.shape.kv_width() + head / group * head_size + d])
+        for (head, out) in out.chunks_exact_mut(value_size).enumerate() {
+            let q = &self.q[sequence][position * self.shape.q_width() + head * key_size..];
+            let key = |token: usize, d: usize| {
+                let at = token * self.shape.k_width() + head / group * key_size + d;
+                f64::from(self.k[sequence][at])
+            };
+            let value = |token: usize, d: usize| {
+                let at = token * self.shape.v_width() + head / group * value_size + d;
+                f64::from(self.v[sequence][at])
             };
             let scores: Vec<f64> = (0..=position)
                 .map(|token| {
-                    let dot: f64 = (0..head_size)
-                        .map(|d| f64::from(q[d]) * at(&self.k[sequence], token, d))
-                        .sum();
+                    let dot: f64 = (0..key_size).map(|d| f64::from(q[d]) * key(token, d)).sum();
                     dot * f64::from(self.scale())
                 })
                 .collect();
@@ -180,7 +210,7 @@ impl World {
             for (token, score) in scores.iter().enumerate() {
                 let weight = (score - greatest).exp() / sum;
                 for (d, out) in out.iter_mut().enumerate() {
-                    *out += weight * at(&self.v[sequence], token, d);
+                    *out += weight * value(token, d);
                 }
             }
         }
@@ -198,19 +228,27 @@ impl World {
     }
 }
 
-const SHAPES: [Shape; 12] = [
-    Shape { kv_heads: 1, group: 1, head_size: 16 },
-    Shape { kv_heads: 3, group: 3, head_size: 64 },
-    Shape { kv_heads: 2, group: 7, head_size: 64 },
-    Shape { kv_heads: 1, group: 8, head_size: 80 },
-    Shape { kv_heads: 2, group: 6, head_size: 128 },
-    Shape { kv_heads: 1, group: 2, head_size: 96 },
-    Shape { kv_heads: 4, group: 1, head_size: 8 },
-    Shape { kv_heads: 2, group: 5, head_size: 72 },
-    Shape { kv_heads: 1, group: 16, head_size: 24 },
-    Shape { kv_heads: 2, group: 17, head_size: 16 },
-    Shape { kv_heads: 1, group: 35, head_size: 8 },
-    Shape { kv_heads: 1, group: 4, head_size: 512 },
+const fn shape(kv_heads: usize, group: usize, key_size: usize, value_size: usize) -> Shape {
+    Shape { kv_heads, group, key_size, value_size }
+}
+
+const SHAPES: [Shape; 16] = [
+    shape(1, 1, 16, 16),
+    shape(3, 3, 64, 64),
+    shape(2, 7, 64, 64),
+    shape(1, 8, 80, 80),
+    shape(2, 6, 128, 128),
+    shape(1, 2, 96, 96),
+    shape(4, 1, 8, 8),
+    shape(2, 5, 72, 72),
+    shape(1, 16, 24, 24),
+    shape(2, 17, 16, 16),
+    shape(1, 35, 8, 8),
+    shape(1, 4, 512, 512),
+    shape(1, 16, 576, 512),
+    shape(2, 3, 24, 16),
+    shape(1, 5, 12, 40),
+    shape(2, 2, 192, 128),
 ];
 
 const LENGTHS: [usize; 14] = [1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 511, 513, 1000];
@@ -219,7 +257,7 @@ const LENGTHS: [usize; 14] = [1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 511, 
 fn last_rows_equal_plain_sums_at_every_level() {
     for (index, shape) in SHAPES.into_iter().enumerate() {
         let lengths: Vec<usize> =
-            LENGTHS.into_iter().filter(|length| length * shape.width() < 300_000).collect();
+            LENGTHS.into_iter().filter(|length| length * shape.q_width() < 300_000).collect();
         let world = World::new(shape, &lengths, 100 + index as u64);
         let rows: Vec<(usize, usize)> =
             lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
@@ -301,7 +339,7 @@ fn prompts_have_equal_bits_at_every_level() {
 
 #[test]
 fn far_apart_scores_give_the_greatest_key_alone() {
-    let shape = Shape { kv_heads: 1, group: 1, head_size: 16 };
+    let shape = shape(1, 1, 16, 16);
     for level in Level::available() {
         let compute = compute(level, 2);
         let mut world = World::new(shape, &[600], 7);
@@ -310,7 +348,7 @@ fn far_apart_scores_give_the_greatest_key_alone() {
         let k: Vec<f32> = q.iter().map(|x| 20_000.0 * x).collect();
         let v: Vec<f32> = (0..16).map(|i| i as f32).collect();
         let slot = RowSlot { page: world.pages[0][300 / 32], slot: 300 % 32 };
-        world.cache.store(&compute, LAYER, &[slot], &k, &v, 16);
+        world.cache.store(&compute, LAYER, &[slot], &k, 16, &v, 16);
         let out = world.attend(&compute, &[(0, 599)], &mut AttentionScratch::new());
         assert_eq!(out, v, "{level:?}");
     }
@@ -318,7 +356,7 @@ fn far_apart_scores_give_the_greatest_key_alone() {
 
 #[test]
 fn a_query_that_is_no_number_gives_none() {
-    let shape = Shape { kv_heads: 1, group: 2, head_size: 16 };
+    let shape = shape(1, 2, 16, 16);
     for level in Level::available() {
         let mut world = World::new(shape, &[300], 8);
         world.q[0][299 * 32 + 3] = f32::NAN;
@@ -331,7 +369,7 @@ fn a_query_that_is_no_number_gives_none() {
 #[test]
 #[should_panic(expected = "1 pages for position 32")]
 fn a_position_outside_the_page_table_is_refused() {
-    let shape = Shape { kv_heads: 1, group: 1, head_size: 8 };
+    let shape = shape(1, 1, 8, 8);
     let mut world = World::new(shape, &[33], 1);
     world.pages[0].pop();
     world.attend(&compute(Level::Scalar, 1), &[(0, 32)], &mut AttentionScratch::new());

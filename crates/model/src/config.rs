@@ -5,7 +5,7 @@
 //! here has exactly the variants that some family uses today; a new family adds the axis it needs.
 
 use myriad_formats::Gguf;
-use myriad_kernels::RopePairing;
+use myriad_kernels::{KvShape, RopePairing};
 
 use crate::error::ModelError;
 use crate::{families, tensors};
@@ -213,5 +213,14 @@ impl Config {
         let config = families::read(gguf)?;
         tensors::check(&config, gguf)?;
         Ok(config)
+    }
+
+    /// What each layer keeps of a token in the KV cache.
+    pub fn kv_shapes(&self) -> Vec<KvShape> {
+        let shape = |layer: &LayerConfig| {
+            let Mixer::Gqa(Gqa { kv_heads, head_size, .. }) = layer.mixer;
+            KvShape { kv_heads, key_size: head_size, value_size: head_size }
+        };
+        self.layers.iter().map(shape).collect()
     }
 }

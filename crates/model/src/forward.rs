@@ -212,7 +212,7 @@ impl Pass<'_> {
         }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
-        cache.store(compute, self.layer, &rows.slots, k, v, stride);
+        cache.store(compute, self.layer, &rows.slots, k, stride, v, stride);
     }
 
     /// residual += output(attention(q, cache))

@@ -4,7 +4,7 @@
 //! score is one chain over the head's dimensions, each output one chain over the tokens, both
 //! ascending; the sum of the weights is one chain per lane, then a tree over the lanes.
 
-use crate::kv::{GROUP_TOKENS, HeadShape, PAGE_TOKENS};
+use crate::kv::{GROUP_TOKENS, KvShape, PAGE_TOKENS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
 use crate::level::leveled;
@@ -29,7 +29,7 @@ pub(super) struct Segment<'a> {
     pub(super) halves: &'a [u16],
     /// Where the block of each page begins in `halves`.
     pub(super) blocks: [usize; SEGMENT_PAGES],
-    pub(super) shape: HeadShape,
+    pub(super) shape: KvShape,
     pub(super) rows: usize,
     pub(super) heads: usize,
     /// Tokens of this segment that the first row sees, at least 1.
@@ -55,7 +55,7 @@ impl Segment<'_> {
     fn check(&self, queries: &[f32], scores: &[f32], part: &[f32]) {
         let most = self.tokens_of(self.rows - 1);
         assert!(self.queries() <= QUERIES_MAX && (1..=SEGMENT_TOKENS).contains(&most));
-        assert!(queries.len() >= self.queries() * self.shape.head_size);
+        assert!(queries.len() >= self.queries() * self.shape.key_size);
         assert!(scores.len() >= self.queries() * SEGMENT_TOKENS);
         assert!(part.len() >= part_length(self.queries(), self.shape));
         let pages = &self.blocks[..most.div_ceil(PAGE_TOKENS)];
@@ -65,7 +65,7 @@ impl Segment<'_> {
 }
 
 /// Floats of a part: [32] greatest scores, [32] sums of weights, [queries][value_stride] outputs.
-pub(super) fn part_length(queries: usize, shape: HeadShape) -> usize {
+pub(super) fn part_length(queries: usize, shape: KvShape) -> usize {
     2 * QUERIES_MAX + queries * shape.value_stride()
 }
 
@@ -99,7 +99,7 @@ impl Registers for crate::lanes::avx512::Avx512 {
 }
 
 leveled!(
-    /// Attends to one segment. `queries`: for each block of [`query_blocks`] [head_size][count];
+    /// Attends to one segment. `queries`: for each block of [`query_blocks`] [key_size][count];
     /// `scores`: [queries][256], scratch; `part`: the result, see [`part_length`].
     pub(super) fn attend(
         kernels,
@@ -167,7 +167,7 @@ unsafe fn score_all<V: Registers>(segment: &Segment<'_>, queries: *const f32, sc
         for (first, count) in query_blocks(segment.queries()) {
             // SAFETY: `columns` groups are left; the block of queries lies inside both slices.
             unsafe {
-                let queries = queries.add(first * segment.shape.head_size);
+                let queries = queries.add(first * segment.shape.key_size);
                 let scores = scores.add(first * SEGMENT_TOKENS + group * GROUP_TOKENS);
                 score_columns::<V>(columns, count, segment, queries, &keys[group..], scores);
             }
@@ -220,7 +220,7 @@ unsafe fn score_columns<V: Registers>(
     unsafe { by_count!(score_block, V, columns, count, (segment, queries, keys, scores)) }
 }
 
-/// queries: [head_size][M], keys: N × [head_size][16] → scores: [M][256], 16 N of them.
+/// queries: [key_size][M], keys: N × [key_size][16] → scores: [M][256], 16 N of them.
 ///
 /// # Safety
 ///
@@ -233,13 +233,14 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
     scores: *mut f32,
 ) {
     let keys: &[*const u16; N] = keys.first_chunk().expect("N groups");
-    let value_offset = segment.shape.key_halves();
+    let (value_offset, value_stride) = (segment.shape.key_halves(), segment.shape.value_stride());
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
-        for d in 0..segment.shape.head_size {
-            if d % 8 == 0 && segment.next.is_some() {
-                // One page's values for every two groups of its keys; they fill as many bytes.
+        for d in 0..segment.shape.key_size {
+            if d % 8 == 0 && d < value_stride && segment.next.is_some() {
+                // One page's values for every two groups of its keys: most often they fill as many
+                // bytes.
                 for keys in keys.iter().step_by(2) {
                     prefetch_lines(keys.wrapping_add(d * PAGE_TOKENS + value_offset), 8);
                 }
