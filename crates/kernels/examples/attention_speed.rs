@@ -3,8 +3,8 @@
 //! `cargo run --release -p myriad-kernels --example attention_speed [threads]`
 
 use myriad_kernels::{
-    AttentionRow, AttentionScratch, Compute, Kernels, KvCache, KvShape, PAGE_TOKENS, RowSlot,
-    attention, memory_read_bandwidth,
+    AttentionCall, AttentionRow, AttentionScratch, Compute, Kernels, KvCache, KvShape, PAGE_TOKENS,
+    RowSlot, attention, memory_read_bandwidth,
 };
 use std::time::Instant;
 
@@ -53,7 +53,8 @@ impl Bench {
             .chunks_exact(self.pages.len() / sequences)
             .flat_map(|pages| {
                 (position..position + count)
-                    .map(move |position| AttentionRow { pages, position: position as u32 })
+                    .map(|position| position as u32)
+                    .map(move |position| AttentionRow { pages, position, selection: None })
             })
             .collect()
     }
@@ -71,18 +72,18 @@ impl Bench {
         for _ in 0..rounds {
             for (layer, best) in best.iter_mut().enumerate() {
                 let start = Instant::now();
-                attention(
-                    &self.compute,
-                    &self.cache,
+                let call = AttentionCall {
+                    cache: &self.cache,
                     layer,
                     rows,
-                    &q,
-                    width,
+                    q: &q,
+                    q_stride: width,
                     heads,
                     scale,
-                    &mut out,
-                    &mut scratch,
-                );
+                    window: None,
+                    sinks: None,
+                };
+                attention(&self.compute, &call, &mut out, &mut scratch);
                 *best = best.min(start.elapsed().as_secs_f64());
             }
         }

@@ -24,7 +24,7 @@ mod tiles;
 mod vector;
 
 pub use activations::Activations;
-pub use attention::{AttentionRow, AttentionScratch, attention};
+pub use attention::{AttentionCall, AttentionRow, AttentionScratch, attention};
 pub use block::{BlockType, dequantise};
 pub use compute::Compute;
 pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};

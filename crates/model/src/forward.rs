@@ -7,8 +7,8 @@
 mod moe;
 
 use myriad_kernels::{
-    Activations, AttentionRow, AttentionScratch, Compute, KvCache, Matrix, PAGE_TOKENS, Product,
-    RowSlot, attention, matmul, rms_norm_heads, rope,
+    Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache, Matrix,
+    PAGE_TOKENS, Product, RowSlot, attention, matmul, rms_norm_heads, rope,
 };
 
 use crate::Model;
@@ -226,18 +226,18 @@ impl Pass<'_> {
     ) {
         let (compute, count, stride) = (self.compute, rows.count(), gqa.qkv_size());
         let attended = sized(&mut scratch.attended, count * gqa.q_size());
-        attention(
-            compute,
+        let call = AttentionCall {
             cache,
-            self.layer,
-            &rows.attention,
-            &scratch.qkv[..count * stride],
-            stride,
-            gqa.heads,
-            gqa.scale,
-            attended,
-            &mut scratch.attention,
-        );
+            layer: self.layer,
+            rows: &rows.attention,
+            q: &scratch.qkv[..count * stride],
+            q_stride: stride,
+            heads: gqa.heads,
+            scale: gqa.scale,
+            window: None,
+            sinks: None,
+        };
+        attention(compute, &call, attended, &mut scratch.attention);
         scratch.input.set(compute, attended, count, gqa.q_size());
         self.add_to_residual(&weights.output, count, scratch);
     }
@@ -297,8 +297,11 @@ impl<'a> Rows<'a> {
                 }
                 rows.positions.push(position as u32);
                 rows.slots.push(RowSlot { page, slot });
-                let pages = segment.pages;
-                rows.attention.push(AttentionRow { pages, position: position as u32 });
+                rows.attention.push(AttentionRow {
+                    pages: segment.pages,
+                    position: position as u32,
+                    selection: None,
+                });
             }
         }
         rows
