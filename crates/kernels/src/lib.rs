@@ -36,5 +36,5 @@ pub use matrix::{Matrix, PackError};
 pub use pool::ThreadPool;
 pub use probe::{int8_peak, memory_read_bandwidth};
 pub use quantise::quantise;
-pub use rope::{Rope, RopePairing, rope};
+pub use rope::{Rope, RopeHeads, RopePairing, rope};
 pub use vector::{rms_norm, rms_norm_heads};

@@ -8,7 +8,7 @@ mod moe;
 
 use myriad_kernels::{
     Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache, Matrix,
-    PAGE_TOKENS, Product, RowSlot, attention, matmul, rms_norm_heads, rope,
+    PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm_heads, rope,
 };
 
 use crate::Model;
@@ -207,8 +207,8 @@ impl Pass<'_> {
         }
         if let Some(index) = gqa.rope {
             // The heads of K follow those of Q in each row, and both are turned alike.
-            let (turned, table) = (heads + kv_heads, &self.model.ropes[index]);
-            rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+            let turned = RopeHeads { heads: heads + kv_heads, head_size, offset: 0, stride };
+            rope(compute, qkv, turned, &rows.positions, &self.model.ropes[index]);
         }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
