@@ -7,8 +7,8 @@
 mod moe;
 
 use myriad_kernels::{
-    Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache, Matrix,
-    PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm_heads, rope,
+    Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache,
+    Matrix, PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm_heads, rope,
 };
 
 use crate::Model;
@@ -251,7 +251,7 @@ impl Pass<'_> {
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
         let SwiGlu { gate_up: weight, down } = &weights.swiglu;
         weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
-        scratch.input.set_silu_mul(compute, gate_up, count, size);
+        scratch.input.set_gated(compute, gate_up, count, size, Activation::Silu);
         self.add_to_residual(down, count, scratch);
     }
 
