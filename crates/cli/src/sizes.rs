@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use myriad_engine::EngineConfig;
 use myriad_kernels::{KvCache, PAGE_TOKENS};
-use myriad_model::{Config, Mixer};
+use myriad_model::Config;
 
 use crate::screen::{advise, count, size};
 
@@ -36,8 +36,7 @@ pub struct Sizes {
 
 /// Bytes of one page of keys and values, all layers together.
 pub fn page_bytes(config: &Config) -> u64 {
-    let Mixer::Gqa(gqa) = &config.layers[0].mixer;
-    KvCache::bytes_per_page(config.layers.len(), gqa.kv_heads, gqa.head_size) as u64
+    KvCache::bytes_per_page(&config.kv_shapes()) as u64
 }
 
 /// Bytes of keys and values of so many tokens.

@@ -3,8 +3,8 @@
 //! `cargo run --release -p myriad-kernels --example attention_speed [threads]`
 
 use myriad_kernels::{
-    AttentionRow, AttentionScratch, Compute, Kernels, KvCache, PAGE_TOKENS, RowSlot, attention,
-    memory_read_bandwidth,
+    AttentionCall, AttentionRow, AttentionScratch, Compute, Kernels, KvCache, KvShape, PAGE_TOKENS,
+    RowSlot, attention, memory_read_bandwidth,
 };
 use std::time::Instant;
 
@@ -23,8 +23,8 @@ struct Bench {
 impl Bench {
     fn new(compute: Compute, tokens: usize, group: usize, head_size: usize) -> Bench {
         let pages = tokens.div_ceil(PAGE_TOKENS);
-        let mut cache =
-            KvCache::new(LAYERS, pages, KV_HEADS, head_size).expect("memory for the cache");
+        let shape = KvShape { kv_heads: KV_HEADS, key_size: head_size, value_size: head_size };
+        let mut cache = KvCache::new(&[shape; LAYERS], pages).expect("memory for the cache");
         let rows: Vec<RowSlot> = (0..pages * PAGE_TOKENS)
             .map(|token| RowSlot {
                 page: (token / PAGE_TOKENS) as u32,
@@ -38,7 +38,7 @@ impl Bench {
             let start = Instant::now();
             for layer in 0..LAYERS {
                 for (rows, x) in rows.chunks(512).zip(x.chunks(512 * width)) {
-                    cache.store(&compute, layer, rows, x, x, width);
+                    cache.store(&compute, layer, rows, x, width, x, width);
                 }
             }
             let seconds = start.elapsed().as_secs_f64() / rows.len() as f64;
@@ -53,7 +53,8 @@ impl Bench {
             .chunks_exact(self.pages.len() / sequences)
             .flat_map(|pages| {
                 (position..position + count)
-                    .map(move |position| AttentionRow { pages, position: position as u32 })
+                    .map(|position| position as u32)
+                    .map(move |position| AttentionRow { pages, position, selection: None })
             })
             .collect()
     }
@@ -71,18 +72,18 @@ impl Bench {
         for _ in 0..rounds {
             for (layer, best) in best.iter_mut().enumerate() {
                 let start = Instant::now();
-                attention(
-                    &self.compute,
-                    &self.cache,
+                let call = AttentionCall {
+                    cache: &self.cache,
                     layer,
                     rows,
-                    &q,
-                    width,
+                    q: &q,
+                    q_stride: width,
                     heads,
                     scale,
-                    &mut out,
-                    &mut scratch,
-                );
+                    window: None,
+                    sinks: None,
+                };
+                attention(&self.compute, &call, &mut out, &mut scratch);
                 *best = best.min(start.elapsed().as_secs_f64());
             }
         }

@@ -5,7 +5,7 @@ use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
 use crate::tiles::BLOCK;
-use crate::vector::{normalise, silu};
+use crate::vector::{Activation, normalise, times_sigmoid};
 
 /// Rows of activations as f32 and as int8, made once and used by several products.
 #[derive(Default)]
@@ -31,7 +31,8 @@ pub struct Activations {
 enum Source<'a> {
     Plain { x: &'a [f32] },
     RmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32 },
-    SiluMul { gate_up: &'a [f32] },
+    Gated { gate_up: &'a [f32], activation: Activation },
+    SigmoidMul { x: &'a [f32], gate: &'a [f32], gate_stride: usize },
 }
 
 /// Columns above which several rows are worth more than one thread: about 2 µs of work each.
@@ -47,7 +48,7 @@ impl Activations {
     ///
     /// # Panics
     ///
-    /// If a slice is not as long as its shape says; so for all three.
+    /// If a slice is not as long as its shape says; so for all that follow.
     pub fn set(&mut self, compute: &Compute, x: &[f32], rows: usize, columns: usize) {
         assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
         self.fill(compute, rows, columns, Source::Plain { x });
@@ -68,16 +69,35 @@ impl Activations {
         self.fill(compute, rows, columns, Source::RmsNorm { x, weight, eps });
     }
 
-    /// Takes `silu(gate) · up`. `gate_up`: [rows, 2 · columns], the gate first in each row
-    pub fn set_silu_mul(
+    /// Takes `up` as its gate lets it through. `gate_up`: [rows, 2 · columns], the gate first in
+    /// each row
+    pub fn set_gated(
         &mut self,
         compute: &Compute,
         gate_up: &[f32],
         rows: usize,
         columns: usize,
+        activation: Activation,
     ) {
         assert_eq!(gate_up.len(), rows * 2 * columns, "gate_up: [rows, 2 · columns]");
-        self.fill(compute, rows, columns, Source::SiluMul { gate_up });
+        self.fill(compute, rows, columns, Source::Gated { gate_up, activation });
+    }
+
+    /// Takes `x · sigmoid(gate)`. `x`: [rows, columns], `gate`: the same, `gate_stride` floats from
+    /// one row to the next
+    pub fn set_sigmoid_mul(
+        &mut self,
+        compute: &Compute,
+        x: &[f32],
+        rows: usize,
+        columns: usize,
+        gate: &[f32],
+        gate_stride: usize,
+    ) {
+        assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+        let gate_length = rows.checked_sub(1).map_or(0, |last| last * gate_stride + columns);
+        assert!(gate.len() >= gate_length, "gate: [rows, columns]");
+        self.fill(compute, rows, columns, Source::SigmoidMul { x, gate, gate_stride });
     }
 
     /// Rows held.
@@ -142,7 +162,13 @@ impl<'a> Source<'a> {
             Source::RmsNorm { x, weight, eps } => {
                 Source::RmsNorm { x: part(x, columns), weight, eps }
             }
-            Source::SiluMul { gate_up } => Source::SiluMul { gate_up: part(gate_up, 2 * columns) },
+            Source::Gated { gate_up, activation } => {
+                Source::Gated { gate_up: part(gate_up, 2 * columns), activation }
+            }
+            Source::SigmoidMul { x, gate, gate_stride } => {
+                let gate = &gate[row * gate_stride..][..columns];
+                Source::SigmoidMul { x: part(x, columns), gate, gate_stride }
+            }
         }
     }
 }
@@ -167,13 +193,23 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
         match row.source {
             Source::Plain { x } => row.floats.copy_from_slice(x),
             Source::RmsNorm { x, weight, eps } => normalise::<L>(x, weight, eps, row.floats),
-            Source::SiluMul { gate_up } => {
+            Source::Gated { gate_up, activation } => {
                 let (gate, up) = gate_up.split_at(row.floats.len());
                 for start in (0..gate.len()).step_by(16) {
                     let count = (gate.len() - start).min(16);
                     let gate = L::load_first(gate.as_ptr().add(start), count);
                     let up = L::load_first(up.as_ptr().add(start), count);
-                    silu(gate).mul(up).store_first(row.floats.as_mut_ptr().add(start), count);
+                    let gated = activation.apply(gate, up);
+                    gated.store_first(row.floats.as_mut_ptr().add(start), count);
+                }
+            }
+            Source::SigmoidMul { x, gate, .. } => {
+                for start in (0..x.len()).step_by(16) {
+                    let count = (x.len() - start).min(16);
+                    let x = L::load_first(x.as_ptr().add(start), count);
+                    let gate = L::load_first(gate.as_ptr().add(start), count);
+                    let gated = times_sigmoid(x, gate);
+                    gated.store_first(row.floats.as_mut_ptr().add(start), count);
                 }
             }
         }

@@ -3,16 +3,23 @@
 //! Rows are gathered into tiles (a decode row alone, neighbours of a prompt together), so that each
 //! key and value is loaded once for all query heads that share it and all rows of the tile. A
 //! sequence is cut into segments of 256 absolute positions, whose parts are merged in ascending
-//! order. Hence the result of a row has the same bits whatever else is in the call.
+//! order. Hence the result of a row has the same bits whatever else is in the call. Segments in
+//! which a row sees nothing, before its window or between its selected positions, cost nothing.
 
+mod parts;
 mod segment;
+mod tiles;
+mod tokens;
 
 use crate::compute::Compute;
-use crate::kv::{HeadShape, KvCache, PAGE_TOKENS};
+use crate::kv::{KvCache, KvShape, PAGE_TOKENS};
 use crate::memory::Floats;
 use crate::pool::Shares;
-use segment::{QUERIES_MAX, SEGMENT_PAGES, SEGMENT_TOKENS, Segment};
+use parts::QUERIES_MAX;
+use segment::{SEGMENT_PAGES, Segment};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tiles::{Tile, Tiles};
+use tokens::SEGMENT_TOKENS;
 
 /// Query heads of one kv head that are taken together; larger groups are cut.
 const GROUP_HEADS_MAX: usize = 16;
@@ -20,19 +27,45 @@ const GROUP_HEADS_MAX: usize = 16;
 /// Floats of parts (16 MiB) above which segments are not shared out: there are tasks enough then.
 const PARTS_MAX: usize = 4 << 20;
 
-/// One query row: a token of a sequence, which attends to positions `0..=position`.
+/// One query row: a token of a sequence, which attends to positions up to its own.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionRow<'a> {
     /// The page table of its sequence.
     pub pages: &'a [u32],
     /// The token's position in its sequence.
     pub position: u32,
+    /// The positions that it attends to, ascending, where they are chosen one by one.
+    pub selection: Option<&'a [u32]>,
+}
+
+/// What is to be attended to, by what, and how.
+#[derive(Clone, Copy)]
+pub struct AttentionCall<'a> {
+    /// Keys and values; those of all positions that a row sees must be there.
+    pub cache: &'a KvCache,
+    /// Which layer of the cache; it has values.
+    pub layer: usize,
+    /// The rows, each a token of some sequence.
+    pub rows: &'a [AttentionRow<'a>],
+    /// [rows, heads * key_size], `q_stride` floats from one row to the next.
+    pub q: &'a [f32],
+    /// See `q`.
+    pub q_stride: usize,
+    /// Query heads, a multiple of the layer's kv heads: neighbours share a kv head.
+    pub heads: usize,
+    /// Factor of the scores before the softmax.
+    pub scale: f32,
+    /// A row at position p sees p + 1 - window ..= p (sliding window); none: everything up to p.
+    pub window: Option<usize>,
+    /// A score for each head that joins the softmax, but has no value: what it takes away from the
+    /// weights of the others is lost.
+    pub sinks: Option<&'a [f32]>,
 }
 
 /// Buffers of [`attention`], kept from call to call.
 #[derive(Default)]
 pub struct AttentionScratch {
-    tiles: Vec<Tile>,
+    tiles: Tiles,
     workers: Vec<Worker>,
     parts: Floats,
     /// Segments that are still to come, for each tile and slot.
@@ -44,18 +77,6 @@ impl AttentionScratch {
     pub fn new() -> AttentionScratch {
         AttentionScratch::default()
     }
-}
-
-/// Consecutive rows of one sequence, all inside one stretch of `Plan::tile_rows` positions.
-#[derive(Clone, Copy)]
-struct Tile {
-    first_row: usize,
-    rows: usize,
-    /// Position of the first row.
-    position: usize,
-    segments: usize,
-    /// Segments of all tiles before.
-    segments_before: usize,
 }
 
 /// What one thread needs for one tile.
@@ -70,14 +91,8 @@ struct Worker {
 /// The call, as every task sees it.
 struct Plan<'a> {
     compute: &'a Compute,
-    cache: &'a KvCache,
-    layer: usize,
-    rows: &'a [AttentionRow<'a>],
-    q: &'a [f32],
-    q_stride: usize,
-    heads: usize,
-    scale: f32,
-    shape: HeadShape,
+    call: &'a AttentionCall<'a>,
+    shape: KvShape,
     /// Query heads for each kv head.
     group: usize,
     /// Query heads in each chunk of a group, and chunks in a group.
@@ -95,12 +110,12 @@ struct Slot {
     heads: usize,
 }
 
-/// What is attended to in one go: a segment of a tile, for one slot.
+/// What is attended to in one go: one of the segments of a tile, for one slot.
 #[derive(Clone, Copy)]
 struct Unit<'a> {
     tile: &'a Tile,
     slot: Slot,
-    segment: usize,
+    index: usize,
 }
 
 impl Unit<'_> {
@@ -108,8 +123,8 @@ impl Unit<'_> {
         self.tile.rows * self.slot.heads
     }
 
-    fn part_length(self, shape: HeadShape) -> usize {
-        segment::part_length(self.queries(), shape)
+    fn part_length(self, shape: KvShape) -> usize {
+        parts::part_length(self.queries(), shape)
     }
 
     /// Row of the call and head of the model of a query.
@@ -119,32 +134,28 @@ impl Unit<'_> {
     }
 }
 
-/// Causal grouped-query attention. `q`: [rows, heads * head_size], `q_stride` floats apart;
-/// `out`: [rows, heads * head_size], dense. Keys and values of all positions that a row sees must
-/// be in the cache.
+/// Causal grouped-query attention. `out`: [rows, heads * value_size], dense.
 ///
 /// # Panics
 ///
-/// If the layer, a page, the head count or the slices do not fit the cache and each other.
+/// If the layer has no values, or the layer, a page, a selection, the counts or the slices do not
+/// fit the cache and each other.
 pub fn attention(
     compute: &Compute,
-    cache: &KvCache,
-    layer: usize,
-    rows: &[AttentionRow<'_>],
-    q: &[f32],
-    q_stride: usize,
-    heads: usize,
-    scale: f32,
-    out: &mut [f32], // [rows, heads * head_size]
+    call: &AttentionCall<'_>,
+    out: &mut [f32], // [rows, heads * value_size]
     scratch: &mut AttentionScratch,
 ) {
+    let AttentionCall { rows, heads, layer, .. } = *call;
     let Some(last) = rows.len().checked_sub(1) else { return };
-    let shape = cache.shape();
-    let width = heads * shape.head_size;
-    assert!(layer < cache.layers(), "layer {layer} of {}", cache.layers());
+    let shape = call.cache.shape(layer);
+    assert!(shape.value_size > 0, "layer {layer} has no values");
     assert!(heads > 0 && heads.is_multiple_of(shape.kv_heads), "{heads} heads");
-    assert!(last * q_stride + width <= q.len(), "queries are too short");
-    assert!(rows.len() * width <= out.len(), "outputs are too short");
+    let q_length = last * call.q_stride + heads * shape.key_size;
+    assert!(q_length <= call.q.len(), "queries are too short");
+    assert!(rows.len() * heads * shape.value_size <= out.len(), "outputs are too short");
+    assert!(call.window != Some(0), "a window of nothing");
+    assert!(call.sinks.is_none_or(|sinks| sinks.len() == heads), "a sink for each head");
     for row in rows {
         let pages = row.position as usize / PAGE_TOKENS + 1;
         assert!(
@@ -164,32 +175,17 @@ pub fn attention(
         5..=8 => 4,
         _ => 2,
     };
-    let plan = Plan {
-        compute,
-        cache,
-        layer,
-        rows,
-        q,
-        q_stride,
-        heads,
-        scale,
-        shape,
-        group,
-        chunk,
-        chunks,
-        tile_rows,
-    };
-    plan.run(out, scratch);
+    Plan { compute, call, shape, group, chunk, chunks, tile_rows }.run(out, scratch);
 }
 
 impl Plan<'_> {
     fn run(&self, out: &mut [f32], scratch: &mut AttentionScratch) {
         let threads = self.compute.pool.threads();
-        cut_into_tiles(self.rows, self.tile_rows, &mut scratch.tiles);
+        scratch.tiles.cut(self.call.rows, self.tile_rows, self.call.window);
         scratch.workers.resize_with(threads.max(scratch.workers.len()), Worker::default);
         let slots = self.shape.kv_heads * self.chunks;
         let (mut units, mut longest) = (0, 0);
-        for tile in &scratch.tiles {
+        for tile in &scratch.tiles.tiles {
             units += tile.segments * slots;
             longest = longest.max(tile.segments);
         }
@@ -205,47 +201,49 @@ impl Plan<'_> {
     /// A task for each tile and slot.
     fn run_tiles(&self, out: &mut [f32], scratch: &mut AttentionScratch) {
         let AttentionScratch { tiles, workers, .. } = scratch;
+        let all = &tiles.tiles;
         let (workers, out) = (Shares::new(workers), Shares::new(out));
         let slots = self.shape.kv_heads * self.chunks;
-        let tasks = tiles.len() * slots;
+        let tasks = all.len() * slots;
         // The last tiles of a prompt see most tokens: begin with them.
         let first_unit = |task: usize| {
-            let tile = &tiles[tiles.len() - 1 - task / slots];
-            Unit { tile, slot: self.slot(task % slots), segment: 0 }
+            let tile = &all[all.len() - 1 - task / slots];
+            Unit { tile, slot: self.slot(task % slots), index: 0 }
         };
         self.compute.pool.run(tasks, &|task, worker| {
             // SAFETY: no two tasks that overlap have the same worker.
             let worker = unsafe { &mut workers.slice(worker, 1)[0] };
             let next_task = task + self.compute.pool.threads();
             let next = (next_task < tasks).then(|| first_unit(next_task));
-            self.whole_tile(first_unit(task), next, worker, &out);
+            self.whole_tile(tiles, first_unit(task), next, worker, &out);
         });
     }
 
     /// A task for each segment, tile and slot; the last to be done of a tile merges the parts.
     fn run_segments(&self, units: usize, out: &mut [f32], scratch: &mut AttentionScratch) {
         let AttentionScratch { tiles, workers, parts, pending } = scratch;
+        let all = &tiles.tiles;
         let (workers, out) = (Shares::new(workers), Shares::new(out));
         let slots = self.shape.kv_heads * self.chunks;
         let part_length = self.part_length();
         let parts = Shares::new(parts.take(units * part_length));
         pending.clear();
-        for tile in tiles.iter() {
+        for tile in all {
             pending.extend((0..slots).map(|_| AtomicUsize::new(tile.segments)));
         }
         let place = |task: usize| {
-            let index = tiles.partition_point(|tile| tile.segments_before <= task / slots) - 1;
-            let tile = &tiles[index];
-            let segment = task / slots - tile.segments_before;
-            (index, Unit { tile, slot: self.slot(task % slots), segment })
+            let index = all.partition_point(|tile| tile.segments_before <= task / slots) - 1;
+            let tile = &all[index];
+            let slot = self.slot(task % slots);
+            (index, Unit { tile, slot, index: task / slots - tile.segments_before })
         };
         self.compute.pool.run(units, &|task, worker| {
             let (tile_index, unit) = place(task);
             let (tile, length) = (unit.tile, unit.part_length(self.shape));
             // SAFETY: no two tasks that overlap have the same worker.
             let worker = unsafe { &mut workers.slice(worker, 1)[0] };
-            let part_of = |segment: usize| {
-                let start = (tile.segments_before + segment) * slots + task % slots;
+            let part_of = |index: usize| {
+                let start = (tile.segments_before + index) * slots + task % slots;
                 // SAFETY: until the count below reaches zero, each task uses the part of its own
                 // segment only; then only the task that made it zero uses the parts of the tile.
                 unsafe { parts.slice(start * part_length, length) }
@@ -253,15 +251,15 @@ impl Plan<'_> {
             let next_task = task + self.compute.pool.threads();
             let next = (next_task < units).then(|| place(next_task).1);
             self.pack(unit, worker);
-            self.attend(unit, next, worker, part_of(unit.segment));
+            self.attend(tiles, unit, next, worker, part_of(unit.index));
             // Releases our part and acquires the others'.
             let left = &pending[tile_index * slots + task % slots];
             if left.fetch_sub(1, Ordering::AcqRel) > 1 {
                 return;
             }
             let total = part_of(0);
-            for segment in 1..tile.segments {
-                segment::merge(self.compute.kernels, total, part_of(segment), unit.queries());
+            for index in 1..tile.segments {
+                parts::merge(self.compute.kernels, total, part_of(index), unit.queries());
             }
             self.finish(unit, total, &out);
         });
@@ -270,6 +268,7 @@ impl Plan<'_> {
     /// All segments of a tile, one after the other; `next` is what this thread probably does then.
     fn whole_tile(
         &self,
+        tiles: &Tiles,
         first: Unit<'_>,
         next: Option<Unit<'_>>,
         worker: &mut Worker,
@@ -279,16 +278,16 @@ impl Plan<'_> {
         self.pack(first, worker);
         let (mut total, mut part) =
             (std::mem::take(&mut worker.total), std::mem::take(&mut worker.part));
-        for segment in 0..first.tile.segments {
-            let unit = Unit { segment, ..first };
-            let following = Unit { segment: segment + 1, ..first };
-            let next = if following.segment < first.tile.segments { Some(following) } else { next };
-            if segment == 0 {
-                self.attend(unit, next, worker, total.take(length));
+        for index in 0..first.tile.segments {
+            let unit = Unit { index, ..first };
+            let following = Unit { index: index + 1, ..first };
+            let next = if following.index < first.tile.segments { Some(following) } else { next };
+            if index == 0 {
+                self.attend(tiles, unit, next, worker, total.take(length));
             } else {
-                self.attend(unit, next, worker, part.take(length));
+                self.attend(tiles, unit, next, worker, part.take(length));
                 let (total, part) = (total.take(length), part.take(length));
-                segment::merge(self.compute.kernels, total, part, unit.queries());
+                parts::merge(self.compute.kernels, total, part, unit.queries());
             }
         }
         self.finish(first, total.take(length), out);
@@ -297,7 +296,7 @@ impl Plan<'_> {
 
     /// Floats from one part to the next.
     fn part_length(&self) -> usize {
-        segment::part_length(self.tile_rows * self.chunk, self.shape)
+        parts::part_length(self.tile_rows * self.chunk, self.shape)
     }
 
     fn slot(&self, index: usize) -> Slot {
@@ -308,15 +307,15 @@ impl Plan<'_> {
     }
 
     /// Puts the unit's queries in the order in which the kernel reads them: for each block of
-    /// queries [head_size][count].
+    /// queries [key_size][count].
     fn pack(&self, unit: Unit<'_>, worker: &mut Worker) {
-        let size = self.shape.head_size;
+        let size = self.shape.key_size;
         let packed = worker.queries.take(unit.queries() * size);
         for (first, count) in segment::query_blocks(unit.queries()) {
             let block = &mut packed[first * size..(first + count) * size];
             for index in 0..count {
                 let (row, head) = unit.row_and_head(first + index);
-                let query = &self.q[row * self.q_stride + head * size..][..size];
+                let query = &self.call.q[row * self.call.q_stride + head * size..][..size];
                 for (to, from) in block[index..].iter_mut().step_by(count).zip(query) {
                     *to = *from;
                 }
@@ -327,77 +326,65 @@ impl Plan<'_> {
     /// One segment of a tile, whose queries are packed, into `part`.
     fn attend(
         &self,
+        tiles: &Tiles,
         unit: Unit<'_>,
         next: Option<Unit<'_>>,
         worker: &mut Worker,
         part: &mut [f32],
     ) {
-        let Unit { tile, slot, segment } = unit;
-        let last = segment + 1 == tile.segments;
+        let Unit { tile, slot, index } = unit;
+        let (number, selection) = tiles.segment(tile, index);
         let segment = Segment {
-            halves: self.cache.halves(),
-            blocks: self.blocks(unit),
+            halves: self.call.cache.halves(),
+            blocks: self.blocks(unit, number),
             shape: self.shape,
             rows: tile.rows,
             heads: slot.heads,
-            tokens: if last {
-                tile.position + 1 - segment * SEGMENT_TOKENS
-            } else {
-                SEGMENT_TOKENS
-            },
-            step: usize::from(last),
-            scale: self.scale,
+            seen: tile.position + 1 - number * SEGMENT_TOKENS,
+            window: self.call.window.unwrap_or(usize::MAX),
+            selection,
+            scale: self.call.scale,
             // The tiles of a prompt find their keys in the cache, from the tile before.
-            next: next.filter(|_| tile.rows == 1).map(|next| self.blocks(next)),
+            next: next
+                .filter(|_| tile.rows == 1)
+                .map(|next| self.blocks(next, tiles.segment(next.tile, next.index).0)),
         };
-        let packed = worker.queries.take(unit.queries() * self.shape.head_size);
+        let packed = worker.queries.take(unit.queries() * self.shape.key_size);
         let scores = worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS);
         segment::attend(self.compute.kernels, &segment, packed, scores, part);
     }
 
-    /// Where the blocks of a segment begin in the cache; 0 for pages behind the tile's last row.
-    fn blocks(&self, unit: Unit<'_>) -> [usize; SEGMENT_PAGES] {
-        let first = unit.segment * SEGMENT_PAGES;
+    /// Where the blocks of the segment of that number begin in the cache; 0 for pages behind the
+    /// tile's last row.
+    fn blocks(&self, unit: Unit<'_>, number: usize) -> [usize; SEGMENT_PAGES] {
+        let AttentionCall { cache, layer, rows, .. } = *self.call;
+        let first = number * SEGMENT_PAGES;
         let end = (unit.tile.position + unit.tile.rows - 1) / PAGE_TOKENS + 1;
-        let pages = self.rows[unit.tile.first_row + unit.tile.rows - 1].pages;
+        let pages = rows[unit.tile.first_row + unit.tile.rows - 1].pages;
         let mut blocks = [0; SEGMENT_PAGES];
         for (block, &page) in blocks.iter_mut().zip(&pages[first..end.min(first + SEGMENT_PAGES)]) {
-            *block = self.cache.block(page, self.layer, unit.slot.kv_head);
+            *block = cache.block(page, layer, unit.slot.kv_head);
         }
         blocks
     }
 
     /// Divides by the sums of weights and writes the tile's outputs.
     fn finish(&self, unit: Unit<'_>, total: &mut [f32], out: &Shares<f32>) {
-        segment::normalise(self.compute.kernels, total, unit.queries());
-        let size = self.shape.head_size;
+        let sinks = self.call.sinks.map(|all| {
+            let mut sinks = [0.0; QUERIES_MAX];
+            for (query, sink) in sinks.iter_mut().enumerate().take(unit.queries()) {
+                *sink = all[unit.row_and_head(query).1];
+            }
+            sinks
+        });
+        parts::normalise(self.compute.kernels, total, unit.queries(), sinks.as_ref());
+        let size = self.shape.value_size;
         let outputs = total[2 * QUERIES_MAX..].chunks_exact(self.shape.value_stride());
         for (query, output) in outputs.enumerate() {
             let (row, head) = unit.row_and_head(query);
             // SAFETY: each row and head belongs to one tile and slot, so to one task.
-            let out = unsafe { out.slice((row * self.heads + head) * size, size) };
+            let out = unsafe { out.slice((row * self.call.heads + head) * size, size) };
             out.copy_from_slice(&output[..size]);
         }
-    }
-}
-
-/// Consecutive rows with consecutive positions of one sequence, cut at multiples of `tile_rows`.
-fn cut_into_tiles(rows: &[AttentionRow<'_>], tile_rows: usize, tiles: &mut Vec<Tile>) {
-    tiles.clear();
-    let mut segments_before = 0;
-    for (index, row) in rows.iter().enumerate() {
-        let position = row.position as usize;
-        if let Some(tile) = tiles.last_mut() {
-            let goes_on = tile.position + tile.rows == position
-                && !position.is_multiple_of(tile_rows)
-                && rows[index - 1].pages == row.pages;
-            if goes_on {
-                tile.rows += 1;
-                continue;
-            }
-        }
-        let segments = position / SEGMENT_TOKENS + 1;
-        tiles.push(Tile { first_row: index, rows: 1, position, segments, segments_before });
-        segments_before += segments;
     }
 }

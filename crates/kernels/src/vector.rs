@@ -127,16 +127,57 @@ unsafe fn scale<L: Lanes>(x: *const f32, weight: &[f32], factor: f32, out: *mut 
     }
 }
 
-/// x · sigmoid(x) (Elfwing et al. 2018).
+/// What a gate does to the numbers that it lets through: `up` comes out as a product with some
+/// function of `gate`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `gate · sigmoid(gate) · up` (SwiGLU, Shazeer 2020).
+    Silu,
+    /// `gelu(gate) · up` (GeGLU), the normal distribution by its approximation with tanh
+    /// (Hendrycks and Gimpel 2016).
+    GeluTanh,
+    /// `g · sigmoid(alpha · g) · (u + 1)`, where `g` is the gate, at most `limit`, and `u` is
+    /// `up`, from -`limit` to `limit` (gpt-oss).
+    ClampedSwiglu {
+        /// Largest gate, and largest magnitude of `up`.
+        limit: f32,
+        /// Steepness of the sigmoid.
+        alpha: f32,
+    },
+}
+
+impl Activation {
+    /// Sixteen gated numbers.
+    #[inline(always)]
+    pub(crate) unsafe fn apply<L: Lanes>(self, gate: L, up: L) -> L {
+        // SAFETY: the caller's level runs here.
+        unsafe {
+            match self {
+                Activation::Silu => times_sigmoid(gate, gate).mul(up),
+                Activation::GeluTanh => {
+                    // (1 + tanh(y)) / 2 = sigmoid(2 y), y = √(2/π) · (x + 0.044715 x³).
+                    let slope = L::splat(0.071_354_814);
+                    let twice = slope.mul_add(gate.mul(gate), L::splat(1.595_769_2)).mul(gate);
+                    times_sigmoid(gate, twice).mul(up)
+                }
+                Activation::ClampedSwiglu { limit, alpha } => {
+                    // A NaN is the second operand, and passes.
+                    let gate = L::splat(limit).min(gate);
+                    let up = L::splat(-limit).max(L::splat(limit).min(up));
+                    let gated = times_sigmoid(gate, gate.mul(L::splat(alpha)));
+                    gated.mul(up.add(L::splat(1.0)))
+                }
+            }
+        }
+    }
+}
+
+/// x · sigmoid(y), but 0 where y < -87: there the exponential ends.
 #[inline(always)]
-pub(crate) unsafe fn silu<L: Lanes>(x: L) -> L {
+pub(crate) unsafe fn times_sigmoid<L: Lanes>(x: L, y: L) -> L {
     // SAFETY: the caller's level runs here.
     unsafe {
-        // Further left it is next to nothing, and the exponential would stay behind x. NaN passes.
-        let x = L::splat(-100.0).max(x);
-        let negative = L::splat(0.0).sub(x);
-        // The exponential ends at e^88, so x must end there too. A NaN passes.
-        let x = L::splat(-88.0).max(x);
-        x.div(L::splat(1.0).add(negative.exp()))
+        let x = x.zero_below(y, L::splat(-87.0));
+        x.div(L::splat(1.0).add(L::splat(0.0).sub(y).exp()))
     }
 }

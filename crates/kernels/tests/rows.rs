@@ -4,7 +4,8 @@ mod common;
 
 use common::{Random, assert_same_bits, compute, product_of};
 use myriad_kernels::{
-    Activations, BlockType, Level, Matrix, dequantise, quantise, rms_norm, rms_norm_heads,
+    Activation, Activations, BlockType, Level, Matrix, dequantise, quantise, rms_norm,
+    rms_norm_heads,
 };
 
 /// Below and above what is done by several threads; full and ragged registers.
@@ -98,40 +99,131 @@ fn a_fused_norm_is_the_norm_then_the_activations() {
     }
 }
 
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Silu,
+    Activation::GeluTanh,
+    Activation::ClampedSwiglu { limit: 7.0, alpha: 1.702 },
+    Activation::ClampedSwiglu { limit: 2.5, alpha: 0.01 },
+];
+
+/// The function by its definition, and how far from 0 the sigmoid's argument is: its relative error
+/// grows with it.
+fn truth(activation: Activation, gate: f32, up: f32) -> (f64, f64) {
+    let (gate, up) = (f64::from(gate), f64::from(up));
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::Silu => (gate * sigmoid(gate) * up, gate),
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044715 * gate.powi(3));
+            // 1 + tanh(x) without its cancellation.
+            (gate * sigmoid(2.0 * inner) * up, 2.0 * inner)
+        }
+        Activation::ClampedSwiglu { limit, alpha } => {
+            let (limit, alpha) = (f64::from(limit), f64::from(alpha));
+            let (gate, up) = (gate.min(limit), up.clamp(-limit, limit));
+            (gate * sigmoid(alpha * gate) * (up + 1.0), alpha * gate)
+        }
+    }
+}
+
+fn assert_gated(what: &str, found: f32, (truth, argument): (f64, f64)) {
+    // Far left the exponential is cut off: both are next to nothing there.
+    let close = 1e-6 * truth.abs() * argument.abs().clamp(1.0, 100.0) + 1e-35;
+    let error = (f64::from(found) - truth).abs();
+    assert!(error <= close, "{what}: {found}, but truly {truth}");
+}
+
 #[test]
-fn silu_is_close_everywhere_and_equal_on_every_level() {
-    let special =
-        [0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 87.5, -86.9, -87.5, 100.0, -100.0, 3e38, -3e38];
-    for rows in [1, 40] {
-        let columns = 256;
+fn activations_are_close_everywhere_and_equal_on_every_level() {
+    let special = [
+        0.0, -0.0, 1e-30, -1e-30, 2.4999, -7.0, 7.01, 20.0, -20.0, 87.5, -86.9, -87.5, 100.0,
+        -100.0, 5e3, -5e3, 3e38, -3e38,
+    ];
+    for (rows, columns) in [(1, 256), (40, 256), (3, 57)] {
         let mut random = Random(34);
         let mut gate_up: Vec<f32> =
             (0..rows * 2 * columns).map(|_| 12.0 * random.value()).collect();
         gate_up[..special.len()].copy_from_slice(&special);
         gate_up[columns..columns + special.len()].fill(0.75);
-        let truth: Vec<f64> = gate_up
-            .chunks(2 * columns)
-            .flat_map(|row| {
-                let (gate, up) = row.split_at(columns);
-                gate.iter().zip(up).map(|(gate, up)| {
-                    let gate = f64::from(*gate);
-                    gate / (1.0 + (-gate).exp()) * f64::from(*up)
-                })
-            })
-            .collect();
+        for activation in ACTIVATIONS {
+            let mut twin: Option<Vec<f32>> = None;
+            for level in Level::available() {
+                let compute = compute(level, 2);
+                let mut x = Activations::new();
+                x.set_gated(&compute, &gate_up, rows, columns, activation);
+                let found = held(&compute, &x);
+                for (at, found) in found.iter().enumerate() {
+                    let gate = at / columns * 2 * columns + at % columns;
+                    let truth = truth(activation, gate_up[gate], gate_up[gate + columns]);
+                    assert_gated(&format!("{activation:?} at {at}"), *found, truth);
+                }
+                assert_same_bits(level.name(), &found, twin.get_or_insert(found.clone()));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_number_passes_through_gates() {
+    for level in Level::available() {
+        let compute = compute(level, 1);
+        for activation in ACTIVATIONS {
+            let mut x = Activations::new();
+            x.set_gated(&compute, &[f32::NAN, 1.0, 1.0, f32::NAN, 1.0, 1.0], 3, 1, activation);
+            let found = held(&compute, &x);
+            assert!(found[0].is_nan() && found[1].is_nan(), "{activation:?} at {level:?}");
+            assert!(found[2].is_finite(), "{activation:?} at {level:?}");
+        }
+    }
+}
+
+#[test]
+fn outputs_are_gated_by_sigmoids_from_among_other_numbers() {
+    for (rows, columns) in [(1, 256), (40, 256), (3, 57)] {
+        let mut random = Random(35);
+        let stride = columns + 70;
+        let x = random.activations(rows * columns);
+        let gate: Vec<f32> = (0..rows * stride).map(|_| 30.0 * random.value()).collect();
+        // The last row ends with its last gate.
+        let gate = &gate[..(rows - 1) * stride + columns];
         let mut twin: Option<Vec<f32>> = None;
         for level in Level::available() {
             let compute = compute(level, 2);
-            let mut x = Activations::new();
-            x.set_silu_mul(&compute, &gate_up, rows, columns);
-            let found = held(&compute, &x);
-            for (at, (found, truth)) in found.iter().zip(&truth).enumerate() {
-                // Far left the exponential is cut off: both are next to nothing there.
-                let error = (f64::from(*found) - truth).abs();
-                assert!(error <= 1e-6 * truth.abs() + 1e-35, "at {at}: {found}, but truly {truth}");
+            let mut gated = Activations::new();
+            gated.set_sigmoid_mul(&compute, &x, rows, columns, gate, stride);
+            let found = held(&compute, &gated);
+            for (at, found) in found.iter().enumerate() {
+                let argument = f64::from(gate[at / columns * stride + at % columns]);
+                let truth = f64::from(x[at]) / (1.0 + (-argument).exp());
+                assert_gated(&format!("at {at}"), *found, (truth, argument));
             }
             assert_same_bits(level.name(), &found, twin.get_or_insert(found.clone()));
         }
+    }
+}
+
+#[test]
+fn fused_gates_are_gates_then_the_activations() {
+    let (rows, columns) = (20, 576);
+    let mut random = Random(36);
+    let gate_up = random.activations(rows * 2 * columns);
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        let matrix = common::weights(&compute, BlockType::Q4_1, 40, columns, 37).matrix;
+        let check = |what: &str, fused: &Activations| {
+            let mut apart = Activations::new();
+            apart.set(&compute, &held(&compute, fused), rows, columns);
+            let expected = product_of(&compute, &matrix, &apart);
+            assert_same_bits(what, &product_of(&compute, &matrix, fused), &expected);
+        };
+        let mut fused = Activations::new();
+        for activation in ACTIVATIONS {
+            fused.set_gated(&compute, &gate_up, rows, columns, activation);
+            check(&format!("{activation:?} at {level:?}"), &fused);
+        }
+        let (x, gate) = gate_up.split_at(rows * columns);
+        fused.set_sigmoid_mul(&compute, x, rows, columns, gate, columns);
+        check(&format!("sigmoid at {level:?}"), &fused);
     }
 }
 

@@ -4,7 +4,7 @@
 //! `forward` and `reference` follow the description and never ask for the family's name. Each enum
 //! here has exactly the variants that some family uses today; a new family adds the axis it needs.
 
-use myriad_kernels::RopePairing;
+use myriad_kernels::{KvShape, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
@@ -232,5 +232,14 @@ impl Config {
         let config = families::read(source)?;
         tensors::check(&config, &Checkpoint { source, family: config.family })?;
         Ok(config)
+    }
+
+    /// What each layer keeps of a token in the KV cache.
+    pub fn kv_shapes(&self) -> Vec<KvShape> {
+        let shape = |layer: &LayerConfig| {
+            let Mixer::Gqa(Gqa { kv_heads, head_size, .. }) = layer.mixer;
+            KvShape { kv_heads, key_size: head_size, value_size: head_size }
+        };
+        self.layers.iter().map(shape).collect()
     }
 }

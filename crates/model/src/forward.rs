@@ -7,8 +7,8 @@
 mod moe;
 
 use myriad_kernels::{
-    Activations, AttentionRow, AttentionScratch, Compute, KvCache, Matrix, PAGE_TOKENS, Product,
-    RowSlot, attention, matmul, rms_norm_heads, rope,
+    Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache,
+    Matrix, PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm_heads, rope,
 };
 
 use crate::Model;
@@ -207,12 +207,12 @@ impl Pass<'_> {
         }
         if let Some(index) = gqa.rope {
             // The heads of K follow those of Q in each row, and both are turned alike.
-            let (turned, table) = (heads + kv_heads, &self.model.ropes[index]);
-            rope(compute, qkv, count, stride, turned, head_size, &rows.positions, table);
+            let turned = RopeHeads { heads: heads + kv_heads, head_size, offset: 0, stride };
+            rope(compute, qkv, turned, &rows.positions, &self.model.ropes[index]);
         }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
-        cache.store(compute, self.layer, &rows.slots, k, v, stride);
+        cache.store(compute, self.layer, &rows.slots, k, stride, v, stride);
     }
 
     /// residual += output(attention(q, cache))
@@ -226,18 +226,18 @@ impl Pass<'_> {
     ) {
         let (compute, count, stride) = (self.compute, rows.count(), gqa.qkv_size());
         let attended = sized(&mut scratch.attended, count * gqa.q_size());
-        attention(
-            compute,
+        let call = AttentionCall {
             cache,
-            self.layer,
-            &rows.attention,
-            &scratch.qkv[..count * stride],
-            stride,
-            gqa.heads,
-            gqa.scale,
-            attended,
-            &mut scratch.attention,
-        );
+            layer: self.layer,
+            rows: &rows.attention,
+            q: &scratch.qkv[..count * stride],
+            q_stride: stride,
+            heads: gqa.heads,
+            scale: gqa.scale,
+            window: None,
+            sinks: None,
+        };
+        attention(compute, &call, attended, &mut scratch.attention);
         scratch.input.set(compute, attended, count, gqa.q_size());
         self.add_to_residual(&weights.output, count, scratch);
     }
@@ -251,7 +251,7 @@ impl Pass<'_> {
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
         let SwiGlu { gate_up: weight, down } = &weights.swiglu;
         weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
-        scratch.input.set_silu_mul(compute, gate_up, count, size);
+        scratch.input.set_gated(compute, gate_up, count, size, Activation::Silu);
         self.add_to_residual(down, count, scratch);
     }
 
@@ -297,8 +297,11 @@ impl<'a> Rows<'a> {
                 }
                 rows.positions.push(position as u32);
                 rows.slots.push(RowSlot { page, slot });
-                let pages = segment.pages;
-                rows.attention.push(AttentionRow { pages, position: position as u32 });
+                rows.attention.push(AttentionRow {
+                    pages: segment.pages,
+                    position: position as u32,
+                    selection: None,
+                });
             }
         }
         rows

@@ -78,20 +78,11 @@ impl Model {
     /// # Errors
     /// [`ModelError::Cache`] where it would not fit in memory.
     pub fn new_cache(&self, pages: usize) -> Result<KvCache, ModelError> {
-        let (layers, kv_heads, head_size) = self.cache_shape();
-        Ok(KvCache::new(layers, pages, kv_heads, head_size)?)
+        Ok(KvCache::new(&self.config.kv_shapes(), pages)?)
     }
 
     /// Bytes of one page of the KV cache, all layers together.
     pub fn cache_bytes_per_page(&self) -> usize {
-        let (layers, kv_heads, head_size) = self.cache_shape();
-        KvCache::bytes_per_page(layers, kv_heads, head_size)
-    }
-
-    /// Layers, key heads and head size; equal in all layers of every family so far.
-    fn cache_shape(&self) -> (usize, usize, usize) {
-        let layers = &self.config.layers;
-        let Mixer::Gqa(gqa) = &layers[0].mixer;
-        (layers.len(), gqa.kv_heads, gqa.head_size)
+        KvCache::bytes_per_page(&self.config.kv_shapes())
     }
 }

@@ -4,20 +4,16 @@
 //! score is one chain over the head's dimensions, each output one chain over the tokens, both
 //! ascending; the sum of the weights is one chain per lane, then a tree over the lanes.
 
-use crate::kv::{GROUP_TOKENS, HeadShape, PAGE_TOKENS};
+use super::parts::{QUERIES_MAX, part_length};
+use super::tokens::{Runs, SEGMENT_TOKENS, TokenSet};
+use crate::kv::{GROUP_TOKENS, KvShape, PAGE_TOKENS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
 use crate::level::leveled;
-
-/// Tokens whose softmax is made in one go. Parts are cut at multiples of it, so that neither the
-/// batch nor the threads show in the sums. 256 scores of all queries of a tile fit the L1 cache.
-pub(super) const SEGMENT_TOKENS: usize = 256;
+use std::ops::Range;
 
 /// Pages of a segment.
 pub(super) const SEGMENT_PAGES: usize = SEGMENT_TOKENS / PAGE_TOKENS;
-
-/// Most queries (rows times heads of a group) in a tile: 32 KiB of scores.
-pub(super) const QUERIES_MAX: usize = 32;
 
 /// Queries that share a loaded key or value: six times four registers of sums, four of keys and one
 /// query fill 29 of 32 registers (AVX2: six times two of 16).
@@ -29,13 +25,16 @@ pub(super) struct Segment<'a> {
     pub(super) halves: &'a [u16],
     /// Where the block of each page begins in `halves`.
     pub(super) blocks: [usize; SEGMENT_PAGES],
-    pub(super) shape: HeadShape,
+    pub(super) shape: KvShape,
     pub(super) rows: usize,
     pub(super) heads: usize,
-    /// Tokens of this segment that the first row sees, at least 1.
-    pub(super) tokens: usize,
-    /// Tokens that each further row sees beyond the row before: 1 at the sequence's end, else 0.
-    pub(super) step: usize,
+    /// Tokens from the segment's beginning up to the first row's own; each further row has one
+    /// more. The segment's end may come before.
+    pub(super) seen: usize,
+    /// Tokens up to its own that a row sees.
+    pub(super) window: usize,
+    /// Of those that it sees, the ones that the only row attends to, if not all.
+    pub(super) selection: Option<TokenSet>,
     pub(super) scale: f32,
     /// Blocks that this thread will probably read next, if the cache's memory is to be called
     /// early: pages lie too far apart for the processor to guess them (3x in decode).
@@ -47,36 +46,90 @@ impl Segment<'_> {
         self.rows * self.heads
     }
 
-    fn tokens_of(&self, row: usize) -> usize {
-        self.tokens + row * self.step
+    /// The tokens of the segment that a row sees.
+    fn tokens_of(&self, row: usize) -> Range<usize> {
+        let seen = self.seen + row;
+        seen.saturating_sub(self.window)..seen.min(SEGMENT_TOKENS)
+    }
+
+    /// The tokens that some row sees.
+    fn tokens(&self) -> Range<usize> {
+        self.tokens_of(0).start..self.tokens_of(self.rows - 1).end
+    }
+
+    /// The groups of keys that are needed, in runs.
+    fn groups(&self) -> Runs {
+        let Range { start, end } = self.tokens();
+        let (start, end) = (start / GROUP_TOKENS, end.div_ceil(GROUP_TOKENS));
+        let all = u64::MAX >> (64 - end) & u64::MAX << start;
+        Runs(self.selection.map_or(all, |selection| selection.groups()))
+    }
+
+    /// Rows, and a run of tokens that each of them sees. The pieces of these numbers in ascending
+    /// order, `2 * rows + 1`, are for each row what it sees, in ascending order; some are empty.
+    fn piece(&self, number: usize) -> (Range<usize>, Range<usize>) {
+        // What all rows see; a short window may leave nothing of it.
+        let end = self.tokens_of(0).end;
+        let start = self.tokens_of(self.rows - 1).start.min(end);
+        if number == self.rows {
+            return (0..self.rows, start..end);
+        }
+        let row = number % (self.rows + 1);
+        let tokens = self.tokens_of(row);
+        let is_before = number < self.rows;
+        let tokens =
+            if is_before { tokens.start..start } else { end.max(tokens.start)..tokens.end };
+        (row..row + 1, tokens)
     }
 
     /// What the pointers of the kernels rely on.
     fn check(&self, queries: &[f32], scores: &[f32], part: &[f32]) {
-        let most = self.tokens_of(self.rows - 1);
-        assert!(self.queries() <= QUERIES_MAX && (1..=SEGMENT_TOKENS).contains(&most));
-        assert!(queries.len() >= self.queries() * self.shape.head_size);
+        assert!(self.queries() <= QUERIES_MAX && (self.selection.is_none() || self.rows == 1));
+        // Whether the later rows see something here; so does the first, then.
+        assert!(!self.tokens_of(0).is_empty() && !self.tokens_of(self.rows - 1).is_empty());
+        assert!(queries.len() >= self.queries() * self.shape.key_size);
         assert!(scores.len() >= self.queries() * SEGMENT_TOKENS);
         assert!(part.len() >= part_length(self.queries(), self.shape));
-        let pages = &self.blocks[..most.div_ceil(PAGE_TOKENS)];
+        let Range { start, end } = self.tokens();
+        let pages = &self.blocks[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
         let limit = self.halves.len().checked_sub(self.shape.block_halves());
         assert!(pages.iter().all(|&block| limit.is_some_and(|limit| block <= limit)));
     }
 }
 
-/// Floats of a part: [32] greatest scores, [32] sums of weights, [queries][value_stride] outputs.
-pub(super) fn part_length(queries: usize, shape: HeadShape) -> usize {
-    2 * QUERIES_MAX + queries * shape.value_stride()
-}
+/// Dimensions whose scores are computed in one round of the loop.
+const STEP: usize = 8;
 
 /// The blocks of queries that a kernel takes at a time: first query and how many, of equal size as
 /// far as possible (7 = 4 + 3, since 6 + 1 would load every key for a single query).
-pub(super) fn query_blocks(queries: usize) -> impl Iterator<Item = (usize, usize)> {
-    let blocks = queries.div_ceil(BLOCK_QUERIES);
-    (0..blocks).map(move |block| {
-        let (first, end) = (block * queries / blocks, (block + 1) * queries / blocks);
-        (first, end - first)
-    })
+#[derive(Clone, Copy)]
+pub(super) struct QueryBlocks {
+    next: usize,
+    end: usize,
+    /// Queries in each block; these many have one more.
+    size: usize,
+    larger: usize,
+}
+
+pub(super) fn query_blocks(queries: usize) -> QueryBlocks {
+    let blocks = queries.div_ceil(BLOCK_QUERIES).max(1);
+    QueryBlocks { next: 0, end: queries, size: queries / blocks, larger: queries % blocks }
+}
+
+impl Iterator for QueryBlocks {
+    type Item = (usize, usize);
+
+    // Without its hint this is a call between two kernels, at a hundredth of their time.
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        if self.next == self.end {
+            return None;
+        }
+        let (first, count) = (self.next, self.size + usize::from(self.larger > 0));
+        self.larger = self.larger.saturating_sub(1);
+        self.next += count;
+        Some((first, count))
+    }
 }
 
 /// How many registers of keys (or columns of values) a level can keep beside six queries.
@@ -99,7 +152,7 @@ impl Registers for crate::lanes::avx512::Avx512 {
 }
 
 leveled!(
-    /// Attends to one segment. `queries`: for each block of [`query_blocks`] [head_size][count];
+    /// Attends to one segment. `queries`: for each block of [`query_blocks`] [key_size][count];
     /// `scores`: [queries][256], scratch; `part`: the result, see [`part_length`].
     pub(super) fn attend(
         kernels,
@@ -108,16 +161,6 @@ leveled!(
         scores: &mut [f32],
         part: &mut [f32],
     ) = attend_lanes
-);
-
-leveled!(
-    /// Merges the part of a later segment into `total`, both as [`part_length`] says.
-    pub(super) fn merge(kernels, total: &mut [f32], part: &[f32], queries: usize) = merge_lanes
-);
-
-leveled!(
-    /// Divides the outputs of `total` by their sums of weights.
-    pub(super) fn normalise(kernels, total: &mut [f32], queries: usize) = normalise_lanes
 );
 
 /// # Safety
@@ -140,39 +183,42 @@ unsafe fn attend_lanes<V: Registers>(
         for query in 0..segment.queries() {
             let tokens = segment.tokens_of(query / segment.heads);
             let scores = scores.as_mut_ptr().add(query * SEGMENT_TOKENS);
-            (greatest[query], sums[query]) = softmax::<V>(scores, tokens);
+            (greatest[query], sums[query]) =
+                softmax::<V>(scores, tokens, segment.selection.as_ref());
         }
         mix_all::<V>(segment, scores.as_ptr(), outputs.as_mut_ptr());
     }
 }
 
-/// Scores of all queries with whole groups of keys; those beyond a row's tokens mean nothing.
+/// Scores of all queries with whole groups of keys; those that a row does not see mean nothing.
 ///
 /// # Safety
 ///
 /// As [`Segment::check`] says, and the processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn score_all<V: Registers>(segment: &Segment<'_>, queries: *const f32, scores: *mut f32) {
-    let groups = segment.tokens_of(segment.rows - 1).div_ceil(GROUP_TOKENS);
     let mut keys = [segment.halves.as_ptr(); SEGMENT_TOKENS / GROUP_TOKENS];
-    for (group, keys) in keys.iter_mut().enumerate().take(groups) {
-        let (page, token) =
-            (group * GROUP_TOKENS / PAGE_TOKENS, group * GROUP_TOKENS % PAGE_TOKENS);
-        // SAFETY: the page's block lies inside the cache.
-        *keys = unsafe { keys.add(segment.blocks[page] + token) };
-    }
-    let mut group = 0;
-    while group < groups {
-        let columns = columns_now::<V>(groups - group);
-        for (first, count) in query_blocks(segment.queries()) {
-            // SAFETY: `columns` groups are left; the block of queries lies inside both slices.
-            unsafe {
-                let queries = queries.add(first * segment.shape.head_size);
-                let scores = scores.add(first * SEGMENT_TOKENS + group * GROUP_TOKENS);
-                score_columns::<V>(columns, count, segment, queries, &keys[group..], scores);
-            }
+    let blocks = query_blocks(segment.queries());
+    for Range { start, end } in segment.groups() {
+        for (group, keys) in (start..).zip(&mut keys[start..end]) {
+            let (page, token) =
+                (group * GROUP_TOKENS / PAGE_TOKENS, group * GROUP_TOKENS % PAGE_TOKENS);
+            // SAFETY: the page's block lies inside the cache.
+            *keys = unsafe { keys.add(segment.blocks[page] + token) };
         }
-        group += columns;
+        let mut group = start;
+        while group < end {
+            let columns = columns_now::<V>(end - group);
+            for (first, count) in blocks {
+                // SAFETY: `columns` groups are left; the block of queries lies inside both slices.
+                unsafe {
+                    let queries = queries.add(first * segment.shape.key_size);
+                    let scores = scores.add(first * SEGMENT_TOKENS + group * GROUP_TOKENS);
+                    score_columns::<V>(columns, count, segment, queries, &keys[group..], scores);
+                }
+            }
+            group += columns;
+        }
     }
 }
 
@@ -220,7 +266,7 @@ unsafe fn score_columns<V: Registers>(
     unsafe { by_count!(score_block, V, columns, count, (segment, queries, keys, scores)) }
 }
 
-/// queries: [head_size][M], keys: N × [head_size][16] → scores: [M][256], 16 N of them.
+/// queries: [key_size][M], keys: N × [key_size][16] → scores: [M][256], 16 N of them.
 ///
 /// # Safety
 ///
@@ -233,32 +279,59 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
     scores: *mut f32,
 ) {
     let keys: &[*const u16; N] = keys.first_chunk().expect("N groups");
-    let value_offset = segment.shape.key_halves();
+    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_halves());
+    // One page's values for every two groups of its keys: most often they fill as many bytes.
+    let called = if segment.next.is_some() { segment.shape.value_stride() } else { 0 };
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
-        for d in 0..segment.shape.head_size {
-            if d % 8 == 0 && segment.next.is_some() {
-                // One page's values for every two groups of its keys; they fill as many bytes.
+        let mut d = 0;
+        while d + STEP <= size {
+            if d < called {
                 for keys in keys.iter().step_by(2) {
-                    prefetch_lines(keys.wrapping_add(d * PAGE_TOKENS + value_offset), 8);
+                    prefetch_lines(keys.wrapping_add(d * PAGE_TOKENS + value_offset), STEP);
                 }
             }
-            let mut key = [V::splat(0.0); N];
-            for (key, keys) in key.iter_mut().zip(keys) {
-                *key = V::load_f16(keys.add(d * PAGE_TOKENS));
-            }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let query = V::splat(*queries.add(d * M + m));
-                for (sum, key) in sums.iter_mut().zip(key) {
-                    *sum = query.mul_add(key, *sum);
-                }
-            }
+            score_step::<V, M, N, STEP>(queries.add(d * M), keys, d, &mut sums);
+            d += STEP;
+        }
+        while d < size {
+            score_step::<V, M, N, 1>(queries.add(d * M), keys, d, &mut sums);
+            d += 1;
         }
         let scale = V::splat(segment.scale);
         for (m, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
                 sum.mul(scale).store(scores.add(m * SEGMENT_TOKENS + n * GROUP_TOKENS));
+            }
+        }
+    }
+}
+
+/// sums += queries · keys, over D dimensions from `d` on.
+///
+/// # Safety
+///
+/// As for [`score_block`]; `queries` begin with dimension `d`.
+#[inline(always)]
+unsafe fn score_step<V: Lanes, const M: usize, const N: usize, const D: usize>(
+    queries: *const f32,
+    keys: &[*const u16; N],
+    d: usize,
+    sums: &mut [[V; N]; M],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for step in 0..D {
+            let mut key = [V::splat(0.0); N];
+            for (key, keys) in key.iter_mut().zip(keys) {
+                *key = V::load_f16(keys.add((d + step) * PAGE_TOKENS));
+            }
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let query = V::splat(*queries.add(step * M + m));
+                for (sum, key) in sums.iter_mut().zip(key) {
+                    *sum = query.mul_add(key, *sum);
+                }
             }
         }
     }
@@ -277,20 +350,34 @@ fn prefetch_lines(start: *const u16, lines: usize) {
     let _ = (start, lines);
 }
 
-/// Turns `tokens` scores into weights e^(score - greatest), 0 behind them up to the group's end.
-/// Returns the greatest score and the sum of the weights.
+/// Turns the scores of `tokens` (those in the selection) into weights e^(score - greatest), and all
+/// others in their groups into 0. Returns the greatest score and the sum of the weights.
 ///
 /// # Safety
 ///
 /// `scores` is good for whole groups, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn softmax<V: Lanes>(scores: *mut f32, tokens: usize) -> (f32, f32) {
+unsafe fn softmax<V: Lanes>(
+    scores: *mut f32,
+    tokens: Range<usize>,
+    selection: Option<&TokenSet>,
+) -> (f32, f32) {
     // SAFETY: the caller's promise.
     unsafe {
-        let groups = tokens.div_ceil(GROUP_TOKENS);
-        for token in tokens..groups * GROUP_TOKENS {
+        let start = tokens.start / GROUP_TOKENS * GROUP_TOKENS;
+        let groups = (tokens.end - start).div_ceil(GROUP_TOKENS);
+        for token in start..tokens.start {
             *scores.add(token) = f32::NEG_INFINITY;
         }
+        for token in tokens.end..start + groups * GROUP_TOKENS {
+            *scores.add(token) = f32::NEG_INFINITY;
+        }
+        if let Some(selection) = selection {
+            for token in tokens.filter(|&token| !selection.contains(token)) {
+                *scores.add(token) = f32::NEG_INFINITY;
+            }
+        }
+        let scores = scores.add(start);
         let mut greatest = V::splat(f32::NEG_INFINITY);
         for group in 0..groups {
             greatest = greatest.max(V::load(scores.add(group * GROUP_TOKENS)));
@@ -308,23 +395,27 @@ unsafe fn softmax<V: Lanes>(scores: *mut f32, tokens: usize) -> (f32, f32) {
     }
 }
 
-/// outputs[query] += Σ weight · value, for exactly the tokens that the query's row sees: what
-/// stands behind them in the page (a later row's value, or an old sequence's NaN) is not touched.
+/// outputs[query] += Σ weight · value, for exactly the tokens that the query's row attends to: what
+/// else stands in the page (a later row's value, or an old sequence's NaN) is not touched.
 ///
 /// # Safety
 ///
 /// As [`Segment::check`] says, and the processor has the instructions of `V`.
 #[inline(always)]
 unsafe fn mix_all<V: Registers>(segment: &Segment<'_>, weights: *const f32, outputs: *mut f32) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        mix_tokens::<V>(segment, 0..segment.queries(), 0..segment.tokens, weights, outputs);
-        if segment.step > 0 {
-            for row in 1..segment.rows {
-                let queries = row * segment.heads..(row + 1) * segment.heads;
-                let tokens = segment.tokens..segment.tokens_of(row);
-                mix_tokens::<V>(segment, queries, tokens, weights, outputs);
-            }
+    if let Some(selection) = &segment.selection {
+        for tokens in selection.runs() {
+            // SAFETY: the caller's promise.
+            unsafe { mix_tokens::<V>(segment, 0..segment.heads, tokens, weights, outputs) }
+        }
+        return;
+    }
+    for number in 0..2 * segment.rows + 1 {
+        let (rows, tokens) = segment.piece(number);
+        if !tokens.is_empty() {
+            let queries = rows.start * segment.heads..rows.end * segment.heads;
+            // SAFETY: the caller's promise.
+            unsafe { mix_tokens::<V>(segment, queries, tokens, weights, outputs) }
         }
     }
 }
@@ -335,16 +426,16 @@ unsafe fn mix_all<V: Registers>(segment: &Segment<'_>, weights: *const f32, outp
 #[inline(always)]
 unsafe fn mix_tokens<V: Registers>(
     segment: &Segment<'_>,
-    queries: std::ops::Range<usize>,
-    tokens: std::ops::Range<usize>,
+    queries: Range<usize>,
+    tokens: Range<usize>,
     weights: *const f32,
     outputs: *mut f32,
 ) {
-    let stride = segment.shape.value_stride();
+    let (stride, blocks) = (segment.shape.value_stride(), query_blocks(queries.len()));
     let mut column = 0;
     while column < stride {
         let columns = columns_now::<V>((stride - column) / GROUP_TOKENS);
-        for (first, count) in query_blocks(queries.len()) {
+        for (first, count) in blocks {
             let first = queries.start + first;
             // SAFETY: the block of queries and the columns lie inside both slices.
             unsafe {
@@ -373,7 +464,7 @@ unsafe fn mix_tokens<V: Registers>(
 unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
     segment: &Segment<'_>,
     column: usize,
-    tokens: std::ops::Range<usize>,
+    tokens: Range<usize>,
     weights: *const f32,
     outputs: *mut f32,
 ) {
@@ -415,65 +506,6 @@ unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
         for (m, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
                 sum.store(outputs.add(m * stride + n * GROUP_TOKENS));
-            }
-        }
-    }
-}
-
-/// # Safety
-///
-/// The processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn merge_lanes<V: Lanes>(total: &mut [f32], part: &[f32], queries: usize) {
-    assert!(queries <= QUERIES_MAX && total.len() == part.len());
-    let (greatest, rest) = total.split_at_mut(QUERIES_MAX);
-    let (sums, outputs) = rest.split_at_mut(QUERIES_MAX);
-    let (part_greatest, part_rest) = part.split_at(QUERIES_MAX);
-    let (part_sums, part_outputs) = part_rest.split_at(QUERIES_MAX);
-    let mut keep = [0.0; QUERIES_MAX];
-    let mut take = [0.0; QUERIES_MAX];
-    for first in (0..queries).step_by(16) {
-        // SAFETY: each of these holds QUERIES_MAX floats, a multiple of 16 above `first`.
-        unsafe {
-            let (old, new) =
-                (V::load(&raw const greatest[first]), V::load(&raw const part_greatest[first]));
-            let both = old.max(new);
-            let (old, new) = (old.sub(both).exp(), new.sub(both).exp());
-            let sum = V::load(&raw const sums[first]).mul(old);
-            new.mul_add(V::load(&raw const part_sums[first]), sum).store(&raw mut sums[first]);
-            both.store(&raw mut greatest[first]);
-            old.store(&raw mut keep[first]);
-            new.store(&raw mut take[first]);
-        }
-    }
-    let stride = outputs.len() / queries;
-    for query in 0..queries {
-        let outputs = outputs[query * stride..(query + 1) * stride].chunks_exact_mut(16);
-        let parts = part_outputs[query * stride..].chunks_exact(16);
-        for (output, part) in outputs.zip(parts) {
-            // SAFETY: chunks of 16 floats.
-            unsafe {
-                let kept = V::load(output.as_ptr()).mul(V::splat(keep[query]));
-                let part = V::load(part.as_ptr());
-                part.mul_add(V::splat(take[query]), kept).store(output.as_mut_ptr());
-            }
-        }
-    }
-}
-
-/// # Safety
-///
-/// The processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn normalise_lanes<V: Lanes>(total: &mut [f32], queries: usize) {
-    let (sums, outputs) = total[QUERIES_MAX..].split_at_mut(QUERIES_MAX);
-    let stride = outputs.len() / queries;
-    for query in 0..queries {
-        let factor = 1.0 / sums[query];
-        for output in outputs[query * stride..(query + 1) * stride].chunks_exact_mut(16) {
-            // SAFETY: a chunk of 16 floats.
-            unsafe {
-                V::load(output.as_ptr()).mul(V::splat(factor)).store(output.as_mut_ptr());
             }
         }
     }

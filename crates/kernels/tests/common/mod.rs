@@ -1,6 +1,8 @@
 //! Turns seeds into numbers, weights and products for the tests of kernels.
 #![allow(dead_code)] // each test file uses a part
 
+pub mod world;
+
 use myriad_kernels::{
     Activations, BlockType, Compute, Kernels, Level, Matrix, Product, dequantise, matmul, quantise,
 };
@@ -47,6 +49,11 @@ impl Random {
 
 pub fn compute(level: Level, threads: usize) -> Compute {
     Compute::new(Kernels::at(level).expect("only available levels are asked for"), threads)
+}
+
+/// The best level here.
+pub fn best() -> Level {
+    Level::available().pop().expect("scalar at least")
 }
 
 /// A matrix with the rows it was packed from.

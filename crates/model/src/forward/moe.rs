@@ -4,7 +4,7 @@
 //! is added to a row is added in ascending order of experts, the shared one last, whichever rows
 //! share the batch: so a row's sum has the same bits in every company.
 
-use myriad_kernels::{Activations, Matrix, Product, matmul, rms_norm};
+use myriad_kernels::{Activation, Activations, Matrix, Product, matmul, rms_norm};
 
 use super::{Pass, Scratch, sized};
 use crate::config::{Moe, Router};
@@ -139,7 +139,7 @@ impl Pass<'_> {
         scratch: &mut Scratch,
     ) {
         let (hidden, count) = (self.model.config.hidden, routes.len());
-        scratch.input.set_silu_mul(self.compute, gate_up, count, size);
+        scratch.input.set_gated(self.compute, gate_up, count, size, Activation::Silu);
         let outputs = sized(&mut scratch.moe.gathered, count * hidden);
         self.multiply(down, &scratch.input, outputs);
         for (route, output) in routes.iter().zip(outputs.chunks_exact(hidden)) {

@@ -1,0 +1,202 @@
+//! Turns keys and values into pages, and pages, by the layout's description, into what was stored.
+
+use super::*;
+use crate::f16::{f16_to_f32, f32_to_f16};
+use crate::level::{Kernels, Level};
+
+impl KvCache {
+    /// The stored key and value of a token, by the layout's description.
+    fn read(&self, slot: RowSlot, layer: usize, kv_head: usize) -> (Vec<u16>, Vec<u16>) {
+        let KvShape { key_size, value_size, .. } = self.shape(layer);
+        let block = &self.halves()[self.block(slot.page, layer, kv_head)..];
+        let token = slot.slot as usize;
+        let key = (0..key_size).map(|d| block[d * PAGE_TOKENS + token]).collect();
+        let value = PAGE_TOKENS * key_size + token * value_size.div_ceil(16) * 16;
+        (key, block[value..value + value_size].to_vec())
+    }
+}
+
+fn compute(level: Level, threads: usize) -> Compute {
+    Compute::new(Kernels::at(level).expect("an available level"), threads)
+}
+
+fn shape(kv_heads: usize, key_size: usize, value_size: usize) -> KvShape {
+    KvShape { kv_heads, key_size, value_size }
+}
+
+/// [`row`][..][`head`][size] as half floats.
+fn wanted(x: &[f32], stride: usize, row: usize, head: usize, size: usize) -> Vec<u16> {
+    let x = x.iter().skip(row * stride + head * size).take(size);
+    x.map(|&x| f32_to_f16(x)).collect()
+}
+
+#[test]
+fn what_is_stored_is_read_back() {
+    // Layers of all shapes in one cache: each is stored to in turn, and none shows in another.
+    let shapes = [
+        shape(1, 8, 8),
+        shape(3, 64, 64),
+        shape(2, 72, 24),
+        shape(3, 12, 80),
+        shape(2, 128, 128),
+        shape(1, 576, 512),
+        shape(1, 128, 0),
+        shape(4, 1, 1),
+        shape(1, 192, 128),
+        shape(1, 512, 512),
+    ];
+    let x = |i: usize| ((i * 7919) % 1009) as f32 / 31.0 - 16.0;
+    for level in Level::available() {
+        let mut cache = KvCache::new(&shapes, 5).expect("small");
+        let compute = compute(level, 2);
+        for (layer, (shape, rows)) in
+            shapes.into_iter().zip([1, 5, 40, 70, 100].repeat(2)).enumerate()
+        {
+            let KvShape { kv_heads, key_size, value_size } = shape;
+            let (k_stride, v_stride) = (kv_heads * key_size + 3, kv_heads * value_size + 5);
+            let k: Vec<f32> = (0..rows * k_stride).map(x).collect();
+            let v: Vec<f32> = (0..rows * v_stride).map(|i| x(i + 500)).collect();
+            let slots: Vec<RowSlot> = (0..rows)
+                .map(|i| RowSlot { page: ((i * 3 / 32 + 1) % 5) as u32, slot: (i % 32) as u32 })
+                .collect();
+            let before: Vec<Vec<_>> = (0..shapes.len())
+                .map(|layer| slots.iter().map(|&slot| cache.read(slot, layer, 0)).collect())
+                .collect();
+            cache.store(&compute, layer, &slots, &k, k_stride, &v, v_stride);
+            for (row, slot) in slots.iter().enumerate() {
+                // Later rows may land on earlier ones: look at those that stay.
+                if slots[row + 1..].contains(slot) {
+                    continue;
+                }
+                for head in 0..kv_heads {
+                    let (key, value) = cache.read(*slot, layer, head);
+                    let wanted_key = wanted(&k, k_stride, row, head, key_size);
+                    assert_eq!(key, wanted_key, "{level:?} {shape:?} keys of row {row}");
+                    let wanted_value = wanted(&v, v_stride, row, head, value_size);
+                    assert_eq!(value, wanted_value, "{level:?} {shape:?} values of row {row}");
+                }
+                for other in (0..shapes.len()).filter(|other| *other != layer) {
+                    assert_eq!(cache.read(*slot, other, 0), before[other][row], "layer {other}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn values_may_be_the_beginning_of_their_keys() {
+    for level in Level::available() {
+        let mut cache = KvCache::new(&[shape(1, 24, 16)], 2).expect("small");
+        let latent: Vec<f32> = (0..3 * 30).map(|i| i as f32).collect();
+        let slots = [3, 31, 0].map(|slot| RowSlot { page: 1, slot });
+        cache.store(&compute(level, 1), 0, &slots, &latent, 30, &latent, 30);
+        for (row, slot) in slots.into_iter().enumerate() {
+            let (key, value) = cache.read(slot, 0, 0);
+            assert_eq!(key, wanted(&latent, 30, row, 0, 24));
+            assert_eq!(value, key[..16]);
+        }
+    }
+}
+
+#[test]
+fn numbers_that_no_half_holds() {
+    for level in Level::available() {
+        let mut cache = KvCache::new(&[shape(1, 8, 8)], 1).expect("small");
+        let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e9, -65520.0, 65504.0, 1e-30, -0.0];
+        let slot = RowSlot { page: 0, slot: 17 };
+        cache.store(&compute(level, 1), 0, &[slot], &x, 8, &x, 8);
+        let (key, value) = cache.read(slot, 0, 0);
+        for halves in [key, value] {
+            let back: Vec<f32> = halves.iter().map(|&half| f16_to_f32(half)).collect();
+            assert!(back[2].is_nan(), "{level:?}");
+            let others = [back[0], back[1], back[3], back[4], back[5], back[6], back[7]];
+            assert_eq!(others, [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 0.0, -0.0]);
+        }
+    }
+}
+
+#[test]
+fn a_page_is_copied_with_all_layers() {
+    let compute = compute(Level::Scalar, 1);
+    let shapes = [shape(2, 16, 16), shape(1, 20, 4), shape(2, 8, 16)];
+    let mut cache = KvCache::new(&shapes, 4).expect("small");
+    let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
+    for layer in 0..3 {
+        cache.store(&compute, layer, &[RowSlot { page: 2, slot: 9 }], &x, 32, &x, 32);
+    }
+    cache.copy_page(2, 0);
+    cache.copy_page(1, 1);
+    for (layer, shape) in shapes.into_iter().enumerate() {
+        for head in 0..shape.kv_heads {
+            let from = cache.read(RowSlot { page: 2, slot: 9 }, layer, head);
+            assert_eq!(cache.read(RowSlot { page: 0, slot: 9 }, layer, head), from);
+            assert_eq!(from.0[1], f32_to_f16((head * shape.key_size + 1) as f32));
+            let untouched = cache.read(RowSlot { page: 1, slot: 9 }, layer, head);
+            assert_eq!(untouched.0, vec![0; shape.key_size]);
+        }
+    }
+}
+
+#[test]
+fn bytes_of_a_page_are_those_of_its_layers() {
+    let shapes = [shape(3, 64, 64), shape(1, 576, 512), shape(1, 128, 0), shape(2, 12, 12)];
+    // Values are padded to sixteen.
+    let halves = [3 * (64 + 64), 576 + 512, 128, 2 * (12 + 16)];
+    let bytes = halves.map(|halves| 2 * PAGE_TOKENS * halves);
+    for (shape, bytes) in shapes.into_iter().zip(bytes) {
+        assert_eq!(KvCache::bytes_per_page(&[shape]), bytes, "{shape:?}");
+    }
+    assert_eq!(KvCache::bytes_per_page(&shapes), bytes.iter().sum::<usize>());
+    let cache = KvCache::new(&shapes, 3).expect("small");
+    assert_eq!(2 * cache.halves().len(), 3 * bytes.iter().sum::<usize>());
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let field = |layers: &[KvShape], pages: usize| match KvCache::new(layers, pages) {
+        Err(KvError::Shape { field, .. } | KvError::Layer { field, .. }) => field,
+        Err(KvError::TooLarge { .. }) => "too large",
+        Err(KvError::OutOfMemory { .. }) => "memory",
+        Ok(_) => "fine",
+    };
+    let good = shape(1, 8, 8);
+    assert_eq!(field(&[good], 1), "fine");
+    assert_eq!(field(&[], 1), "layers");
+    assert_eq!(field(&[good], 0), "pages");
+    assert_eq!(field(&[good], 1 << 32), "pages");
+    assert_eq!(field(&[good, shape(0, 8, 8)], 1), "kv_heads");
+    for size in [0, 577, usize::MAX] {
+        assert_eq!(field(&[good, shape(1, size, 8)], 1), "key_size");
+    }
+    for size in [513, usize::MAX] {
+        assert_eq!(field(&[good, shape(1, 8, size)], 1), "value_size");
+    }
+    let many = shape(usize::MAX / 9, 64, 64);
+    assert_eq!(field(&[many], 9), "too large");
+    assert_eq!(field(&[many, many], 1), "too large");
+    let large = [shape(1 << 20, 64, 64)];
+    assert_eq!(field(&large, 1 << 22), "memory");
+    let message = |layers: &[KvShape], pages: usize| {
+        KvCache::new(layers, pages).err().expect("refused").to_string()
+    };
+    let text = message(&large, 1 << 22);
+    assert!(text.contains("36028797018963968 bytes"), "{text}");
+    let text = message(&[good, shape(1, 640, 8)], 1);
+    assert_eq!(text, "KV cache: key_size of layer 1 is 640, must be from 1 to 576");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_unused_cache_costs_nothing() {
+    let resident_pages = || -> usize {
+        let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
+        text.split(' ').nth(1).expect("the second field").parse().expect("a number")
+    };
+    // 4 GiB of address space.
+    let before = resident_pages();
+    let Ok(mut cache) = KvCache::new(&[shape(4, 64, 64)], 1 << 17) else { return };
+    assert_eq!(cache.halves()[cache.halves().len() - 1], 0);
+    cache.copy_page(0, 77);
+    // Other tests run beside this one: 64 MiB for them.
+    assert!(resident_pages() < before + (64 << 20 >> 12));
+}
