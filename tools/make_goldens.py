@@ -41,6 +41,13 @@ ROWS = {
         LLAMA3, rope_theta=10000.0)), "old"),
     "llama-tied": ("LlamaConfig", dict(SHARED, head_dim=16, tie_word_embeddings=True, attention_bias=False,
                    rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=100000.0)), "new"),
+    "gemma3": ("Gemma3TextConfig", dict(SHARED, num_hidden_layers=4, head_dim=16, num_key_value_heads=1,
+               hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=20, sliding_window=8,
+               intermediate_size=48, tie_word_embeddings=True,
+               layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+               rope_parameters=dict(
+                   sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+                   full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))), "new"),
     "smollm3": ("SmolLM3Config", dict(SHARED, num_hidden_layers=4, tie_word_embeddings=True,
                 no_rope_layers=[1, 0, 1, 1],
                 rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old"),
@@ -66,7 +73,8 @@ def randomise(model, generator):
     for name, parameter in model.named_parameters():
         draw = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() == 1:
-            centre = 1.0 if "norm" in name else 0.0
+            # Gemma keeps what norms have above 1.
+            centre = 1.0 if "norm" in name and "gemma" not in model.config.model_type else 0.0
             draw = centre + 0.3 * draw
         elif "embed_tokens" in name or "lm_head" in name:
             draw = draw * 2.5 / parameter.shape[-1] ** 0.5

@@ -67,6 +67,8 @@ pub(crate) struct Tensor<'a> {
     /// Which rows of which of them, in order.
     runs: Vec<Run>,
     source: Source<'a>,
+    /// Added to every value: folders of Gemma keep what norms have above 1.
+    offset: f32,
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +94,7 @@ impl<'a> Checkpoint<'a> {
         self.optional(name)?.ok_or_else(|| ModelError::MissingTensor {
             name: match self.source {
                 Source::Gguf(_) => name.to_owned(),
-                Source::Folder(folder) => names::in_folder(folder, name).for_people(),
+                Source::Folder(folder) => names::in_folder(folder, self.family, name).for_people(),
             },
             family: self.family.name(),
         })
@@ -102,7 +104,9 @@ impl<'a> Checkpoint<'a> {
     pub fn has(&self, name: &str) -> bool {
         match self.source {
             Source::Gguf(gguf) => gguf.find_tensor(name).is_some(),
-            Source::Folder(folder) => !names::in_folder(folder, name).views(folder).is_empty(),
+            Source::Folder(folder) => {
+                !names::in_folder(folder, self.family, name).views(folder).is_empty()
+            }
         }
     }
 
@@ -120,7 +124,7 @@ impl<'a> Checkpoint<'a> {
         folder: &'a ModelFolder,
         name: &str,
     ) -> Result<Option<Tensor<'a>>, ModelError> {
-        let place = names::in_folder(folder, name);
+        let place = names::in_folder(folder, self.family, name);
         let views = place.views(folder);
         let Some(&first) = views.first() else { return Ok(None) };
         if let names::Place::Experts { .. } = place {
@@ -143,7 +147,11 @@ impl<'a> Checkpoint<'a> {
         let kind = loaded_kind(&view)?;
         let runs = vec![Run { view: 0, rows: 0..view.rows() }];
         let (name, source) = (view.name.to_owned(), self.source);
-        Ok(Tensor { name, shape, kind, views: vec![view], runs, source })
+        let is_offset = matches!(source, Source::Folder(_))
+            && self.family == Family::Gemma3
+            && view.name.ends_with("norm.weight");
+        let offset = if is_offset { 1.0 } else { 0.0 };
+        Ok(Tensor { name, shape, kind, views: vec![view], runs, source, offset })
     }
 
     /// Matrices of one shape and type, one for each expert, as one tensor.
@@ -228,7 +236,15 @@ impl<'a> Tensor<'a> {
     fn clone_head(&self) -> Tensor<'a> {
         let shape = self.shape[..self.shape.len().min(2)].to_vec();
         let (name, kind, source) = (self.name.clone(), self.kind, self.source);
-        Tensor { name, shape, kind, views: Vec::new(), runs: Vec::new(), source }
+        Tensor {
+            name,
+            shape,
+            kind,
+            views: Vec::new(),
+            runs: Vec::new(),
+            source,
+            offset: self.offset,
+        }
     }
 
     /// The rows as they are loaded: borrowed where the file has them so.
@@ -268,6 +284,9 @@ impl<'a> Tensor<'a> {
             } else {
                 view.dequantise_rows(run.rows.clone(), out)?;
             }
+        }
+        if self.offset != 0.0 {
+            values.iter_mut().for_each(|value| *value += self.offset);
         }
         Ok(values)
     }

@@ -4,7 +4,7 @@
 //! `forward` and `reference` follow the description and never ask for the family's name. Each enum
 //! here has exactly the variants that some family uses today; a new family adds the axis it needs.
 
-use myriad_kernels::{KvShape, RopePairing};
+use myriad_kernels::{Activation, KvShape, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
@@ -23,6 +23,8 @@ pub enum Family {
     Qwen3,
     /// Qwen3 with a mixture of experts: Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder.
     Qwen3Moe,
+    /// Gemma 3, the part that reads and writes text.
+    Gemma3,
     /// ByteDance's Seed-OSS 36B.
     SeedOss,
     /// SmolLM3.
@@ -31,7 +33,8 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 7] = [
+    pub const ALL: [Family; 8] = [
+        Family::Gemma3,
         Family::Llama,
         Family::Qwen2,
         Family::Qwen2Moe,
@@ -44,6 +47,7 @@ impl Family {
     /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
     pub fn name(self) -> &'static str {
         match self {
+            Family::Gemma3 => "gemma3",
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
             Family::Qwen2Moe => "qwen2moe",
@@ -62,6 +66,7 @@ impl Family {
     /// The names that `config.json` has in `model_type`.
     pub fn model_types(self) -> &'static [&'static str] {
         match self {
+            Family::Gemma3 => &["gemma3_text"],
             Family::Llama => &["llama", "mistral"],
             Family::Qwen2 => &["qwen2"],
             Family::Qwen2Moe => &["qwen2_moe"],
@@ -91,6 +96,8 @@ pub struct Config {
     pub context_length: usize,
     /// Added to the mean square in every RMS norm.
     pub norm_epsilon: f32,
+    /// Factor of the embedding's rows where they enter the residual stream.
+    pub embedding_scale: f32,
     /// The output head is the embedding itself: the file has no `output.weight`.
     pub tied_output: bool,
     /// The different rotary embeddings of this model; layers refer to them by index.
@@ -99,13 +106,16 @@ pub struct Config {
     pub layers: Vec<LayerConfig>,
 }
 
-/// One layer: `x += mixer(rms_norm(x))`, then `x += feed_forward(rms_norm(x))`.
+/// One layer: `x += mixer(rms_norm(x))`, then `x += feed_forward(rms_norm(x))`; with norms behind
+/// the parts too, `x += rms_norm(mixer(rms_norm(x)))` and so on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerConfig {
     /// The part that lets positions see one another.
     pub mixer: Mixer,
     /// The part that works on each position alone.
     pub feed_forward: FeedForward,
+    /// What each part adds goes through a norm of its own first (Gemma).
+    pub post_norms: bool,
 }
 
 /// How positions see one another.
@@ -115,7 +125,7 @@ pub enum Mixer {
     Gqa(Gqa),
 }
 
-/// Grouped-query attention over all earlier positions.
+/// Grouped-query attention over all earlier positions, or a window of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gqa {
     /// Query heads.
@@ -132,6 +142,8 @@ pub struct Gqa {
     pub rope: Option<usize>,
     /// Factor of the scores before the softmax.
     pub scale: f32,
+    /// How many positions a row sees, itself included; none: all.
+    pub window: Option<usize>,
 }
 
 impl Gqa {
@@ -154,10 +166,12 @@ impl Gqa {
 /// How each position is worked on alone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeedForward {
-    /// `down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020).
+    /// `down(f(gate(x)) * up(x))` (Shazeer 2020).
     Dense {
         /// Rows of gate and of up, columns of down.
         size: usize,
+        /// The `f`: SiLU makes SwiGLU, GELU makes GeGLU.
+        activation: Activation,
     },
     /// The weighted sum of a few of many SwiGLUs (Shazeer et al. 2017).
     Moe(Moe),
@@ -167,7 +181,7 @@ impl FeedForward {
     /// Weights of the matrices that one token meets in a model of width `hidden`.
     pub fn weights_per_token(&self, hidden: usize) -> usize {
         match self {
-            FeedForward::Dense { size } => 3 * hidden * size,
+            FeedForward::Dense { size, .. } => 3 * hidden * size,
             FeedForward::Moe(moe) => {
                 let shared = moe.shared.as_ref().map_or(0, |shared| 3 * shared.size + 1);
                 hidden * (moe.experts + 3 * moe.used * moe.size + shared)

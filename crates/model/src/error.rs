@@ -172,6 +172,13 @@ pub enum ModelError {
         context: usize,
     },
 
+    /// A kind of layer that the family does not have.
+    #[error("`layer_types` has `{value}`; it must be `sliding_attention` or `full_attention`")]
+    LayerType {
+        /// The kind.
+        value: String,
+    },
+
     /// A token would use more experts than there are.
     #[error("`{key}` is {used}; the model has {experts} experts")]
     ExpertsUsed {

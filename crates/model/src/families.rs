@@ -5,10 +5,11 @@
 //! `models/{llama,qwen2,qwen2moe,qwen3,qwen3moe,seed-oss,smollm3}.cpp`.
 
 mod experts;
+mod gemma3;
 mod keys;
 mod rope;
 
-use myriad_kernels::RopePairing;
+use myriad_kernels::{Activation, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer};
@@ -51,6 +52,7 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
     };
     let keys = Keys { file, tensors: Checkpoint { source, family }, family };
     match family {
+        Family::Gemma3 => gemma3::read(&keys),
         Family::Llama => llama(&keys),
         Family::Qwen2 => qwen2(&keys),
         Family::Qwen2Moe => qwen2moe(&keys),
@@ -158,17 +160,22 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
             qkv_bias: traits.qkv_bias,
             qk_norm: traits.qk_norm,
             rope: has_rope.then_some(0),
+            window: None,
             scale: if has_rope { scale(rope_magnitude) } else { scale(1.0) },
         }
     };
-    let layer =
-        |(index, feed_forward)| LayerConfig { mixer: Mixer::Gqa(mixer(index)), feed_forward };
+    let layer = |(index, feed_forward)| LayerConfig {
+        mixer: Mixer::Gqa(mixer(index)),
+        feed_forward,
+        post_norms: false,
+    };
     Ok(Config {
         family: keys.family,
         hidden: hidden as usize,
         vocab: keys.vocab()?,
         context_length,
         norm_epsilon,
+        embedding_scale: 1.0,
         tied_output: keys.has_tied_output()?,
         ropes: vec![rope],
         layers: feed_forwards.into_iter().enumerate().map(layer).collect(),
@@ -183,7 +190,7 @@ fn feed_forwards(
 ) -> Result<Vec<FeedForward>, ModelError> {
     let dense = || {
         let size = keys.width_of_layers("feed_forward_length", layers)? as usize;
-        Ok(FeedForward::Dense { size })
+        Ok(FeedForward::Dense { size, activation: Activation::Silu })
     };
     let Some(experts) = traits.experts else {
         keys.refuse_experts()?;

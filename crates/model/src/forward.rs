@@ -8,7 +8,8 @@ mod moe;
 
 use myriad_kernels::{
     Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache,
-    Matrix, PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm_heads, rope,
+    Matrix, PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm, rms_norm_heads,
+    rope,
 };
 
 use crate::Model;
@@ -81,6 +82,8 @@ pub struct Scratch {
     qkv: Vec<f32>,
     /// [rows, q]
     attended: Vec<f32>,
+    /// What a part adds to the residual stream, where a norm comes before. [rows, hidden]
+    added: Vec<f32>,
     /// [rows, gate + up]
     gate_up: Vec<f32>,
     /// See [`crate::weights::Fused`].
@@ -131,8 +134,8 @@ impl Model {
             }
             pass.attend(gqa, mixer, &rows, cache, scratch);
             match (&layer.feed_forward, &weights.feed_forward) {
-                (FeedForward::Dense { size }, FeedForwardWeights::Dense(weights)) => {
-                    pass.dense(*size, weights, rows.count(), scratch);
+                (FeedForward::Dense { size, activation }, FeedForwardWeights::Dense(weights)) => {
+                    pass.dense(*size, *activation, weights, rows.count(), scratch)
                 }
                 (FeedForward::Moe(moe), FeedForwardWeights::Moe(weights)) => {
                     pass.moe(moe, weights, rows.count(), scratch);
@@ -152,6 +155,9 @@ impl Model {
         let residual = sized(&mut scratch.residual, count * hidden);
         for (&token, row) in tokens.zip(residual.chunks_exact_mut(hidden)) {
             self.weights.embedding.row(token as usize, row);
+            if self.config.embedding_scale != 1.0 {
+                row.iter_mut().for_each(|value| *value *= self.config.embedding_scale);
+            }
         }
     }
 
@@ -234,16 +240,23 @@ impl Pass<'_> {
             q_stride: stride,
             heads: gqa.heads,
             scale: gqa.scale,
-            window: None,
+            window: gqa.window,
             sinks: None,
         };
         attention(compute, &call, attended, &mut scratch.attention);
         scratch.input.set(compute, attended, count, gqa.q_size());
-        self.add_to_residual(&weights.output, count, scratch);
+        self.add_to_residual(&weights.output, weights.post_norm.as_deref(), count, scratch);
     }
 
-    /// residual += down(silu(gate(x)) * up(x)), x = rms_norm(residual)
-    fn dense(&self, size: usize, weights: &DenseWeights, count: usize, scratch: &mut Scratch) {
+    /// residual += down(activation(gate(x)) * up(x)), x = rms_norm(residual)
+    fn dense(
+        &self,
+        size: usize,
+        activation: Activation,
+        weights: &DenseWeights,
+        count: usize,
+        scratch: &mut Scratch,
+    ) {
         let config = &self.model.config;
         let (compute, hidden, epsilon) = (self.compute, config.hidden, config.norm_epsilon);
         let residual = &scratch.residual[..count * hidden];
@@ -251,16 +264,33 @@ impl Pass<'_> {
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
         let SwiGlu { gate_up: weight, down } = &weights.swiglu;
         weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
-        scratch.input.set_gated(compute, gate_up, count, size, Activation::Silu);
-        self.add_to_residual(down, count, scratch);
+        scratch.input.set_gated(compute, gate_up, count, size, activation);
+        self.add_to_residual(down, weights.post_norm.as_deref(), count, scratch);
     }
 
-    /// residual += weight · input
-    fn add_to_residual(&self, weight: &Matrix, count: usize, scratch: &mut Scratch) {
-        let hidden = self.model.config.hidden;
-        let out = &mut scratch.residual[..count * hidden];
-        let product = Product { weight, bias: None, out, out_stride: hidden, accumulate: true };
-        matmul(self.compute, &scratch.input, &mut [product]);
+    /// residual += weight · input, or the norm of that
+    fn add_to_residual(
+        &self,
+        weight: &Matrix,
+        norm: Option<&[f32]>,
+        count: usize,
+        scratch: &mut Scratch,
+    ) {
+        let (compute, hidden) = (self.compute, self.model.config.hidden);
+        let residual = &mut scratch.residual[..count * hidden];
+        let Some(norm) = norm else {
+            let (out, out_stride) = (residual, hidden);
+            let product = Product { weight, bias: None, out, out_stride, accumulate: true };
+            return matmul(compute, &scratch.input, &mut [product]);
+        };
+        // The first half takes the product, the second its norm.
+        let (out, normed) =
+            sized(&mut scratch.added, 2 * count * hidden).split_at_mut(count * hidden);
+        let product =
+            Product { weight, bias: None, out: &mut *out, out_stride: hidden, accumulate: false };
+        matmul(compute, &scratch.input, &mut [product]);
+        rms_norm(compute, out, count, hidden, norm, self.model.config.norm_epsilon, normed);
+        residual.iter_mut().zip(normed).for_each(|(sum, value)| *sum += *value);
     }
 }
 

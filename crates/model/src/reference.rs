@@ -8,7 +8,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use myriad_kernels::RopePairing;
+use myriad_kernels::{Activation, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{self, Config, Gqa, Mixer, Moe, RopeConfig, Router};
@@ -41,6 +41,8 @@ struct Layer {
     /// Norms of each head of Q and of K.
     qk_norms: Option<[Vec<f32>; 2]>,
     attn_output: Linear,
+    /// Norms of what attention and what the feed-forward add.
+    post_norms: Option<[Vec<f32>; 2]>,
     ffn_norm: Vec<f32>,
     feed_forward: FeedForward,
 }
@@ -54,6 +56,7 @@ struct SwiGlu {
     gate: Linear,
     up: Linear,
     down: Linear,
+    activation: Activation,
 }
 
 struct Experts {
@@ -120,20 +123,28 @@ impl Reference {
         let mut x = Vec::with_capacity(tokens.len() * hidden);
         for &token in tokens {
             let start = token as usize * hidden;
-            x.extend_from_slice(&self.embedding.weight[start..start + hidden]);
+            let row = &self.embedding.weight[start..start + hidden];
+            x.extend(row.iter().map(|value| value * config.embedding_scale));
         }
         for (layer, described) in self.layers.iter().zip(&config.layers) {
             let Mixer::Gqa(gqa) = &described.mixer;
             let normed = rms_norm(&x, &layer.attn_norm, epsilon);
             let mixed =
                 layer.attention(&normed, gqa, gqa.rope.map(|rope| &config.ropes[rope]), epsilon);
-            add(&mut x, &layer.attn_output.apply(&mixed));
+            let mut mixed = layer.attn_output.apply(&mixed);
+            if let Some([norm, _]) = &layer.post_norms {
+                mixed = rms_norm(&mixed, norm, epsilon);
+            }
+            add(&mut x, &mixed);
 
             let normed = rms_norm(&x, &layer.ffn_norm, epsilon);
-            let worked = match &layer.feed_forward {
+            let mut worked = match &layer.feed_forward {
                 FeedForward::Dense(swiglu) => swiglu.apply(&normed),
                 FeedForward::Moe(experts) => experts.apply(&normed),
             };
+            if let Some([_, norm]) = &layer.post_norms {
+                worked = rms_norm(&worked, norm, epsilon);
+            }
             add(&mut x, &worked);
         }
         rms_norm(&x, &self.output_norm, epsilon)
@@ -161,11 +172,12 @@ impl Layer {
                 let kv_head = head / (gqa.heads / gqa.kv_heads);
                 let q = &q[head * size..][..size];
                 let row = |of: usize| of * gqa.kv_size() + kv_head * size;
-                let mut weights: Vec<f32> = (0..=position)
+                let first = gqa.window.map_or(0, |window| (position + 1).saturating_sub(window));
+                let mut weights: Vec<f32> = (first..=position)
                     .map(|other| dot(q, &k[row(other)..][..size]) * gqa.scale)
                     .collect();
                 softmax(&mut weights);
-                for (other, weight) in weights.iter().enumerate() {
+                for (other, weight) in (first..).zip(&weights) {
                     for (out, v) in out.iter_mut().zip(&v[row(other)..][..size]) {
                         *out += weight * v;
                     }
@@ -180,7 +192,8 @@ impl SwiGlu {
     /// x: [tokens, hidden] → [tokens, hidden]
     fn apply(&self, x: &[f32]) -> Vec<f32> {
         let (gate, up) = (self.gate.apply(x), self.up.apply(x));
-        let gated: Vec<f32> = gate.iter().zip(&up).map(|(&g, &u)| silu(g) * u).collect();
+        let gated: Vec<f32> =
+            gate.iter().zip(&up).map(|(&gate, &up)| gated(self.activation, gate, up)).collect();
         self.down.apply(&gated)
     }
 }
@@ -299,8 +312,19 @@ fn softmax(x: &mut [f32]) {
     }
 }
 
-fn silu(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
+/// What the two halves of a gated feed-forward become.
+fn gated(activation: Activation, gate: f32, up: f32) -> f32 {
+    match activation {
+        Activation::Silu => gate / (1.0 + (-gate).exp()) * up,
+        Activation::GeluTanh => {
+            let inner = (2.0 / std::f32::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
+            0.5 * gate * (1.0 + inner.tanh()) * up
+        }
+        Activation::ClampedSwiglu { limit, alpha } => {
+            let (gate, up) = (gate.min(limit), up.clamp(-limit, limit));
+            gate / (1.0 + (-alpha * gate).exp()) * (up + 1.0)
+        }
+    }
 }
 
 fn add(x: &mut [f32], y: &[f32]) {
@@ -377,9 +401,19 @@ impl File<'_> {
             v: projection("attn_v")?,
             qk_norms,
             attn_output: self.linear(&name("attn_output"))?,
+            post_norms: match self.config.layers[index].post_norms {
+                true => Some([
+                    self.vector(&name("post_attention_norm.weight"))?,
+                    self.vector(&name("post_ffw_norm.weight"))?,
+                ]),
+                false => None,
+            },
             ffn_norm: self.vector(&name(tensors::ffn_norm(self.config.family)))?,
             feed_forward: match &self.config.layers[index].feed_forward {
-                config::FeedForward::Dense { .. } => FeedForward::Dense(self.swiglu(index, "")?),
+                config::FeedForward::Dense { activation, .. } => {
+                    let swiglu = self.swiglu(index, "")?;
+                    FeedForward::Dense(SwiGlu { activation: *activation, ..swiglu })
+                }
                 config::FeedForward::Moe(moe) => FeedForward::Moe(self.experts(index, moe)?),
             },
         })
@@ -387,7 +421,8 @@ impl File<'_> {
 
     fn swiglu(&self, layer: usize, suffix: &str) -> Result<SwiGlu, ModelError> {
         let part = |part: &str| self.linear(&format!("blk.{layer}.ffn_{part}{suffix}"));
-        Ok(SwiGlu { gate: part("gate")?, up: part("up")?, down: part("down")? })
+        let activation = Activation::Silu;
+        Ok(SwiGlu { gate: part("gate")?, up: part("up")?, down: part("down")?, activation })
     }
 
     /// The stacked tensors, cut into their experts.
@@ -402,6 +437,7 @@ impl File<'_> {
             gate: cut(&stacked.gate, expert),
             up: cut(&stacked.up, expert),
             down: cut(&stacked.down, expert),
+            activation: stacked.activation,
         };
         let shared = match &moe.shared {
             Some(_) => Some((

@@ -70,17 +70,22 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A model of three layers (four where only the fourth differs) and half a million weights or
-    /// more. Columns are multiples of 256,
+    /// A model of three layers (as many as it takes where only the last differs) and half a million
+    /// weights or more. Columns are multiples of 256,
     /// the block of K-quants; heads are not `hidden / heads` wide where the family allows it.
     pub fn small(family: Family, kind: BlockType) -> Shape {
         let (heads, head_size) = match family {
             Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => (8, 32),
             Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
+            Family::Gemma3 => (4, 64),
         };
         Shape {
             family,
-            layers: if family == Family::SmolLm3 { 4 } else { 3 },
+            layers: match family {
+                Family::Gemma3 => 6,
+                Family::SmolLm3 => 4,
+                _ => 3,
+            },
             hidden: 256,
             heads,
             kv_heads: 2,
@@ -109,7 +114,7 @@ impl Shape {
     }
 
     fn has_qk_norm(&self) -> bool {
-        matches!(self.family, Family::Qwen3 | Family::Qwen3Moe)
+        matches!(self.family, Family::Gemma3 | Family::Qwen3 | Family::Qwen3Moe)
     }
 }
 
@@ -206,6 +211,10 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
         add("expert_used_count", u32_value(shape.experts_used));
         add("expert_feed_forward_length", u32_value(shape.expert_feed_forward));
     }
+    if shape.family == Family::Gemma3 {
+        // Shorter than the tests' prompts, and no multiple of a page.
+        add("attention.sliding_window", Value::U32(40));
+    }
     if shape.has_shared_expert() {
         add("expert_shared_feed_forward_length", u32_value(shape.feed_forward));
     }
@@ -286,6 +295,10 @@ fn tensors(shape: &Shape, seed: u64) -> Vec<Tensor> {
             maker.vector(&name("attn_k_norm.weight"), head_size, 1.4);
         }
         maker.matrix(&name("attn_output.weight"), q_size, hidden, 1.0);
+        if shape.family == Family::Gemma3 {
+            maker.vector(&name("post_attention_norm.weight"), hidden, 1.0);
+            maker.vector(&name("post_ffw_norm.weight"), hidden, 1.0);
+        }
         maker.vector(&name(crate::tensors::ffn_norm(shape.family)), hidden, 1.0);
         feed_forward(&mut maker, shape, layer);
     }

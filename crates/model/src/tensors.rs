@@ -58,8 +58,12 @@ fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
         }
         add("attn_output.weight", &[gqa.q_size(), hidden]);
         add(ffn_norm(config.family), &[hidden]);
+        if layer.post_norms {
+            add("post_attention_norm.weight", &[hidden]);
+            add("post_ffw_norm.weight", &[hidden]);
+        }
         match &layer.feed_forward {
-            FeedForward::Dense { size } => swiglu(&mut add, "", hidden, &[*size]),
+            FeedForward::Dense { size, .. } => swiglu(&mut add, "", hidden, &[*size]),
             FeedForward::Moe(moe) => {
                 add("ffn_gate_inp.weight", &[hidden, moe.experts]);
                 swiglu(&mut add, "_exps", hidden, &[moe.size, moe.experts]);

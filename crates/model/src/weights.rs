@@ -49,6 +49,8 @@ pub(crate) struct GqaWeights {
     pub qk_norms: Option<[Vec<f32>; 2]>,
     /// [hidden, q]
     pub output: Matrix,
+    /// [hidden], for what is added to the residual stream.
+    pub post_norm: Option<Vec<f32>>,
 }
 
 /// Weights of a [`FeedForward`](crate::config::FeedForward), one variant for each of its.
@@ -62,6 +64,8 @@ pub(crate) struct DenseWeights {
     /// [hidden]
     pub norm: Vec<f32>,
     pub swiglu: SwiGlu,
+    /// [hidden], for what is added to the residual stream.
+    pub post_norm: Option<Vec<f32>>,
 }
 
 /// Weights of a mixture of experts.

@@ -20,7 +20,8 @@ struct Bound {
 /// the layers: see `default_model.rs`.)
 fn bound(family: Family, kind: BlockType) -> Bound {
     // Mixtures, as experts' weights carry a difference on once more; and four layers, not three.
-    let is_long = matches!(family, Family::Qwen2Moe | Family::Qwen3Moe | Family::SmolLm3);
+    let is_long =
+        matches!(family, Family::Gemma3 | Family::Qwen2Moe | Family::Qwen3Moe | Family::SmolLm3);
     match (kind.is_float(), is_long) {
         // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
         (true, false) => Bound { max: 0.0057, rms: 0.001 },

@@ -69,7 +69,8 @@ fn a_layer_may_be_dense() {
 
     let model = load(&parts.to_bytes(), &best(1));
     let kinds: Vec<_> = model.config().layers.iter().map(|layer| &layer.feed_forward).collect();
-    let [FeedForward::Moe(_), FeedForward::Dense { size }, FeedForward::Moe(_)] = kinds[..] else {
+    let [FeedForward::Moe(_), FeedForward::Dense { size, .. }, FeedForward::Moe(_)] = kinds[..]
+    else {
         panic!("{kinds:?}");
     };
     assert_eq!(*size, shape.feed_forward);

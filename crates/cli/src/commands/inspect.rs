@@ -191,7 +191,7 @@ fn shape(config: &Config) -> Shape {
     let Mixer::Gqa(gqa) = &layer.mixer;
     let layers = || config.layers.iter().map(|layer| &layer.feed_forward);
     let feed_forward = layers().find_map(|feed_forward| match feed_forward {
-        FeedForward::Dense { size } => Some(*size),
+        FeedForward::Dense { size, .. } => Some(*size),
         FeedForward::Moe(_) => None,
     });
     let experts = layers().find_map(|feed_forward| match feed_forward {

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use myriad_formats::{ModelFolder, TensorSource, TensorView};
 
+use crate::config::Family;
+
 /// Where a folder has what GGUF has in one tensor.
 pub(super) enum Place {
     /// In a tensor of that name.
@@ -39,8 +41,15 @@ const IN_LAYER: [(&str, &str); 17] = [
     ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
 ];
 
+/// Names inside a layer that Gemma has otherwise.
+const IN_GEMMA_LAYER: [(&str, &str); 3] = [
+    ("post_attention_norm", "post_attention_layernorm"),
+    ("ffn_norm", "pre_feedforward_layernorm"),
+    ("post_ffw_norm", "post_feedforward_layernorm"),
+];
+
 /// The place of the tensor that GGUF calls `name`.
-pub(super) fn in_folder(folder: &ModelFolder, name: &str) -> Place {
+pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Place {
     let prefix = prefix(folder);
     match name {
         "token_embd.weight" => return Place::Whole(format!("{prefix}embed_tokens.weight")),
@@ -58,7 +67,8 @@ pub(super) fn in_folder(folder: &ModelFolder, name: &str) -> Place {
     if let Some(matrix) = part.strip_prefix("ffn_").and_then(|part| part.strip_suffix("_exps")) {
         return experts(folder, &layer, matrix, kind);
     }
-    Place::Whole(match IN_LAYER.iter().find(|(gguf, _)| *gguf == part) {
+    let own: &[_] = if family == Family::Gemma3 { &IN_GEMMA_LAYER } else { &[] };
+    Place::Whole(match own.iter().chain(&IN_LAYER).find(|(gguf, _)| *gguf == part) {
         Some((_, theirs)) => format!("{layer}{theirs}.{kind}"),
         None => name.to_owned(),
     })

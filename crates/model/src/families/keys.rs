@@ -144,7 +144,7 @@ impl Keys<'_> {
     /// Width of one head, of keys and values alike.
     pub(super) fn head_size(&self, hidden: u32, heads: u32) -> Result<usize, ModelError> {
         let (key, head_size) = match self.optional_u32("attention.key_length")? {
-            Some(length) => (self.name("attention.key_length"), length),
+            Some(length) => return self.checked_head_size(length),
             None if hidden.is_multiple_of(heads) => {
                 (self.name("attention.head_count"), hidden / heads)
             }
@@ -153,6 +153,20 @@ impl Keys<'_> {
                 return Err(ModelError::HeadCount { key, heads, hidden });
             }
         };
+        self.check_head_size(key, head_size)
+    }
+
+    /// The same in families that have one width where no key says another.
+    pub(super) fn head_size_or(&self, usual: u32) -> Result<usize, ModelError> {
+        let length = self.optional_u32("attention.key_length")?.unwrap_or(usual);
+        self.checked_head_size(length)
+    }
+
+    fn checked_head_size(&self, length: u32) -> Result<usize, ModelError> {
+        self.check_head_size(self.name("attention.key_length"), length)
+    }
+
+    fn check_head_size(&self, key: String, head_size: u32) -> Result<usize, ModelError> {
         let head_size = in_range(key.clone(), head_size, SIZE_MAX)? as usize;
         if !head_size.is_multiple_of(2) || head_size > HEAD_SIZE_MAX {
             let expected = format!("an even number up to {HEAD_SIZE_MAX} is needed");

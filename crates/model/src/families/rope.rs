@@ -145,7 +145,13 @@ fn scaling_of_folder(
     json: &JsonObject<'_>,
     context_length: usize,
 ) -> Result<(f32, Scaling), ModelError> {
-    let parameters = json.optional_object("rope_parameters")?;
+    let mut parameters = json.optional_object("rope_parameters")?;
+    // Where kinds of layers turn differently, this is about those that see everything.
+    if let Some(rope) = &parameters
+        && let Some(of_kind) = rope.optional_object("full_attention")?
+    {
+        parameters = Some(of_kind);
+    }
     let theta = match &parameters {
         Some(rope) if rope.has("rope_theta") => positive(rope, "rope_theta")?,
         _ => positive(json, "rope_theta")?,

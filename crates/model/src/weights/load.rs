@@ -66,17 +66,20 @@ impl<'a> Loader<'a> {
     fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
         let config = self.config;
         let prefix = format!("blk.{index}");
+        let post_norms = config.layers[index].post_norms;
         let mixer = match &config.layers[index].mixer {
-            Mixer::Gqa(gqa) => MixerWeights::Gqa(self.gqa(&prefix, gqa)?),
+            Mixer::Gqa(gqa) => MixerWeights::Gqa(self.gqa(&prefix, gqa, post_norms)?),
         };
         let feed_forward = match &config.layers[index].feed_forward {
-            FeedForward::Dense { .. } => FeedForwardWeights::Dense(self.dense(&prefix)?),
+            FeedForward::Dense { .. } => {
+                FeedForwardWeights::Dense(self.dense(&prefix, post_norms)?)
+            }
             FeedForward::Moe(moe) => FeedForwardWeights::Moe(self.moe(&prefix, moe)?),
         };
         Ok(Layer { mixer, feed_forward })
     }
 
-    fn gqa(&mut self, prefix: &str, gqa: &Gqa) -> Result<GqaWeights, ModelError> {
+    fn gqa(&mut self, prefix: &str, gqa: &Gqa, post_norms: bool) -> Result<GqaWeights, ModelError> {
         let part = |part| self.tensors.find(&format!("{prefix}.attn_{part}.weight"));
         let parts = [part("q")?, part("k")?, part("v")?];
         let biases = match gqa.qkv_bias {
@@ -95,13 +98,21 @@ impl<'a> Loader<'a> {
             qkv: self.fused(&parts, biases)?,
             qk_norms,
             output: self.matrix(&format!("{prefix}.attn_output.weight"))?,
+            post_norm: match post_norms {
+                true => Some(self.vector(&format!("{prefix}.post_attention_norm.weight"))?),
+                false => None,
+            },
         })
     }
 
-    fn dense(&mut self, prefix: &str) -> Result<DenseWeights, ModelError> {
+    fn dense(&mut self, prefix: &str, post_norms: bool) -> Result<DenseWeights, ModelError> {
         Ok(DenseWeights {
             norm: self.ffn_norm(prefix)?,
             swiglu: self.swiglu(prefix, "", |tensor| tensor)?,
+            post_norm: match post_norms {
+                true => Some(self.vector(&format!("{prefix}.post_ffw_norm.weight"))?),
+                false => None,
+            },
         })
     }
 
