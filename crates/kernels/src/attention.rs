@@ -12,7 +12,7 @@ mod tiles;
 mod tokens;
 
 use crate::compute::Compute;
-use crate::kv::{KvCache, KvShape, PAGE_TOKENS};
+use crate::kv::{Elements, KvCache, KvShape, PAGE_TOKENS};
 use crate::memory::Floats;
 use crate::pool::Shares;
 use parts::QUERIES_MAX;
@@ -332,10 +332,32 @@ impl Plan<'_> {
         worker: &mut Worker,
         part: &mut [f32],
     ) {
+        let packed = worker.queries.take(unit.queries() * self.shape.key_size);
+        let scores = worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS);
+        let kernels = self.compute.kernels;
+        match self.call.cache.elements() {
+            Elements::F16(elements) => {
+                let segment = self.segment(elements, tiles, unit, next);
+                segment::attend_f16(kernels, &segment, packed, scores, part);
+            }
+            Elements::F32(elements) => {
+                let segment = self.segment(elements, tiles, unit, next);
+                segment::attend_f32(kernels, &segment, packed, scores, part);
+            }
+        }
+    }
+
+    fn segment<'a, E>(
+        &self,
+        elements: &'a [E],
+        tiles: &Tiles,
+        unit: Unit<'_>,
+        next: Option<Unit<'_>>,
+    ) -> Segment<'a, E> {
         let Unit { tile, slot, index } = unit;
         let (number, selection) = tiles.segment(tile, index);
-        let segment = Segment {
-            halves: self.call.cache.halves(),
+        Segment {
+            elements,
             blocks: self.blocks(unit, number),
             shape: self.shape,
             rows: tile.rows,
@@ -348,10 +370,7 @@ impl Plan<'_> {
             next: next
                 .filter(|_| tile.rows == 1)
                 .map(|next| self.blocks(next, tiles.segment(next.tile, next.index).0)),
-        };
-        let packed = worker.queries.take(unit.queries() * self.shape.key_size);
-        let scores = worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS);
-        segment::attend(self.compute.kernels, &segment, packed, scores, part);
+        }
     }
 
     /// Where the blocks of the segment of that number begin in the cache; 0 for pages behind the

@@ -1,4 +1,4 @@
-//! Turns keys and values of tokens into pages of half floats that attention reads back.
+//! Turns keys and values of tokens into pages of numbers that attention reads back.
 //!
 //! A page holds [`PAGE_TOKENS`] tokens of all layers, each of its own shape. For each layer and kv
 //! head it has one block:
@@ -7,11 +7,16 @@
 //!   across its lanes, and the page is read from its first byte to its last;
 //! - values, `[PAGE_TOKENS][value_stride]`, the value size rounded up to whole registers.
 
+mod element;
+
+pub use element::KvType;
+
 use crate::compute::Compute;
 use crate::lanes::Lanes;
-use crate::level::leveled;
+use crate::level::{Kernels, leveled};
 use crate::memory::Memory;
 use crate::pool::Shares;
+pub(crate) use element::Element;
 use std::fmt;
 
 /// Tokens in one page of the cache.
@@ -26,10 +31,6 @@ const KEY_SIZE_MAX: usize = 576;
 
 /// Widest value: the parts of 32 queries fill 64 KiB.
 const VALUE_SIZE_MAX: usize = 512;
-
-/// The largest finite half float. Larger keys and values are stored as it: an infinity would turn
-/// every later token of the sequence into NaN.
-const HALF_MAX: f32 = 65504.0;
 
 /// Stored numbers below which waking the other threads costs more than it saves (~5 µs of work).
 const PARALLEL_MIN: usize = 16 << 10;
@@ -105,13 +106,21 @@ impl fmt::Display for KvError {
 
 impl std::error::Error for KvError {}
 
-/// Keys and values of all layers, in pages of [`PAGE_TOKENS`] tokens, as half floats.
+/// Keys and values of all layers, in pages of [`PAGE_TOKENS`] tokens.
 pub struct KvCache {
     memory: Memory,
+    kind: KvType,
     pages: usize,
-    /// Halves of one page, all layers together.
-    page_halves: usize,
+    /// Elements of one page, all layers together.
+    page_length: usize,
     layers: Vec<Layer>,
+}
+
+/// The memory of all pages: [page][layer][kv head][block].
+#[derive(Clone, Copy)]
+pub(crate) enum Elements<'a> {
+    F16(&'a [u16]),
+    F32(&'a [f32]),
 }
 
 /// What one layer keeps of each token.
@@ -132,7 +141,7 @@ struct Layer {
     offset: usize,
 }
 
-/// In halves, for a shape that was checked.
+/// In elements, for a shape that was checked.
 impl KvShape {
     /// From one token's values to the next.
     pub(crate) fn value_stride(self) -> usize {
@@ -140,13 +149,13 @@ impl KvShape {
     }
 
     /// The keys of one block.
-    pub(crate) fn key_halves(self) -> usize {
+    pub(crate) fn key_length(self) -> usize {
         PAGE_TOKENS * self.key_size
     }
 
     /// One block: keys, then values.
-    pub(crate) fn block_halves(self) -> usize {
-        self.key_halves() + PAGE_TOKENS * self.value_stride()
+    pub(crate) fn block_length(self) -> usize {
+        self.key_length() + PAGE_TOKENS * self.value_stride()
     }
 
     /// Whether the kernels can work with it.
@@ -166,13 +175,22 @@ impl KvShape {
 }
 
 impl KvCache {
-    /// A cache of zeros with a layer for each shape; memory is taken page by page as tokens are
-    /// stored.
+    /// A cache of half floats, all zero, with a layer for each shape; memory is taken page by page
+    /// as tokens are stored.
     ///
     /// # Errors
     ///
     /// [`KvError`] where a size is out of range or the system has not so much memory.
     pub fn new(layers: &[KvShape], pages: usize) -> Result<KvCache, KvError> {
+        KvCache::with_type(KvType::F16, layers, pages)
+    }
+
+    /// The same, of another type.
+    ///
+    /// # Errors
+    ///
+    /// As [`KvCache::new`].
+    pub fn with_type(kind: KvType, layers: &[KvShape], pages: usize) -> Result<KvCache, KvError> {
         let check = |field, value: usize, good: bool, right| {
             if good { Ok(()) } else { Err(KvError::Shape { field, value, right }) }
         };
@@ -180,20 +198,20 @@ impl KvCache {
         check("pages", pages, pages > 0 && u32::try_from(pages).is_ok(), "from 1 to 2^32 - 1")?;
         layers.iter().enumerate().try_for_each(|(layer, shape)| shape.check(layer))?;
 
-        let bytes_per_page = KvCache::bytes_per_page(layers);
+        let bytes_per_page = page_bytes(kind, layers);
         let bytes = bytes_per_page
             .checked_mul(pages)
             .filter(|&bytes| bytes <= isize::MAX as usize)
             .ok_or(KvError::TooLarge { pages, bytes_per_page })?;
         let memory = Memory::zeroed(bytes).ok_or(KvError::OutOfMemory { bytes })?;
-        let mut page_halves = 0;
+        let mut page_length = 0;
         let layers = layers.iter().map(|&shape| {
-            let offset = page_halves;
-            page_halves += shape.kv_heads * shape.block_halves();
+            let offset = page_length;
+            page_length += shape.kv_heads * shape.block_length();
             Layer { shape, offset }
         });
         let layers = layers.collect();
-        Ok(KvCache { memory, pages, page_halves, layers })
+        Ok(KvCache { memory, kind, pages, page_length, layers })
     }
 
     /// Pages that the cache has.
@@ -201,21 +219,16 @@ impl KvCache {
         self.pages
     }
 
-    /// Bytes that one page takes, all layers together; `usize::MAX` if that is no number.
+    /// Bytes that one page of half floats takes, all layers together; `usize::MAX` if that is no
+    /// number.
     pub fn bytes_per_page(layers: &[KvShape]) -> usize {
-        let bytes = layers.iter().map(|shape| {
-            let value_stride =
-                shape.value_size.saturating_add(GROUP_TOKENS - 1) / GROUP_TOKENS * GROUP_TOKENS;
-            let token = shape.key_size.saturating_add(value_stride);
-            token.saturating_mul(size_of::<u16>() * PAGE_TOKENS).saturating_mul(shape.kv_heads)
-        });
-        bytes.fold(0, usize::saturating_add)
+        page_bytes(KvType::F16, layers)
     }
 
     /// Stores the keys and values of `rows`. `k`: [rows, kv_heads * key_size], `k_stride` floats
     /// from one row to the next, `v` the same with `value_size`: they may overlap, and `v` may be
     /// empty where values have no width. Numbers beyond the range of a half float are stored as
-    /// its ends.
+    /// its ends, where the cache is one of half floats.
     ///
     /// # Panics
     ///
@@ -241,39 +254,16 @@ impl KvCache {
         assert!(fits(k, k_stride, key_size), "keys are too short");
         assert!(fits(v, v_stride, value_size), "values are too short");
 
-        let blocks: Vec<usize> = rows.iter().map(|row| self.block(row.page, layer, 0)).collect();
-        let halves = Shares::new(self.memory.halves_mut());
-        let places = || rows.iter().zip(&blocks).map(|(row, block)| (row.slot as usize, *block));
-        let store_keys = |head: usize| {
-            for (row, (slot, block)) in places().enumerate() {
-                let x = &k[row * k_stride + head * key_size..][..key_size];
-                let start = block + head * shape.block_halves();
-                // SAFETY: the keys of this head, which only this task writes.
-                let keys = unsafe { halves.slice(start, shape.key_halves()) };
-                store_key(compute.kernels, x, keys, slot);
-            }
+        let row = |(index, row): (usize, &RowSlot)| Row {
+            block: self.block(row.page, layer, 0),
+            slot: row.slot as usize,
+            key: &k[index * k_stride..],
+            value: if value_size == 0 { &[] } else { &v[index * v_stride..] },
         };
-        let store_values = |head: usize| {
-            for (row, (slot, block)) in places().enumerate() {
-                let x = &v[row * v_stride + head * value_size..][..value_size];
-                let values = block + head * shape.block_halves() + shape.key_halves();
-                let start = values + slot * shape.value_stride();
-                // SAFETY: the values of this head, which only this task writes.
-                let value = unsafe { halves.slice(start, shape.value_stride()) };
-                store_value(compute.kernels, x, value);
-            }
-        };
-        // Keys and values of each head are tasks of their own: no two write the same place, even
-        // if two rows name the same slot.
-        let tasks = if value_size == 0 { kv_heads } else { 2 * kv_heads };
-        let task = |task: usize, _worker: usize| match task.checked_sub(kv_heads) {
-            None => store_keys(task),
-            Some(head) => store_values(head),
-        };
-        if rows.len() * kv_heads * key_size.max(value_size) < PARALLEL_MIN {
-            (0..tasks).for_each(|index| task(index, 0));
-        } else {
-            compute.pool.run(tasks, &task);
+        let rows: Vec<Row> = rows.iter().enumerate().map(row).collect();
+        match self.kind {
+            KvType::F16 => store_rows(compute, shape, &rows, self.memory.halves_mut()),
+            KvType::F32 => store_rows(compute, shape, &rows, self.memory.floats_mut()),
         }
     }
 
@@ -285,19 +275,21 @@ impl KvCache {
     pub fn copy_page(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
         assert!(from < self.pages && to < self.pages, "pages {from}, {to} of {}", self.pages);
-        let length = self.page_halves;
-        self.memory.halves_mut().copy_within(from * length..(from + 1) * length, to * length);
+        let length = self.page_length * self.kind.bytes();
+        self.memory.bytes_mut().copy_within(from * length..(from + 1) * length, to * length);
     }
 
-    /// Where the block of a page, layer and kv head begins in [`Self::halves`].
+    /// Where the block of a page, layer and kv head begins in [`Self::elements`].
     pub(crate) fn block(&self, page: u32, layer: usize, kv_head: usize) -> usize {
         let Layer { shape, offset } = self.layers[layer];
-        page as usize * self.page_halves + offset + kv_head * shape.block_halves()
+        page as usize * self.page_length + offset + kv_head * shape.block_length()
     }
 
-    /// The memory of all pages: [page][layer][kv head][block].
-    pub(crate) fn halves(&self) -> &[u16] {
-        self.memory.halves()
+    pub(crate) fn elements(&self) -> Elements<'_> {
+        match self.kind {
+            KvType::F16 => Elements::F16(self.memory.halves()),
+            KvType::F32 => Elements::F32(self.memory.floats()),
+        }
     }
 
     pub(crate) fn shape(&self, layer: usize) -> KvShape {
@@ -306,24 +298,110 @@ impl KvCache {
     }
 }
 
-leveled!(fn store_value(kernels, x: &[f32], to: &mut [u16]) = convert);
-leveled!(fn store_key(kernels, x: &[f32], keys: &mut [u16], token: usize) = convert_apart);
+/// Bytes of one page, all layers together; `usize::MAX` if that is no number.
+fn page_bytes(kind: KvType, layers: &[KvShape]) -> usize {
+    let bytes = layers.iter().map(|shape| {
+        let value_stride =
+            shape.value_size.saturating_add(GROUP_TOKENS - 1) / GROUP_TOKENS * GROUP_TOKENS;
+        let token = shape.key_size.saturating_add(value_stride);
+        token.saturating_mul(kind.bytes() * PAGE_TOKENS).saturating_mul(shape.kv_heads)
+    });
+    bytes.fold(0, usize::saturating_add)
+}
 
-/// x: [n] → halves: [n rounded up to 16], zeros behind.
+/// A token to be stored.
+struct Row<'a> {
+    /// Where the first head's block of its page begins.
+    block: usize,
+    slot: usize,
+    /// All heads, and what may stand behind.
+    key: &'a [f32],
+    value: &'a [f32],
+}
+
+fn store_rows<E: Element + Stored>(
+    compute: &Compute,
+    shape: KvShape,
+    rows: &[Row<'_>],
+    elements: &mut [E],
+) {
+    let KvShape { kv_heads, key_size, value_size } = shape;
+    let elements = Shares::new(elements);
+    let store_keys = |head: usize| {
+        for row in rows {
+            let start = row.block + head * shape.block_length();
+            // SAFETY: the keys of this head, which only this task writes.
+            let keys = unsafe { elements.slice(start, shape.key_length()) };
+            E::store_key(compute.kernels, &row.key[head * key_size..][..key_size], keys, row.slot);
+        }
+    };
+    let store_values = |head: usize| {
+        for row in rows {
+            let values = row.block + head * shape.block_length() + shape.key_length();
+            let start = values + row.slot * shape.value_stride();
+            // SAFETY: the values of this head, which only this task writes.
+            let value = unsafe { elements.slice(start, shape.value_stride()) };
+            E::store_value(compute.kernels, &row.value[head * value_size..][..value_size], value);
+        }
+    };
+    // Keys and values of each head are tasks of their own: no two write the same place, even if two
+    // rows name the same slot.
+    let tasks = if value_size == 0 { kv_heads } else { 2 * kv_heads };
+    let task = |task: usize, _worker: usize| match task.checked_sub(kv_heads) {
+        None => store_keys(task),
+        Some(head) => store_values(head),
+    };
+    if rows.len() * kv_heads * key_size.max(value_size) < PARALLEL_MIN {
+        (0..tasks).for_each(|index| task(index, 0));
+    } else {
+        compute.pool.run(tasks, &task);
+    }
+}
+
+/// The kernels below for one type.
+trait Stored: Sized {
+    fn store_value(kernels: &Kernels, x: &[f32], to: &mut [Self]);
+    fn store_key(kernels: &Kernels, x: &[f32], keys: &mut [Self], token: usize);
+}
+
+macro_rules! stored {
+    ($element:ident) => {
+        impl Stored for $element {
+            fn store_value(kernels: &Kernels, x: &[f32], to: &mut [$element]) {
+                leveled!(
+                    fn kernel(kernels, x: &[f32], to: &mut [$element]) = convert::<$element>
+                );
+                kernel(kernels, x, to);
+            }
+
+            fn store_key(kernels: &Kernels, x: &[f32], keys: &mut [$element], token: usize) {
+                leveled!(
+                    fn kernel(
+                        kernels,
+                        x: &[f32],
+                        keys: &mut [$element],
+                        token: usize,
+                    ) = convert_apart::<$element>
+                );
+                kernel(kernels, x, keys, token);
+            }
+        }
+    };
+}
+
+stored!(u16);
+stored!(f32);
+
+/// x: [n] → elements: [n rounded up to 16], zeros behind.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn convert<V: Lanes>(x: &[f32], halves: &mut [u16]) {
-    for (x, halves) in x.chunks(GROUP_TOKENS).zip(halves.chunks_exact_mut(GROUP_TOKENS)) {
-        // SAFETY: `x` has `x.len()` floats, at most 16, and `halves` sixteen halves.
-        unsafe {
-            let lanes = V::load_first(x.as_ptr(), x.len());
-            // A NaN is the second operand of both, and passes.
-            let lanes = V::splat(-HALF_MAX).max(V::splat(HALF_MAX).min(lanes));
-            lanes.store_f16(halves.as_mut_ptr());
-        }
+unsafe fn convert<V: Lanes, E: Element>(x: &[f32], elements: &mut [E]) {
+    for (x, elements) in x.chunks(GROUP_TOKENS).zip(elements.chunks_exact_mut(GROUP_TOKENS)) {
+        // SAFETY: `x` has `x.len()` floats, at most 16, and there are sixteen elements.
+        unsafe { E::store(V::load_first(x.as_ptr(), x.len()), elements.as_mut_ptr()) }
     }
 }
 
@@ -333,12 +411,12 @@ unsafe fn convert<V: Lanes>(x: &[f32], halves: &mut [u16]) {
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn convert_apart<V: Lanes>(x: &[f32], keys: &mut [u16], token: usize) {
-    let mut halves = [0; KEY_SIZE_MAX];
+unsafe fn convert_apart<V: Lanes, E: Element>(x: &[f32], keys: &mut [E], token: usize) {
+    let mut elements = [E::default(); KEY_SIZE_MAX];
     // SAFETY: passed on.
-    unsafe { convert::<V>(x, &mut halves) };
-    for (key, half) in keys.chunks_exact_mut(PAGE_TOKENS).zip(&halves[..x.len()]) {
-        key[token] = *half;
+    unsafe { convert::<V, E>(x, &mut elements) };
+    for (key, element) in keys.chunks_exact_mut(PAGE_TOKENS).zip(&elements[..x.len()]) {
+        key[token] = *element;
     }
 }
 

@@ -28,7 +28,7 @@ pub use attention::{AttentionCall, AttentionRow, AttentionScratch, attention};
 pub use block::{BlockType, dequantise};
 pub use compute::Compute;
 pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-pub use kv::{KvCache, KvError, KvShape, PAGE_TOKENS, RowSlot};
+pub use kv::{KvCache, KvError, KvShape, KvType, PAGE_TOKENS, RowSlot};
 pub use level::{Kernels, LEVEL_VARIABLE, Level, LevelError};
 pub use map::MappedFile;
 pub use matmul::{Product, matmul};

@@ -75,6 +75,18 @@ impl Memory {
         // SAFETY: as above, and borrowed exclusively.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.length / 2) }
     }
+
+    /// All bytes, four by four.
+    pub(crate) fn floats(&self) -> &[f32] {
+        // SAFETY: as above; aligned to 64, and every bit pattern is an f32.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.length / 4) }
+    }
+
+    /// All bytes, four by four, to be written.
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().cast(), self.length / 4) }
+    }
 }
 
 /// Zeroed memory of the system's.
@@ -165,6 +177,8 @@ mod tests {
             assert_eq!(memory.bytes().as_ptr() as usize % LINE, 0);
             memory.bytes_mut().fill(7);
             assert!(memory.halves_mut().iter().all(|&half| half == 0x0707));
+            assert_eq!(memory.floats().len(), length / 4);
+            assert!(memory.floats_mut().iter().all(|float| float.to_bits() == 0x0707_0707));
         }
         // Side by side, and each for itself.
         let mut blocks: Vec<Memory> = (0..200)

@@ -5,7 +5,7 @@ mod common;
 
 use common::world::{Shape, World, shape};
 use common::{Random, best, compute};
-use myriad_kernels::{AttentionScratch, Level};
+use myriad_kernels::{AttentionScratch, KvType, Level};
 
 const SHAPES: [Shape; 16] = [
     shape(1, 1, 16, 16),
@@ -33,17 +33,19 @@ fn last_rows_equal_plain_sums_at_every_level() {
     for (index, shape) in SHAPES.into_iter().enumerate() {
         let lengths: Vec<usize> =
             LENGTHS.into_iter().filter(|length| length * shape.q_width() < 300_000).collect();
-        let world = World::new(shape, &lengths, 100 + index as u64);
-        let rows: Vec<(usize, usize)> =
-            lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
-        let mut scratch = AttentionScratch::new();
-        let out = world.attend(&compute(best(), 1), &rows, &mut scratch);
-        for (&row, out) in rows.iter().zip(out.chunks_exact(shape.width())) {
-            world.check(row, out);
-        }
-        for level in Level::available() {
-            let other = world.attend(&compute(level, 2), &rows, &mut scratch);
-            assert_eq!(out, other, "{shape:?} at level {level:?}");
+        for kind in [KvType::F16, KvType::F32] {
+            let world = World::of(kind, shape, &lengths, 100 + index as u64);
+            let rows: Vec<(usize, usize)> =
+                lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();
+            let mut scratch = AttentionScratch::new();
+            let out = world.attend(&compute(best(), 1), &rows, &mut scratch);
+            for (&row, out) in rows.iter().zip(out.chunks_exact(shape.width())) {
+                world.check(row, out);
+            }
+            for level in Level::available() {
+                let other = world.attend(&compute(level, 2), &rows, &mut scratch);
+                assert_eq!(out, other, "{shape:?} of {kind:?} at level {level:?}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::world::{Shape, World, shape};
 use common::{Random, assert_same_bits, best, compute};
-use myriad_kernels::{AttentionScratch, Level};
+use myriad_kernels::{AttentionScratch, KvType, Level};
 
 const SHAPES: [Shape; 6] = [
     shape(1, 1, 16, 16),
@@ -159,8 +159,8 @@ fn to_select_everything_is_to_select_nothing() {
     }
 }
 
-/// Everything at once: random shapes, windows, sinks and selections, in chunks of random sizes
-/// among other rows, on one to three threads, at every level: the bits of each row alone.
+/// Everything at once: random shapes, types, windows, sinks and selections, in chunks of random
+/// sizes among other rows, on one to three threads, at every level: the bits of each row alone.
 #[test]
 fn companions_chunks_threads_and_levels_do_not_show() {
     for seed in 700..716 {
@@ -174,7 +174,8 @@ fn companions_chunks_threads_and_levels_do_not_show() {
             value_size: below(&mut random, 40),
         };
         let lengths = [300, 560, 40].map(|most| below(&mut random, most));
-        let mut world = World::new(shape, &lengths, seed);
+        let kind = [KvType::F16, KvType::F32][random.below(2)];
+        let mut world = World::of(kind, shape, &lengths, seed);
         let most = [10, 80, 600][random.below(3)];
         world.window = (random.below(3) > 0).then(|| below(&mut random, most));
         if random.below(2) == 0 {

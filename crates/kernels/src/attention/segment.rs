@@ -6,7 +6,7 @@
 
 use super::parts::{QUERIES_MAX, part_length};
 use super::tokens::{Runs, SEGMENT_TOKENS, TokenSet};
-use crate::kv::{GROUP_TOKENS, KvShape, PAGE_TOKENS};
+use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
 use crate::level::leveled;
@@ -20,10 +20,10 @@ pub(super) const SEGMENT_PAGES: usize = SEGMENT_TOKENS / PAGE_TOKENS;
 const BLOCK_QUERIES: usize = 6;
 
 /// One kv head and at most 256 tokens, seen by `rows` consecutive tokens' `heads` queries each.
-pub(super) struct Segment<'a> {
+pub(super) struct Segment<'a, E> {
     /// The memory of the cache.
-    pub(super) halves: &'a [u16],
-    /// Where the block of each page begins in `halves`.
+    pub(super) elements: &'a [E],
+    /// Where the block of each page begins in `elements`.
     pub(super) blocks: [usize; SEGMENT_PAGES],
     pub(super) shape: KvShape,
     pub(super) rows: usize,
@@ -41,7 +41,7 @@ pub(super) struct Segment<'a> {
     pub(super) next: Option<[usize; SEGMENT_PAGES]>,
 }
 
-impl Segment<'_> {
+impl<E> Segment<'_, E> {
     fn queries(&self) -> usize {
         self.rows * self.heads
     }
@@ -92,7 +92,7 @@ impl Segment<'_> {
         assert!(part.len() >= part_length(self.queries(), self.shape));
         let Range { start, end } = self.tokens();
         let pages = &self.blocks[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
-        let limit = self.halves.len().checked_sub(self.shape.block_halves());
+        let limit = self.elements.len().checked_sub(self.shape.block_length());
         assert!(pages.iter().all(|&block| limit.is_some_and(|limit| block <= limit)));
     }
 }
@@ -154,21 +154,32 @@ impl Registers for crate::lanes::avx512::Avx512 {
 leveled!(
     /// Attends to one segment. `queries`: for each block of [`query_blocks`] [key_size][count];
     /// `scores`: [queries][256], scratch; `part`: the result, see [`part_length`].
-    pub(super) fn attend(
+    pub(super) fn attend_f16(
         kernels,
-        segment: &Segment<'_>,
+        segment: &Segment<'_, u16>,
         queries: &[f32],
         scores: &mut [f32],
         part: &mut [f32],
-    ) = attend_lanes
+    ) = attend_lanes::<u16>
+);
+
+leveled!(
+    /// The same for a cache of floats.
+    pub(super) fn attend_f32(
+        kernels,
+        segment: &Segment<'_, f32>,
+        queries: &[f32],
+        scores: &mut [f32],
+        part: &mut [f32],
+    ) = attend_lanes::<f32>
 );
 
 /// # Safety
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn attend_lanes<V: Registers>(
-    segment: &Segment<'_>,
+unsafe fn attend_lanes<V: Registers, E: Element>(
+    segment: &Segment<'_, E>,
     queries: &[f32],
     scores: &mut [f32],
     part: &mut [f32],
@@ -179,14 +190,14 @@ unsafe fn attend_lanes<V: Registers>(
     outputs.fill(0.0);
     // SAFETY: `check` saw that the slices and the cache hold what the segment names.
     unsafe {
-        score_all::<V>(segment, queries.as_ptr(), scores.as_mut_ptr());
+        score_all::<V, E>(segment, queries.as_ptr(), scores.as_mut_ptr());
         for query in 0..segment.queries() {
             let tokens = segment.tokens_of(query / segment.heads);
             let scores = scores.as_mut_ptr().add(query * SEGMENT_TOKENS);
             (greatest[query], sums[query]) =
                 softmax::<V>(scores, tokens, segment.selection.as_ref());
         }
-        mix_all::<V>(segment, scores.as_ptr(), outputs.as_mut_ptr());
+        mix_all::<V, E>(segment, scores.as_ptr(), outputs.as_mut_ptr());
     }
 }
 
@@ -196,8 +207,12 @@ unsafe fn attend_lanes<V: Registers>(
 ///
 /// As [`Segment::check`] says, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn score_all<V: Registers>(segment: &Segment<'_>, queries: *const f32, scores: *mut f32) {
-    let mut keys = [segment.halves.as_ptr(); SEGMENT_TOKENS / GROUP_TOKENS];
+unsafe fn score_all<V: Registers, E: Element>(
+    segment: &Segment<'_, E>,
+    queries: *const f32,
+    scores: *mut f32,
+) {
+    let mut keys = [segment.elements.as_ptr(); SEGMENT_TOKENS / GROUP_TOKENS];
     let blocks = query_blocks(segment.queries());
     for Range { start, end } in segment.groups() {
         for (group, keys) in (start..).zip(&mut keys[start..end]) {
@@ -214,7 +229,7 @@ unsafe fn score_all<V: Registers>(segment: &Segment<'_>, queries: *const f32, sc
                 unsafe {
                     let queries = queries.add(first * segment.shape.key_size);
                     let scores = scores.add(first * SEGMENT_TOKENS + group * GROUP_TOKENS);
-                    score_columns::<V>(columns, count, segment, queries, &keys[group..], scores);
+                    score_columns::<V, E>(columns, count, segment, queries, &keys[group..], scores);
                 }
             }
             group += columns;
@@ -231,21 +246,21 @@ fn columns_now<V: Registers>(left: usize) -> usize {
 }
 
 macro_rules! by_count {
-    ($kernel:ident, $vector:ident, $columns:ident, $count:ident, $arguments:tt) => {
+    ($kernel:ident, $columns:ident, $count:ident, $arguments:tt) => {
         match $columns {
-            4 => by_count!(@ $kernel, $vector, 4, $count, $arguments),
-            2 => by_count!(@ $kernel, $vector, 2, $count, $arguments),
-            _ => by_count!(@ $kernel, $vector, 1, $count, $arguments),
+            4 => by_count!(@ $kernel, 4, $count, $arguments),
+            2 => by_count!(@ $kernel, 2, $count, $arguments),
+            _ => by_count!(@ $kernel, 1, $count, $arguments),
         }
     };
-    (@ $kernel:ident, $vector:ident, $columns:literal, $count:ident, $arguments:tt) => {
+    (@ $kernel:ident, $columns:literal, $count:ident, $arguments:tt) => {
         match $count {
-            1 => $kernel::<$vector, 1, $columns> $arguments,
-            2 => $kernel::<$vector, 2, $columns> $arguments,
-            3 => $kernel::<$vector, 3, $columns> $arguments,
-            4 => $kernel::<$vector, 4, $columns> $arguments,
-            5 => $kernel::<$vector, 5, $columns> $arguments,
-            _ => $kernel::<$vector, 6, $columns> $arguments,
+            1 => $kernel::<V, E, 1, $columns> $arguments,
+            2 => $kernel::<V, E, 2, $columns> $arguments,
+            3 => $kernel::<V, E, 3, $columns> $arguments,
+            4 => $kernel::<V, E, 4, $columns> $arguments,
+            5 => $kernel::<V, E, 5, $columns> $arguments,
+            _ => $kernel::<V, E, 6, $columns> $arguments,
         }
     };
 }
@@ -254,16 +269,16 @@ macro_rules! by_count {
 ///
 /// As for [`score_block`]; `keys` has `columns` groups.
 #[inline(always)]
-unsafe fn score_columns<V: Registers>(
+unsafe fn score_columns<V: Registers, E: Element>(
     columns: usize,
     count: usize,
-    segment: &Segment<'_>,
+    segment: &Segment<'_, E>,
     queries: *const f32,
-    keys: &[*const u16],
+    keys: &[*const E],
     scores: *mut f32,
 ) {
     // SAFETY: passed on.
-    unsafe { by_count!(score_block, V, columns, count, (segment, queries, keys, scores)) }
+    unsafe { by_count!(score_block, columns, count, (segment, queries, keys, scores)) }
 }
 
 /// queries: [key_size][M], keys: N × [key_size][16] → scores: [M][256], 16 N of them.
@@ -272,14 +287,14 @@ unsafe fn score_columns<V: Registers>(
 ///
 /// The pointers are good for these shapes, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
-    segment: &Segment<'_>,
+unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
+    segment: &Segment<'_, E>,
     queries: *const f32,
-    keys: &[*const u16],
+    keys: &[*const E],
     scores: *mut f32,
 ) {
-    let keys: &[*const u16; N] = keys.first_chunk().expect("N groups");
-    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_halves());
+    let keys: &[*const E; N] = keys.first_chunk().expect("N groups");
+    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_length());
     // One page's values for every two groups of its keys: most often they fill as many bytes.
     let called = if segment.next.is_some() { segment.shape.value_stride() } else { 0 };
     // SAFETY: the caller's promise.
@@ -289,14 +304,14 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
         while d + STEP <= size {
             if d < called {
                 for keys in keys.iter().step_by(2) {
-                    prefetch_lines(keys.wrapping_add(d * PAGE_TOKENS + value_offset), STEP);
+                    prefetch(keys.wrapping_add(d * PAGE_TOKENS + value_offset), STEP * PAGE_TOKENS);
                 }
             }
-            score_step::<V, M, N, STEP>(queries.add(d * M), keys, d, &mut sums);
+            score_step::<V, E, M, N, STEP>(queries.add(d * M), keys, d, &mut sums);
             d += STEP;
         }
         while d < size {
-            score_step::<V, M, N, 1>(queries.add(d * M), keys, d, &mut sums);
+            score_step::<V, E, M, N, 1>(queries.add(d * M), keys, d, &mut sums);
             d += 1;
         }
         let scale = V::splat(segment.scale);
@@ -314,9 +329,9 @@ unsafe fn score_block<V: Lanes, const M: usize, const N: usize>(
 ///
 /// As for [`score_block`]; `queries` begin with dimension `d`.
 #[inline(always)]
-unsafe fn score_step<V: Lanes, const M: usize, const N: usize, const D: usize>(
+unsafe fn score_step<V: Lanes, E: Element, const M: usize, const N: usize, const D: usize>(
     queries: *const f32,
-    keys: &[*const u16; N],
+    keys: &[*const E; N],
     d: usize,
     sums: &mut [[V; N]; M],
 ) {
@@ -325,7 +340,7 @@ unsafe fn score_step<V: Lanes, const M: usize, const N: usize, const D: usize>(
         for step in 0..D {
             let mut key = [V::splat(0.0); N];
             for (key, keys) in key.iter_mut().zip(keys) {
-                *key = V::load_f16(keys.add((d + step) * PAGE_TOKENS));
+                *key = E::load::<V>(keys.add((d + step) * PAGE_TOKENS));
             }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let query = V::splat(*queries.add(step * M + m));
@@ -337,17 +352,17 @@ unsafe fn score_step<V: Lanes, const M: usize, const N: usize, const D: usize>(
     }
 }
 
-/// Calls `lines` cache lines from `start` on. The address need not be valid.
+/// Calls the cache lines of so many elements. The address need not be valid.
 #[inline(always)]
-fn prefetch_lines(start: *const u16, lines: usize) {
+fn prefetch<E: Element>(start: *const E, elements: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..lines {
+    for line in 0..(elements * size_of::<E>()).div_ceil(64) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a prefetch reads nothing and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(32 * line).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_byte_add(64 * line).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, lines);
+    let _ = (start, elements);
 }
 
 /// Turns the scores of `tokens` (those in the selection) into weights e^(score - greatest), and all
@@ -402,11 +417,15 @@ unsafe fn softmax<V: Lanes>(
 ///
 /// As [`Segment::check`] says, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn mix_all<V: Registers>(segment: &Segment<'_>, weights: *const f32, outputs: *mut f32) {
+unsafe fn mix_all<V: Registers, E: Element>(
+    segment: &Segment<'_, E>,
+    weights: *const f32,
+    outputs: *mut f32,
+) {
     if let Some(selection) = &segment.selection {
         for tokens in selection.runs() {
             // SAFETY: the caller's promise.
-            unsafe { mix_tokens::<V>(segment, 0..segment.heads, tokens, weights, outputs) }
+            unsafe { mix_tokens::<V, E>(segment, 0..segment.heads, tokens, weights, outputs) }
         }
         return;
     }
@@ -415,7 +434,7 @@ unsafe fn mix_all<V: Registers>(segment: &Segment<'_>, weights: *const f32, outp
         if !tokens.is_empty() {
             let queries = rows.start * segment.heads..rows.end * segment.heads;
             // SAFETY: the caller's promise.
-            unsafe { mix_tokens::<V>(segment, queries, tokens, weights, outputs) }
+            unsafe { mix_tokens::<V, E>(segment, queries, tokens, weights, outputs) }
         }
     }
 }
@@ -424,8 +443,8 @@ unsafe fn mix_all<V: Registers>(segment: &Segment<'_>, weights: *const f32, outp
 ///
 /// As for [`mix_all`]; the queries and tokens are among the segment's.
 #[inline(always)]
-unsafe fn mix_tokens<V: Registers>(
-    segment: &Segment<'_>,
+unsafe fn mix_tokens<V: Registers, E: Element>(
+    segment: &Segment<'_, E>,
     queries: Range<usize>,
     tokens: Range<usize>,
     weights: *const f32,
@@ -442,13 +461,7 @@ unsafe fn mix_tokens<V: Registers>(
                 let weights = weights.add(first * SEGMENT_TOKENS);
                 let outputs = outputs.add(first * stride + column);
                 let tokens = tokens.clone();
-                by_count!(
-                    mix_block,
-                    V,
-                    columns,
-                    count,
-                    (segment, column, tokens, weights, outputs)
-                );
+                by_count!(mix_block, columns, count, (segment, column, tokens, weights, outputs));
             }
         }
         column += columns * GROUP_TOKENS;
@@ -461,8 +474,8 @@ unsafe fn mix_tokens<V: Registers>(
 ///
 /// The pointers are good for these shapes, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
-    segment: &Segment<'_>,
+unsafe fn mix_block<V: Lanes, E: Element, const M: usize, const N: usize>(
+    segment: &Segment<'_, E>,
     column: usize,
     tokens: Range<usize>,
     weights: *const f32,
@@ -480,19 +493,19 @@ unsafe fn mix_block<V: Lanes, const M: usize, const N: usize>(
         let mut token = tokens.start;
         while token < tokens.end {
             let end = tokens.end.min((token / PAGE_TOKENS + 1) * PAGE_TOKENS);
-            let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_halves();
-            let values = segment.halves.as_ptr().add(block + column);
+            let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_length();
+            let values = segment.elements.as_ptr().add(block + column);
             let next = segment.next.map(|next| {
-                segment.halves.as_ptr().wrapping_add(next[token / PAGE_TOKENS] + column)
+                segment.elements.as_ptr().wrapping_add(next[token / PAGE_TOKENS] + column)
             });
             for token in token..end {
                 let row = values.add(token % PAGE_TOKENS * stride);
                 if let Some(next) = next {
-                    prefetch_lines(next.wrapping_add(token % PAGE_TOKENS * stride), N.div_ceil(2));
+                    prefetch(next.wrapping_add(token % PAGE_TOKENS * stride), N * GROUP_TOKENS);
                 }
                 let mut value = [V::splat(0.0); N];
                 for (n, value) in value.iter_mut().enumerate() {
-                    *value = V::load_f16(row.add(n * GROUP_TOKENS));
+                    *value = E::load::<V>(row.add(n * GROUP_TOKENS));
                 }
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let weight = V::splat(*weights.add(m * SEGMENT_TOKENS + token));

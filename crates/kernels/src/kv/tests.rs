@@ -4,15 +4,24 @@ use super::*;
 use crate::f16::{f16_to_f32, f32_to_f16};
 use crate::level::{Kernels, Level};
 
+const TYPES: [KvType; 2] = [KvType::F16, KvType::F32];
+
 impl KvCache {
+    fn element(&self, at: usize) -> f32 {
+        match self.elements() {
+            Elements::F16(halves) => f16_to_f32(halves[at]),
+            Elements::F32(floats) => floats[at],
+        }
+    }
+
     /// The stored key and value of a token, by the layout's description.
-    fn read(&self, slot: RowSlot, layer: usize, kv_head: usize) -> (Vec<u16>, Vec<u16>) {
+    fn read(&self, slot: RowSlot, layer: usize, kv_head: usize) -> (Vec<f32>, Vec<f32>) {
         let KvShape { key_size, value_size, .. } = self.shape(layer);
-        let block = &self.halves()[self.block(slot.page, layer, kv_head)..];
+        let block = self.block(slot.page, layer, kv_head);
         let token = slot.slot as usize;
-        let key = (0..key_size).map(|d| block[d * PAGE_TOKENS + token]).collect();
-        let value = PAGE_TOKENS * key_size + token * value_size.div_ceil(16) * 16;
-        (key, block[value..value + value_size].to_vec())
+        let key = (0..key_size).map(|d| self.element(block + d * PAGE_TOKENS + token)).collect();
+        let value = block + PAGE_TOKENS * key_size + token * value_size.div_ceil(16) * 16;
+        (key, (value..value + value_size).map(|at| self.element(at)).collect())
     }
 }
 
@@ -24,10 +33,20 @@ fn shape(kv_heads: usize, key_size: usize, value_size: usize) -> KvShape {
     KvShape { kv_heads, key_size, value_size }
 }
 
-/// [`row`][..][`head`][size] as half floats.
-fn wanted(x: &[f32], stride: usize, row: usize, head: usize, size: usize) -> Vec<u16> {
+/// [`row`][..][`head`][size] as it is stored.
+fn wanted(
+    kind: KvType,
+    x: &[f32],
+    stride: usize,
+    row: usize,
+    head: usize,
+    size: usize,
+) -> Vec<f32> {
     let x = x.iter().skip(row * stride + head * size).take(size);
-    x.map(|&x| f32_to_f16(x)).collect()
+    match kind {
+        KvType::F16 => x.map(|&x| f16_to_f32(f32_to_f16(x))).collect(),
+        KvType::F32 => x.copied().collect(),
+    }
 }
 
 #[test]
@@ -45,9 +64,11 @@ fn what_is_stored_is_read_back() {
         shape(1, 192, 128),
         shape(1, 512, 512),
     ];
-    let x = |i: usize| ((i * 7919) % 1009) as f32 / 31.0 - 16.0;
-    for level in Level::available() {
-        let mut cache = KvCache::new(&shapes, 5).expect("small");
+    let x = |i: usize| ((i * 7919) % 1009) as f32 / 31.3 - 16.0;
+    for (level, kind) in
+        Level::available().into_iter().flat_map(|level| TYPES.map(|kind| (level, kind)))
+    {
+        let mut cache = KvCache::with_type(kind, &shapes, 5).expect("small");
         let compute = compute(level, 2);
         for (layer, (shape, rows)) in
             shapes.into_iter().zip([1, 5, 40, 70, 100].repeat(2)).enumerate()
@@ -70,10 +91,13 @@ fn what_is_stored_is_read_back() {
                 }
                 for head in 0..kv_heads {
                     let (key, value) = cache.read(*slot, layer, head);
-                    let wanted_key = wanted(&k, k_stride, row, head, key_size);
-                    assert_eq!(key, wanted_key, "{level:?} {shape:?} keys of row {row}");
-                    let wanted_value = wanted(&v, v_stride, row, head, value_size);
-                    assert_eq!(value, wanted_value, "{level:?} {shape:?} values of row {row}");
+                    let wanted_key = wanted(kind, &k, k_stride, row, head, key_size);
+                    assert_eq!(key, wanted_key, "{level:?} {kind:?} {shape:?} keys of row {row}");
+                    let wanted_value = wanted(kind, &v, v_stride, row, head, value_size);
+                    assert_eq!(
+                        value, wanted_value,
+                        "{level:?} {kind:?} {shape:?} values of row {row}"
+                    );
                 }
                 for other in (0..shapes.len()).filter(|other| *other != layer) {
                     assert_eq!(cache.read(*slot, other, 0), before[other][row], "layer {other}");
@@ -92,7 +116,7 @@ fn values_may_be_the_beginning_of_their_keys() {
         cache.store(&compute(level, 1), 0, &slots, &latent, 30, &latent, 30);
         for (row, slot) in slots.into_iter().enumerate() {
             let (key, value) = cache.read(slot, 0, 0);
-            assert_eq!(key, wanted(&latent, 30, row, 0, 24));
+            assert_eq!(key, wanted(KvType::F16, &latent, 30, row, 0, 24));
             assert_eq!(value, key[..16]);
         }
     }
@@ -100,17 +124,22 @@ fn values_may_be_the_beginning_of_their_keys() {
 
 #[test]
 fn numbers_that_no_half_holds() {
+    let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e9, -65520.0, 65504.0, 1e-30, -0.0];
+    let others = |x: &[f32]| [x[0], x[1], x[3], x[4], x[5], x[6], x[7]];
     for level in Level::available() {
-        let mut cache = KvCache::new(&[shape(1, 8, 8)], 1).expect("small");
-        let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e9, -65520.0, 65504.0, 1e-30, -0.0];
-        let slot = RowSlot { page: 0, slot: 17 };
-        cache.store(&compute(level, 1), 0, &[slot], &x, 8, &x, 8);
-        let (key, value) = cache.read(slot, 0, 0);
-        for halves in [key, value] {
-            let back: Vec<f32> = halves.iter().map(|&half| f16_to_f32(half)).collect();
-            assert!(back[2].is_nan(), "{level:?}");
-            let others = [back[0], back[1], back[3], back[4], back[5], back[6], back[7]];
-            assert_eq!(others, [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 0.0, -0.0]);
+        for kind in TYPES {
+            let mut cache = KvCache::with_type(kind, &[shape(1, 8, 8)], 1).expect("small");
+            let slot = RowSlot { page: 0, slot: 17 };
+            cache.store(&compute(level, 1), 0, &[slot], &x, 8, &x, 8);
+            let (key, value) = cache.read(slot, 0, 0);
+            let right = match kind {
+                KvType::F16 => [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 0.0, -0.0],
+                KvType::F32 => others(&x),
+            };
+            for stored in [key, value] {
+                assert!(stored[2].is_nan(), "{level:?} {kind:?}");
+                assert_eq!(others(&stored), right, "{level:?} {kind:?}");
+            }
         }
     }
 }
@@ -119,20 +148,22 @@ fn numbers_that_no_half_holds() {
 fn a_page_is_copied_with_all_layers() {
     let compute = compute(Level::Scalar, 1);
     let shapes = [shape(2, 16, 16), shape(1, 20, 4), shape(2, 8, 16)];
-    let mut cache = KvCache::new(&shapes, 4).expect("small");
     let x: Vec<f32> = (0..32).map(|i| i as f32).collect();
-    for layer in 0..3 {
-        cache.store(&compute, layer, &[RowSlot { page: 2, slot: 9 }], &x, 32, &x, 32);
-    }
-    cache.copy_page(2, 0);
-    cache.copy_page(1, 1);
-    for (layer, shape) in shapes.into_iter().enumerate() {
-        for head in 0..shape.kv_heads {
-            let from = cache.read(RowSlot { page: 2, slot: 9 }, layer, head);
-            assert_eq!(cache.read(RowSlot { page: 0, slot: 9 }, layer, head), from);
-            assert_eq!(from.0[1], f32_to_f16((head * shape.key_size + 1) as f32));
-            let untouched = cache.read(RowSlot { page: 1, slot: 9 }, layer, head);
-            assert_eq!(untouched.0, vec![0; shape.key_size]);
+    for kind in TYPES {
+        let mut cache = KvCache::with_type(kind, &shapes, 4).expect("small");
+        for layer in 0..3 {
+            cache.store(&compute, layer, &[RowSlot { page: 2, slot: 9 }], &x, 32, &x, 32);
+        }
+        cache.copy_page(2, 0);
+        cache.copy_page(1, 1);
+        for (layer, shape) in shapes.into_iter().enumerate() {
+            for head in 0..shape.kv_heads {
+                let from = cache.read(RowSlot { page: 2, slot: 9 }, layer, head);
+                assert_eq!(cache.read(RowSlot { page: 0, slot: 9 }, layer, head), from);
+                assert_eq!(from.0[1], (head * shape.key_size + 1) as f32);
+                let untouched = cache.read(RowSlot { page: 1, slot: 9 }, layer, head);
+                assert_eq!(untouched.0, vec![0.0; shape.key_size]);
+            }
         }
     }
 }
@@ -147,8 +178,10 @@ fn bytes_of_a_page_are_those_of_its_layers() {
         assert_eq!(KvCache::bytes_per_page(&[shape]), bytes, "{shape:?}");
     }
     assert_eq!(KvCache::bytes_per_page(&shapes), bytes.iter().sum::<usize>());
-    let cache = KvCache::new(&shapes, 3).expect("small");
-    assert_eq!(2 * cache.halves().len(), 3 * bytes.iter().sum::<usize>());
+    for (kind, factor) in [(KvType::F16, 1), (KvType::F32, 2)] {
+        let cache = KvCache::with_type(kind, &shapes, 3).expect("small");
+        assert_eq!(cache.memory.bytes().len(), 3 * factor * bytes.iter().sum::<usize>());
+    }
 }
 
 #[test]
@@ -195,7 +228,7 @@ fn an_unused_cache_costs_nothing() {
     // 4 GiB of address space.
     let before = resident_pages();
     let Ok(mut cache) = KvCache::new(&[shape(4, 64, 64)], 1 << 17) else { return };
-    assert_eq!(cache.halves()[cache.halves().len() - 1], 0);
+    assert_eq!(cache.memory.bytes().last(), Some(&0));
     cache.copy_page(0, 77);
     // Other tests run beside this one: 64 MiB for them.
     assert!(resident_pages() < before + (64 << 20 >> 12));

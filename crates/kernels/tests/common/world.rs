@@ -3,8 +3,8 @@
 
 use super::Random;
 use myriad_kernels::{
-    AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache, KvShape, Level, PAGE_TOKENS,
-    RowSlot, attention, f16_to_f32, f32_to_f16,
+    AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache, KvShape, KvType, Level,
+    PAGE_TOKENS, RowSlot, attention, f16_to_f32, f32_to_f16,
 };
 
 const LAYERS: usize = 2;
@@ -68,6 +68,11 @@ pub struct World {
 
 impl World {
     pub fn new(shape: Shape, lengths: &[usize], seed: u64) -> World {
+        World::of(KvType::F16, shape, lengths, seed)
+    }
+
+    /// With keys and values stored as `kind`.
+    pub fn of(kind: KvType, shape: Shape, lengths: &[usize], seed: u64) -> World {
         let mut random = Random(seed);
         let counts: Vec<usize> =
             lengths.iter().map(|length| length.div_ceil(PAGE_TOKENS)).collect();
@@ -78,7 +83,7 @@ impl World {
         }
         let mut world = World {
             shape,
-            cache: cache_of_nothing(shape, total),
+            cache: cache_of_nothing(kind, shape, total),
             pages: vec![],
             k: vec![],
             v: vec![],
@@ -95,12 +100,15 @@ impl World {
             let v = random.values(length * shape.v_width());
             let slots: Vec<RowSlot> = (0..length).map(|token| slot(&pages, token)).collect();
             world.cache.store(&compute, LAYER, &slots, &k, shape.k_width(), &v, shape.v_width());
-            let half = |x: Vec<f32>| -> Vec<f32> {
-                x.into_iter().map(|x| f16_to_f32(f32_to_f16(x))).collect()
+            let stored = |x: Vec<f32>| -> Vec<f32> {
+                match kind {
+                    KvType::F16 => x.into_iter().map(|x| f16_to_f32(f32_to_f16(x))).collect(),
+                    KvType::F32 => x,
+                }
             };
             world.pages.push(pages);
-            world.k.push(half(k));
-            world.v.push(half(v));
+            world.k.push(stored(k));
+            world.v.push(stored(v));
             world.q.push(random.values(length * shape.q_width()));
         }
         world
@@ -241,10 +249,10 @@ fn slot(pages: &[u32], token: usize) -> RowSlot {
 
 /// What old sequences may have left: NaN everywhere. Nothing of it may show. Nor may the other
 /// layer, which has another shape.
-fn cache_of_nothing(shape: Shape, pages: usize) -> KvCache {
+fn cache_of_nothing(kind: KvType, shape: Shape, pages: usize) -> KvCache {
     let mut layers = [KvShape { kv_heads: 2, key_size: 20, value_size: 8 }; LAYERS];
     layers[LAYER] = shape.of_cache();
-    let mut cache = KvCache::new(&layers, pages).expect("a small cache");
+    let mut cache = KvCache::with_type(kind, &layers, pages).expect("a small cache");
     let nan = vec![f32::NAN; shape.k_width().max(shape.v_width())];
     let table: Vec<u32> = (0..pages as u32).collect();
     let slots: Vec<RowSlot> = (0..pages * PAGE_TOKENS).map(|token| slot(&table, token)).collect();
