@@ -24,7 +24,7 @@ pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::PAGE_TOKENS;
 
-use myriad_kernels::{Compute, KvCache, Rope};
+use myriad_kernels::{Compute, KvCache, KvType, Rope};
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
 pub struct Model {
@@ -73,12 +73,20 @@ impl Model {
         self.weights.file_bytes_per_token
     }
 
-    /// A KV cache of `pages` pages of [`PAGE_TOKENS`] positions for all layers.
+    /// A KV cache of `pages` pages of [`PAGE_TOKENS`] positions for all layers, of half floats.
     ///
     /// # Errors
     /// [`ModelError::Cache`] where it would not fit in memory.
     pub fn new_cache(&self, pages: usize) -> Result<KvCache, ModelError> {
-        Ok(KvCache::new(&self.config.kv_shapes(), pages)?)
+        self.new_cache_of(KvType::F16, pages)
+    }
+
+    /// The same, of numbers of another type: [`KvType::F32`] to compare logits with exact ones.
+    ///
+    /// # Errors
+    /// As [`Model::new_cache`].
+    pub fn new_cache_of(&self, kind: KvType, pages: usize) -> Result<KvCache, ModelError> {
+        Ok(KvCache::with_type(kind, &self.config.kv_shapes(), pages)?)
     }
 
     /// Bytes of one page of the KV cache, all layers together.

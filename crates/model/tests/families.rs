@@ -8,7 +8,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{distance, levels, logits, logits_in_chunks, pages_for};
+use common::{distance, exact_logits, levels, logits, logits_in_chunks, pages_for};
 use myriad_formats::{ModelFolder, Safetensors, TensorSource};
 use myriad_kernels::Compute;
 use myriad_model::Model;
@@ -96,6 +96,9 @@ fn every_family_computes_what_transformers_computes() {
                 println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
                 assert!(found.max <= FORWARD_MAX, "{name}: {level:?} {found:?}");
                 assert!(found.rms <= FORWARD_RMS, "{name}: {level:?} {found:?}");
+                let exact = distance(&exact_logits(&model, &compute, tokens), right, vocab);
+                println!("{name}, {} tokens, {level:?}, f32: {exact:?}", tokens.len());
+                assert!(exact.max <= REFERENCE_MAX, "{name}: {level:?}, f32: {exact:?}");
                 let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).rev().collect();
                 let in_pieces = logits_in_chunks(&model, &compute, tokens, &[7, 1], &pages);
                 assert!(in_pieces == at_once, "{name}: {level:?}: decoded after a prefill");

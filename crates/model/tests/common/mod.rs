@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use myriad_formats::Gguf;
-use myriad_kernels::{Compute, Kernels, Level, PAGE_TOKENS};
+use myriad_kernels::{Compute, Kernels, KvCache, KvType, Level, PAGE_TOKENS};
 use myriad_model::synthetic::Shape;
 use myriad_model::{Batch, LogitRows, Model, Scratch, Segment, synthetic};
 
@@ -42,7 +42,25 @@ pub fn logits_in_chunks(
     pages: &[u32],
 ) -> Vec<f32> {
     let cache_pages = pages.iter().max().map_or(1, |&page| page as usize + 1);
-    let mut cache = model.new_cache(cache_pages).expect("a small cache");
+    let cache = model.new_cache(cache_pages).expect("a small cache");
+    logits_through(cache, model, compute, tokens, chunks, pages)
+}
+
+/// Logits of all positions, the prompt fed at once, keys and values as they were computed.
+pub fn exact_logits(model: &Model, compute: &Compute, tokens: &[u32]) -> Vec<f32> {
+    let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).collect();
+    let cache = model.new_cache_of(KvType::F32, pages.len()).expect("a small cache");
+    logits_through(cache, model, compute, tokens, &[tokens.len()], &pages)
+}
+
+fn logits_through(
+    mut cache: KvCache,
+    model: &Model,
+    compute: &Compute,
+    tokens: &[u32],
+    chunks: &[usize],
+    pages: &[u32],
+) -> Vec<f32> {
     let mut scratch = Scratch::new();
     let mut sizes = chunks.iter().copied().chain(std::iter::repeat(*chunks.last().unwrap()));
     let mut all = Vec::new();
