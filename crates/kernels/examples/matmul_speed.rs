@@ -106,7 +106,9 @@ fn decode(compute: &Compute, kind: BlockType, rows: usize) -> f64 {
 
 fn product(compute: &Compute, weight: &Matrix, x: &Activations, out: &mut [f32]) {
     let out_stride = weight.rows();
-    matmul(compute, x, &mut [Product { weight, bias: None, out, out_stride, accumulate: false }]);
+    let first_column = None;
+    let product = Product { weight, first_column, bias: None, out, out_stride, accumulate: false };
+    matmul(compute, x, &mut [product]);
 }
 
 fn best(tries: usize, mut work: impl FnMut()) -> f64 {

@@ -23,9 +23,14 @@ use std::ops::Range;
 pub struct Product<'a> {
     /// The weights. [outputs, columns]
     pub weight: &'a Matrix,
+    /// The first of the columns of `x` that the weights multiply, a multiple of 32, where they do
+    /// not multiply all of them: so matrices of single heads share an `x`, and a call.
+    pub first_column: Option<usize>,
     /// Added to each row. [outputs]
     pub bias: Option<&'a [f32]>,
-    /// Where the outputs go. [rows, out_stride], the first `outputs` of each row
+    /// Where the outputs go. [rows, out_stride], the first `outputs` of each row. Each product has
+    /// a slice of its own, so heads lie behind one another, [heads][rows, out_stride]: for a single
+    /// row that is [rows, heads · out_stride].
     pub out: &'a mut [f32],
     /// Floats from one row of `out` to the next.
     pub out_stride: usize,
@@ -43,7 +48,8 @@ const PANEL_GROUPS: usize = 2;
 /// some 50 ns that taking a task costs.
 const TASK_BYTES_MIN: usize = 16 << 10;
 
-/// `out[r, o] (+)= Σ_c weight[o, c] · x[r, c] + bias[o]` for all products, in one parallel region.
+/// `out[r, o] (+)= Σ_c weight[o, c] · x[r, first_column + c] + bias[o]` for all products, in one
+/// parallel region.
 ///
 /// # Panics
 ///
@@ -60,16 +66,16 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
         return;
     }
     compute.pool.run(tasks, &|task, _| {
-        for job in jobs.iter().filter(|job| job.tasks.contains(&task)) {
-            let first = (task - job.tasks.start) * job.groups_per_task;
-            let groups = first..(first + job.groups_per_task).min(job.weight.groups());
-            if job.weight.kind().is_float() {
-                multiply_floats(compute.kernels, job, groups);
-            } else if x.rows() < PANEL_ROWS_MIN {
-                stream(compute.kernels, job, groups);
-            } else {
-                multiply_panel(compute.kernels, job, groups);
-            }
+        // Each job's tasks begin where those of the one before end.
+        let job = &jobs[jobs.partition_point(|job| job.tasks.end <= task)];
+        let first = (task - job.tasks.start) * job.groups_per_task;
+        let groups = first..(first + job.groups_per_task).min(job.weight.groups());
+        if job.weight.kind().is_float() {
+            multiply_floats(compute.kernels, job, groups);
+        } else if x.rows() < PANEL_ROWS_MIN {
+            stream(compute.kernels, job, groups);
+        } else {
+            multiply_panel(compute.kernels, job, groups);
         }
     });
 }
@@ -78,6 +84,7 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
 struct Job<'a> {
     x: &'a Activations,
     weight: &'a Matrix,
+    first_column: usize,
     bias: Option<&'a [f32]>,
     out: Shares<f32>,
     out_stride: usize,
@@ -95,7 +102,7 @@ impl<'a> Job<'a> {
     ) -> Job<'a> {
         let weight = product.weight;
         let (rows, outputs) = (x.rows(), weight.rows());
-        assert_eq!(weight.columns(), x.columns(), "columns of weights and activations");
+        let first_column = first_column(x, product);
         assert!(product.out_stride >= outputs, "out_stride holds the outputs");
         assert!(
             rows == 0 || product.out.len() >= (rows - 1) * product.out_stride + outputs,
@@ -113,6 +120,7 @@ impl<'a> Job<'a> {
         Job {
             x,
             weight,
+            first_column,
             bias: product.bias,
             out: Shares::new(product.out),
             out_stride: product.out_stride,
@@ -145,18 +153,35 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Pointers to one row of the quantised activations.
+    /// Pointers to the product's part of one row of the quantised activations.
     #[inline(always)]
     fn row(&self, row: usize) -> Row {
-        let blocks = self.x.blocks();
+        let first = row * self.x.blocks() + self.first_column / BLOCK;
         Row {
-            values: self.x.values[row * blocks * BLOCK..].as_ptr(),
-            scales: self.x.scales[row * blocks..].as_ptr(),
-            sums: self.x.sums[row * blocks * 2..].as_ptr(),
-            scaled_sums: self.x.scaled_sums[row * blocks..].as_ptr(),
-            scaled_half_sums: self.x.scaled_half_sums[row * blocks * 2..].as_ptr(),
+            values: self.x.values[first * BLOCK..].as_ptr(),
+            scales: self.x.scales[first..].as_ptr(),
+            sums: self.x.sums[first * 2..].as_ptr(),
+            scaled_sums: self.x.scaled_sums[first..].as_ptr(),
+            scaled_half_sums: self.x.scaled_half_sums[first * 2..].as_ptr(),
         }
     }
+}
+
+/// Where a product's columns begin in each row of `x`: the weights find all of theirs there.
+fn first_column(x: &Activations, product: &Product<'_>) -> usize {
+    let columns = product.weight.columns();
+    let Some(first) = product.first_column else {
+        assert_eq!(columns, x.columns(), "columns of weights and activations");
+        return 0;
+    };
+    // Then the blocks of the part, each with its scale, are those of a row of its own.
+    assert!(first.is_multiple_of(BLOCK), "first_column {first} is no multiple of {BLOCK}");
+    assert!(
+        first.checked_add(columns).is_some_and(|end| end <= x.columns()),
+        "{columns} columns from column {first} on, of {}",
+        x.columns()
+    );
+    first
 }
 
 /// One row of quantised activations, bounds checked when it was taken.

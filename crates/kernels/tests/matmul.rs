@@ -165,6 +165,7 @@ fn several_products_share_a_call() {
             let mut out_c = before.clone();
             let product = |weight, bias, out, accumulate| Product {
                 weight,
+                first_column: None,
                 bias,
                 out,
                 out_stride: stride,
@@ -197,6 +198,79 @@ fn several_products_share_a_call() {
             }
         }
     }
+}
+
+/// Matrices of single heads, each on its own columns: the product of those columns alone.
+#[test]
+fn a_part_of_the_columns_is_multiplied_as_if_it_stood_alone() {
+    let mut random = Random(20);
+    for kind in BlockType::ALL {
+        for rows in 1..=12 {
+            let columns = columns_of(kind, 1 + random.below(2));
+            let outputs = OUTPUTS[random.below(OUTPUTS.len())];
+            let seed = random.bits();
+            // Parts that overlap, stand in any order, and reach the last column, which ends a
+            // block or not.
+            let width = columns.next_multiple_of(32) + 96;
+            let total = [width, width + columns % 32][random.below(2)];
+            let last = (total - columns) / 32 * 32;
+            let starts = [last, 0, 32 * random.below(last / 32 + 1)];
+            let x = Random(seed).activations(rows * total);
+            for level in Level::available() {
+                let compute = compute(level, 2);
+                let heads = starts.map(|at| weights(&compute, kind, outputs, columns, at as u64));
+                let mut activations = Activations::new();
+                activations.set(&compute, &x, rows, total);
+                let mut out = vec![f32::NAN; starts.len() * rows * outputs];
+                let heads = heads.iter().zip(starts).zip(out.chunks_exact_mut(rows * outputs));
+                let mut products: Vec<Product<'_>> = heads
+                    .map(|((head, start), out)| Product {
+                        weight: &head.matrix,
+                        first_column: Some(start),
+                        bias: None,
+                        out,
+                        out_stride: outputs,
+                        accumulate: false,
+                    })
+                    .collect();
+                matmul(&compute, &activations, &mut products);
+                for (product, start) in products.iter().zip(starts) {
+                    let alone: Vec<f32> = x
+                        .chunks_exact(total)
+                        .flat_map(|row| &row[start..start + columns])
+                        .copied()
+                        .collect();
+                    let expected = common::product(&compute, product.weight, &alone, rows);
+                    let what = format!("{} at {level:?}: {columns} of {total}", kind.name());
+                    assert_same_bits(&format!("{what} from {start}"), product.out, &expected);
+                }
+            }
+        }
+    }
+}
+
+/// The message of the panic that a product with 64 columns of 160 ends in.
+fn refusal(first_column: Option<usize>) -> String {
+    let compute = compute(Level::Scalar, 1);
+    let packed = weights(&compute, BlockType::Q8_0, 16, 64, 21);
+    let mut x = Activations::new();
+    x.set(&compute, &[1.0; 160], 1, 160);
+    let mut out = [0.0; 16];
+    let (weight, out) = (&packed.matrix, &mut out[..]);
+    let product =
+        Product { weight, first_column, bias: None, out, out_stride: 16, accumulate: false };
+    let multiply = std::panic::AssertUnwindSafe(|| matmul(&compute, &x, &mut [product]));
+    let panic = std::panic::catch_unwind(multiply).expect_err("refused");
+    panic.downcast_ref::<String>().expect("a message").clone()
+}
+
+#[test]
+fn columns_that_are_not_there_are_refused() {
+    assert!(refusal(None).contains("columns of weights and activations"));
+    assert!(refusal(Some(16)).contains("first_column 16 is no multiple of 32"));
+    assert!(refusal(Some(128)).contains("64 columns from column 128 on, of 160"));
+    let far = usize::MAX - 31;
+    assert!(refusal(Some(far)).contains(&format!("64 columns from column {far} on")));
 }
 
 #[test]

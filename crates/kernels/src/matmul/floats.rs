@@ -34,8 +34,9 @@ unsafe fn float_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
 unsafe fn float_group<L: Lanes, const R: usize>(job: &Job<'_>, group: usize, first: usize) {
     let tile = job.weight.group(group).as_ptr();
     let (columns, size) = (job.weight.columns(), job.weight.kind().block_bytes());
-    let x: [*const f32; R] =
-        std::array::from_fn(|r| job.x.floats[(first + r) * columns..].as_ptr());
+    let x: [*const f32; R] = std::array::from_fn(|r| {
+        job.x.floats[(first + r) * job.x.columns() + job.first_column..].as_ptr()
+    });
     // SAFETY: the caller's level runs here; tile and rows hold `columns` columns.
     unsafe {
         let mut sums = [[L::splat(0.0); 4]; R];

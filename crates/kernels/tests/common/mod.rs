@@ -90,7 +90,14 @@ pub fn product_of(compute: &Compute, matrix: &Matrix, x: &Activations) -> Vec<f3
     matmul(
         compute,
         x,
-        &mut [Product { weight: matrix, bias: None, out: &mut out, out_stride, accumulate: false }],
+        &mut [Product {
+            weight: matrix,
+            first_column: None,
+            bias: None,
+            out: &mut out,
+            out_stride,
+            accumulate: false,
+        }],
     );
     out
 }
