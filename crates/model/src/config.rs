@@ -23,8 +23,14 @@ pub enum Family {
     Qwen3,
     /// Qwen3 with a mixture of experts: Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder.
     Qwen3Moe,
+    /// DeepSeek V2, V2.5, V2-Lite, V3, V3.1 and R1; Kimi K2.
+    DeepSeek2,
+    /// DeepSeek V3.2, which chooses the positions that it attends to.
+    DeepSeek32,
     /// Gemma 3, the part that reads and writes text.
     Gemma3,
+    /// OpenAI's gpt-oss, 20B and 120B.
+    GptOss,
     /// ByteDance's Seed-OSS 36B.
     SeedOss,
     /// SmolLM3.
@@ -33,8 +39,11 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 11] = [
+        Family::DeepSeek2,
+        Family::DeepSeek32,
         Family::Gemma3,
+        Family::GptOss,
         Family::Llama,
         Family::Qwen2,
         Family::Qwen2Moe,
@@ -47,7 +56,10 @@ impl Family {
     /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
     pub fn name(self) -> &'static str {
         match self {
+            Family::DeepSeek2 => "deepseek2",
+            Family::DeepSeek32 => "deepseek32",
             Family::Gemma3 => "gemma3",
+            Family::GptOss => "gpt-oss",
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
             Family::Qwen2Moe => "qwen2moe",
@@ -66,7 +78,10 @@ impl Family {
     /// The names that `config.json` has in `model_type`.
     pub fn model_types(self) -> &'static [&'static str] {
         match self {
+            Family::DeepSeek2 => &["deepseek_v2", "deepseek_v3"],
+            Family::DeepSeek32 => &["deepseek_v32"],
             Family::Gemma3 => &["gemma3_text"],
+            Family::GptOss => &["gpt_oss"],
             Family::Llama => &["llama", "mistral"],
             Family::Qwen2 => &["qwen2"],
             Family::Qwen2Moe => &["qwen2_moe"],
@@ -123,6 +138,8 @@ pub struct LayerConfig {
 pub enum Mixer {
     /// Grouped-query attention (Ainslie et al. 2023); multi-head attention where the counts agree.
     Gqa(Gqa),
+    /// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434).
+    Mla(Mla),
 }
 
 /// Grouped-query attention over all earlier positions, or a window of them.
@@ -136,6 +153,10 @@ pub struct Gqa {
     pub head_size: usize,
     /// Q, K and V are products with a bias.
     pub qkv_bias: bool,
+    /// So is what attention adds to the residual stream.
+    pub output_bias: bool,
+    /// A score for each head that takes part in the softmax and adds nothing.
+    pub sinks: bool,
     /// Each head of Q and K goes through its own RMS norm before rope.
     pub qk_norm: bool,
     /// Index into [`Config::ropes`]; none where positions are told by causality alone (NoPE).
@@ -163,6 +184,72 @@ impl Gqa {
     }
 }
 
+/// Latent attention: keys and values of all heads are products of one latent for each position, and
+/// that is what the cache keeps, beside one part of a key that rope turns and all heads share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mla {
+    /// Query heads.
+    pub heads: usize,
+    /// Width of the latent that queries are made of; none where they are one product.
+    pub q_rank: Option<usize>,
+    /// Width of the latent of keys and values.
+    pub kv_rank: usize,
+    /// Elements of each head's query and key that know nothing of positions.
+    pub nope_size: usize,
+    /// Elements behind them, which rope turns.
+    pub rope_size: usize,
+    /// Width of each head's value.
+    pub value_size: usize,
+    /// Index into [`Config::ropes`].
+    pub rope: usize,
+    /// Factor of the scores before the softmax.
+    pub scale: f32,
+    /// Chooses the positions that are attended to; none: all.
+    pub indexer: Option<Indexer>,
+}
+
+impl Mla {
+    /// Columns of Q: `heads * (nope_size + rope_size)`.
+    pub fn q_size(&self) -> usize {
+        self.heads * self.head_size()
+    }
+
+    /// Width of one head's query: `nope_size + rope_size`.
+    pub fn head_size(&self) -> usize {
+        self.nope_size + self.rope_size
+    }
+
+    /// Elements that the cache keeps of a position: `kv_rank + rope_size`.
+    pub fn latent_size(&self) -> usize {
+        self.kv_rank + self.rope_size
+    }
+
+    /// Columns of the first products, side by side: the queries or their latent, the latent of keys
+    /// and values with the turned part.
+    pub fn first_size(&self) -> usize {
+        self.q_rank.unwrap_or(self.q_size()) + self.latent_size()
+    }
+
+    /// Columns of an indexer's first products: its key, and a weight for each of its heads.
+    pub fn index_size(&self) -> usize {
+        self.indexer.as_ref().map_or(0, |indexer| indexer.head_size + indexer.heads)
+    }
+}
+
+/// The lightning indexer of DeepSeek-V3.2: small heads whose scores say which positions are worth
+/// attending to (`sum over heads of weight · relu(query · key)`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Indexer {
+    /// Its heads, which share one key.
+    pub heads: usize,
+    /// Width of a query and of the key.
+    pub head_size: usize,
+    /// Positions that are attended to.
+    pub top: usize,
+    /// Index into [`Config::ropes`], for the first elements of queries and keys.
+    pub rope: usize,
+}
+
 /// How each position is worked on alone.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeedForward {
@@ -183,7 +270,10 @@ impl FeedForward {
         match self {
             FeedForward::Dense { size, .. } => 3 * hidden * size,
             FeedForward::Moe(moe) => {
-                let shared = moe.shared.as_ref().map_or(0, |shared| 3 * shared.size + 1);
+                let shared = moe
+                    .shared
+                    .as_ref()
+                    .map_or(0, |shared| 3 * shared.size + usize::from(shared.gate));
                 hidden * (moe.experts + 3 * moe.used * moe.size + shared)
             }
         }
@@ -199,27 +289,73 @@ pub struct Moe {
     pub used: usize,
     /// Width of each expert, as a dense feed-forward's.
     pub size: usize,
+    /// The function in each expert, as in a dense feed-forward.
+    pub activation: Activation,
+    /// The router and the three products of each expert have biases.
+    pub bias: bool,
     /// How experts are chosen and weighted.
     pub router: Router,
     /// One more expert, which works on every token.
     pub shared: Option<SharedExpert>,
 }
 
-/// How experts are chosen and weighted by the router's logits, one for each expert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Router {
-    /// Softmax over all experts; the largest are used, of equal ones the first.
-    Softmax {
-        /// The weights of the used ones are divided by their sum.
-        renormalise: bool,
-    },
+/// How experts are chosen and weighted by the router's logits, one for each expert: logits become
+/// scores, the largest are used (of equal ones the first), their scores become weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Router {
+    /// What scores are.
+    pub scores: Scores,
+    /// A number for each expert is added to its score for the choice, not for its weight.
+    pub selection_bias: bool,
+    /// Experts are chosen from a few of several groups.
+    pub groups: Option<Groups>,
+    /// The weights of the used ones are divided by their sum.
+    pub renormalise: bool,
+    /// Factor of the weights.
+    pub scale: f32,
 }
 
-/// An expert that works on every token, weighted by `sigmoid(gate · x)`.
+impl Router {
+    /// The router of the Qwens: the softmax's largest.
+    pub fn softmax(renormalise: bool) -> Router {
+        Router {
+            scores: Scores::Softmax,
+            selection_bias: false,
+            groups: None,
+            renormalise,
+            scale: 1.0,
+        }
+    }
+}
+
+/// How a router's logits become scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// The softmax over all experts.
+    Softmax,
+    /// Each expert's sigmoid.
+    Sigmoid,
+}
+
+/// Neighbouring experts form groups, of which the best are open to choice. (Devices of a cluster,
+/// when DeepSeek was trained.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// How many; divides the experts.
+    pub count: usize,
+    /// How many are open.
+    pub used: usize,
+    /// A group is as good as the sum of so many of its largest scores: 1 in V2, 2 in V3.
+    pub counted: usize,
+}
+
+/// An expert that works on every token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SharedExpert {
     /// Its width.
     pub size: usize,
+    /// It is weighted by `sigmoid(gate · x)`.
+    pub gate: bool,
 }
 
 /// A rotary position embedding (Su et al. 2021), its scaling already folded in.
@@ -233,6 +369,8 @@ pub struct RopeConfig {
     pub pairing: RopePairing,
     /// One divisor per pair: linear, Llama 3 and YaRN scaling all come down to these.
     pub divisors: Option<Vec<f32>>,
+    /// Factor of all cosines and sines: YaRN's, where it is not a factor of whole scores.
+    pub magnitude: f32,
 }
 
 impl Config {
@@ -244,16 +382,42 @@ impl Config {
     pub fn read<'a>(source: impl Into<Source<'a>>) -> Result<Config, ModelError> {
         let source = source.into();
         let config = families::read(source)?;
-        tensors::check(&config, &Checkpoint { source, family: config.family })?;
+        tensors::check(&config, &Checkpoint::of(source, &config))?;
         Ok(config)
     }
 
-    /// What each layer keeps of a token in the KV cache.
+    /// What each layer keeps of a token in the KV cache, layer by layer. An indexer keeps its keys
+    /// in one more behind its layer's.
     pub fn kv_shapes(&self) -> Vec<KvShape> {
-        let shape = |layer: &LayerConfig| {
-            let Mixer::Gqa(Gqa { kv_heads, head_size, .. }) = layer.mixer;
-            KvShape { kv_heads, key_size: head_size, value_size: head_size }
-        };
-        self.layers.iter().map(shape).collect()
+        self.layers.iter().flat_map(|layer| layer.mixer.kv_shapes()).collect()
+    }
+}
+
+impl Mixer {
+    /// How many layers of the cache are this layer's.
+    pub(crate) fn cache_layers(&self) -> usize {
+        match self {
+            Mixer::Gqa(_) => 1,
+            Mixer::Mla(mla) => 1 + usize::from(mla.indexer.is_some()),
+        }
+    }
+
+    /// What the cache keeps of a token, for this layer.
+    pub(crate) fn kv_shapes(&self) -> Vec<KvShape> {
+        match self {
+            Mixer::Gqa(Gqa { kv_heads, head_size, .. }) => {
+                let (kv_heads, key_size, value_size) = (*kv_heads, *head_size, *head_size);
+                vec![KvShape { kv_heads, key_size, value_size }]
+            }
+            Mixer::Mla(mla) => {
+                let (key_size, value_size) = (mla.latent_size(), mla.kv_rank);
+                let mut shapes = vec![KvShape { kv_heads: 1, key_size, value_size }];
+                if let Some(indexer) = &mla.indexer {
+                    let key_size = indexer.head_size;
+                    shapes.push(KvShape { kv_heads: 1, key_size, value_size: 0 });
+                }
+                shapes
+            }
+        }
     }
 }

@@ -147,17 +147,6 @@ pub enum ModelError {
         value: f32,
     },
 
-    /// A scaling of positions that Myriad does not have.
-    #[error("`{key}` is `{value}`; Myriad has {known}")]
-    RopeScaling {
-        /// Those that would be right.
-        known: &'static str,
-        /// The key.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-
     /// The model looks back over a window only, which Myriad does not have yet.
     #[error(
         "`{key}` is {value}; Myriad has full attention only, so it must be absent or \
@@ -173,10 +162,41 @@ pub enum ModelError {
     },
 
     /// A kind of layer that the family does not have.
-    #[error("`layer_types` has `{value}`; it must be `sliding_attention` or `full_attention`")]
+    #[error("`layer_types` has `{value}`; it must be `{}` or `{}`", known[0], known[1])]
     LayerType {
+        /// Those that would be right.
+        known: [&'static str; 2],
         /// The kind.
         value: String,
+    },
+
+    /// A word or number of several that mean something else each.
+    #[error("`{key}` is `{value}`; Myriad has {known}")]
+    Choice {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// Those that would be right.
+        known: &'static str,
+    },
+
+    /// Experts cannot be chosen from their groups.
+    #[error(
+        "`{key}` is {value}, of which {open} are open: {experts} experts must form equal groups, \
+         the open ones hold at least the {used} used experts"
+    )]
+    ExpertGroups {
+        /// The key.
+        key: String,
+        /// Its value.
+        value: u32,
+        /// Groups open to choice.
+        open: u32,
+        /// Experts of each layer.
+        experts: u32,
+        /// Experts that a token uses.
+        used: u32,
     },
 
     /// A token would use more experts than there are.

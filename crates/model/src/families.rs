@@ -4,18 +4,22 @@
 //! `llama-model.cpp` (`load_hparams`) and, per family, in
 //! `models/{llama,qwen2,qwen2moe,qwen3,qwen3moe,seed-oss,smollm3}.cpp`.
 
+mod deepseek;
 mod experts;
 mod gemma3;
+mod gpt_oss;
 mod keys;
 mod rope;
+mod windows;
 
-use myriad_kernels::{Activation, RopePairing};
+use myriad_kernels::Activation;
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer};
 use crate::error::ModelError;
 use experts::ExpertTraits;
 use keys::{Keys, Settings, shorten};
+use rope::{RopeTraits, ScaledRope};
 
 /// Most layers of a model. The deepest published ones have about 130.
 pub const LAYERS_MAX: usize = 1024;
@@ -26,6 +30,8 @@ pub const SIZE_MAX: u32 = 1 << 20;
 pub const EXPERTS_MAX: u32 = 1 << 12;
 /// Longest context: four times the longest published (10 million positions of Llama 4 aside).
 pub const CONTEXT_MAX: u32 = 1 << 22;
+/// Widest latent of keys and values: DeepSeek's, which is what the KV cache can hold.
+pub const KV_RANK_MAX: u32 = 512;
 /// Widest head: the kernels keep one head's accumulators in registers and a small stack buffer.
 pub const HEAD_SIZE_MAX: usize = 512;
 
@@ -50,9 +56,12 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
         let known = Family::ALL.map(Family::name).join(", ");
         return Err(ModelError::UnknownFamily { key, found: shorten(found), known });
     };
-    let keys = Keys { file, tensors: Checkpoint { source, family }, family };
+    let keys = Keys { file, tensors: Checkpoint::new(source, family), family };
     match family {
+        Family::DeepSeek2 => deepseek::read(&keys, false),
+        Family::DeepSeek32 => deepseek::read(&keys, true),
         Family::Gemma3 => gemma3::read(&keys),
+        Family::GptOss => gpt_oss::read(&keys),
         Family::Llama => llama(&keys),
         Family::Qwen2 => qwen2(&keys),
         Family::Qwen2Moe => qwen2moe(&keys),
@@ -68,43 +77,46 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
 /// file.
 fn llama(keys: &Keys<'_>) -> Result<Config, ModelError> {
     let qkv_bias = has_qkv_bias(keys);
-    decoder(keys, Traits { rope_freqs: true, qkv_bias, ..Traits::of(RopePairing::Adjacent) })
+    decoder(
+        keys,
+        Traits { qkv_bias, ..Traits::of(RopeTraits { freqs: true, ..RopeTraits::PERMUTED }) },
+    )
 }
 
 /// Qwen2 and 2.5: rope over halves, biases on Q, K and V.
 fn qwen2(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopePairing::Halves) })
+    decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopeTraits::HALVES) })
 }
 
 /// Qwen1.5-MoE and Qwen2-MoE: Qwen2 with experts, whose weights stay as the softmax made them, and
 /// a shared one.
 fn qwen2moe(keys: &Keys<'_>) -> Result<Config, ModelError> {
     let experts = Some(ExpertTraits { renormalise: false, shared: true });
-    decoder(keys, Traits { qkv_bias: true, experts, ..Traits::of(RopePairing::Halves) })
+    decoder(keys, Traits { qkv_bias: true, experts, ..Traits::of(RopeTraits::HALVES) })
 }
 
 /// Qwen3: rope over halves, no biases, an RMS norm on each head of Q and K.
 fn qwen3(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    decoder(keys, Traits { qk_norm: true, ..Traits::of(RopePairing::Halves) })
+    decoder(keys, Traits { qk_norm: true, ..Traits::of(RopeTraits::HALVES) })
 }
 
 /// Qwen3-MoE: Qwen3 with experts, whose weights sum to 1, and no shared one.
 fn qwen3moe(keys: &Keys<'_>) -> Result<Config, ModelError> {
     let experts = Some(ExpertTraits { renormalise: true, shared: false });
-    decoder(keys, Traits { qk_norm: true, experts, ..Traits::of(RopePairing::Halves) })
+    decoder(keys, Traits { qk_norm: true, experts, ..Traits::of(RopeTraits::HALVES) })
 }
 
 /// Seed-OSS: as Qwen2; its norm before the feed-forward has a name of its own (`tensors.rs`), and
 /// heads are wider than their share of the model.
 fn seed_oss(keys: &Keys<'_>) -> Result<Config, ModelError> {
-    decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopePairing::Halves) })
+    decoder(keys, Traits { qkv_bias: true, ..Traits::of(RopeTraits::HALVES) })
 }
 
 /// SmolLM3: as Llama, but some layers have no rope: in GGUF every fourth, as the reference has the
 /// number in its code (`n_no_rope_layer_step`); in folders as `config.json` says.
 fn smollm3(keys: &Keys<'_>) -> Result<Config, ModelError> {
     let (qkv_bias, no_rope) = (has_qkv_bias(keys), keys.layers_without_rope(4)?);
-    decoder(keys, Traits { qkv_bias, no_rope, ..Traits::of(RopePairing::Adjacent) })
+    decoder(keys, Traits { qkv_bias, no_rope, ..Traits::of(RopeTraits::PERMUTED) })
 }
 
 /// Whether a file of a family where biases are possible has them.
@@ -114,8 +126,7 @@ fn has_qkv_bias(keys: &Keys<'_>) -> bool {
 
 /// What tells the decoders apart.
 struct Traits {
-    pairing: RopePairing,
-    rope_freqs: bool,
+    rope: RopeTraits,
     qkv_bias: bool,
     qk_norm: bool,
     /// Layers without rope.
@@ -125,15 +136,8 @@ struct Traits {
 
 impl Traits {
     /// A dense decoder without any extras.
-    fn of(pairing: RopePairing) -> Traits {
-        Traits {
-            pairing,
-            rope_freqs: false,
-            qkv_bias: false,
-            qk_norm: false,
-            no_rope: Vec::new(),
-            experts: None,
-        }
+    fn of(rope: RopeTraits) -> Traits {
+        Traits { rope, qkv_bias: false, qk_norm: false, no_rope: Vec::new(), experts: None }
     }
 }
 
@@ -148,7 +152,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
 
     let (heads, kv_heads) = keys.heads(layers)?;
     let head_size = keys.head_size(hidden, heads)?;
-    let (rope, rope_magnitude) = keys.rope(&traits, head_size, context_length)?;
+    let ScaledRope { rope, magnitude, .. } = keys.rope(traits.rope, head_size, context_length)?;
     // Rope turns whole heads here, so a factor on its cosines and sines is one on q and on k.
     let scale = |magnitude: f32| magnitude * magnitude / (head_size as f32).sqrt();
     let mixer = |layer: usize| {
@@ -158,10 +162,12 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
             kv_heads: kv_heads as usize,
             head_size,
             qkv_bias: traits.qkv_bias,
+            output_bias: false,
+            sinks: false,
             qk_norm: traits.qk_norm,
             rope: has_rope.then_some(0),
             window: None,
-            scale: if has_rope { scale(rope_magnitude) } else { scale(1.0) },
+            scale: if has_rope { scale(magnitude) } else { scale(1.0) },
         }
     };
     let layer = |(index, feed_forward)| LayerConfig {

@@ -4,6 +4,8 @@
 //! cut into chunks, or on threads: every kernel called here keeps one fixed order of reduction per
 //! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
 
+mod indexer;
+mod mla;
 mod moe;
 
 use myriad_kernels::{
@@ -91,6 +93,7 @@ pub struct Scratch {
     /// [logit rows, vocab]
     logits: Vec<f32>,
     attention: AttentionScratch,
+    mla: mla::MlaScratch,
     moe: moe::MoeScratch,
 }
 
@@ -121,18 +124,36 @@ impl Model {
         let mut rows = Rows::of(batch);
         self.embed(batch, scratch);
         let last = self.config.layers.len() - 1;
+        let mut cache_layer = 0;
         for (index, layer) in self.config.layers.iter().enumerate() {
             let weights = &self.weights.layers[index];
-            let pass = Pass { model: self, compute, layer: index };
-            let (Mixer::Gqa(gqa), MixerWeights::Gqa(mixer)) = (&layer.mixer, &weights.mixer);
-            pass.keys_and_values(gqa, mixer, &rows, cache, scratch);
-            if index == last {
-                rows.keep_wanted(scratch, self.config.hidden, gqa.qkv_size());
-                if rows.count() == 0 {
-                    break;
+            let pass = Pass { model: self, compute, cache_layer };
+            match (&layer.mixer, &weights.mixer) {
+                (Mixer::Gqa(gqa), MixerWeights::Gqa(mixer)) => {
+                    pass.keys_and_values(gqa, mixer, &rows, cache, scratch);
+                    if index == last {
+                        rows.keep_wanted(scratch, self.config.hidden, gqa.qkv_size(), 0);
+                    }
+                    if rows.count() > 0 {
+                        pass.attend(gqa, mixer, &rows, cache, scratch);
+                    }
                 }
+                (Mixer::Mla(mla), MixerWeights::Mla(mixer)) => {
+                    pass.latents(mla, mixer, &rows, cache, scratch);
+                    if index == last {
+                        let (first, index) = (mla.first_size(), mla.index_size());
+                        rows.keep_wanted(scratch, self.config.hidden, first, index);
+                    }
+                    if rows.count() > 0 {
+                        pass.attend_latents(mla, mixer, &rows, cache, scratch);
+                    }
+                }
+                _ => unreachable!("weights are loaded as the layer is described"),
             }
-            pass.attend(gqa, mixer, &rows, cache, scratch);
+            cache_layer += layer.mixer.cache_layers();
+            if rows.count() == 0 {
+                break;
+            }
             match (&layer.feed_forward, &weights.feed_forward) {
                 (FeedForward::Dense { size, activation }, FeedForwardWeights::Dense(weights)) => {
                     pass.dense(*size, *activation, weights, rows.count(), scratch)
@@ -170,11 +191,10 @@ impl Model {
             let residual = &scratch.residual[..rows * hidden];
             scratch.input.set_rms_norm(compute, residual, rows, hidden, norm, epsilon);
             let weight = self.weights.head();
-            matmul(
-                compute,
-                &scratch.input,
-                &mut [Product { weight, bias: None, out, out_stride: vocab, accumulate: false }],
-            );
+            let (first_column, bias, out_stride) = (None, None, vocab);
+            let product =
+                Product { weight, first_column, bias, out, out_stride, accumulate: false };
+            matmul(compute, &scratch.input, &mut [product]);
         }
         out
     }
@@ -184,7 +204,8 @@ impl Model {
 struct Pass<'a> {
     model: &'a Model,
     compute: &'a Compute,
-    layer: usize,
+    /// The first of the layer's own in the cache.
+    cache_layer: usize,
 }
 
 impl Pass<'_> {
@@ -218,7 +239,7 @@ impl Pass<'_> {
         }
         let k = &qkv[q_size.min(count * stride)..];
         let v = &qkv[(q_size + gqa.kv_size()).min(count * stride)..];
-        cache.store(compute, self.layer, &rows.slots, k, stride, v, stride);
+        cache.store(compute, self.cache_layer, &rows.slots, k, stride, v, stride);
     }
 
     /// residual += output(attention(q, cache))
@@ -234,18 +255,19 @@ impl Pass<'_> {
         let attended = sized(&mut scratch.attended, count * gqa.q_size());
         let call = AttentionCall {
             cache,
-            layer: self.layer,
+            layer: self.cache_layer,
             rows: &rows.attention,
             q: &scratch.qkv[..count * stride],
             q_stride: stride,
             heads: gqa.heads,
             scale: gqa.scale,
             window: gqa.window,
-            sinks: None,
+            sinks: weights.sinks.as_deref(),
         };
         attention(compute, &call, attended, &mut scratch.attention);
         scratch.input.set(compute, attended, count, gqa.q_size());
-        self.add_to_residual(&weights.output, weights.post_norm.as_deref(), count, scratch);
+        let (bias, norm) = (weights.output_bias.as_deref(), weights.post_norm.as_deref());
+        self.add_to_residual(&weights.output, bias, norm, count, scratch);
     }
 
     /// residual += down(activation(gate(x)) * up(x)), x = rms_norm(residual)
@@ -262,35 +284,55 @@ impl Pass<'_> {
         let residual = &scratch.residual[..count * hidden];
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
-        let SwiGlu { gate_up: weight, down } = &weights.swiglu;
+        let SwiGlu { gate_up: weight, down, down_bias } = &weights.swiglu;
         weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
         scratch.input.set_gated(compute, gate_up, count, size, activation);
-        self.add_to_residual(down, weights.post_norm.as_deref(), count, scratch);
+        let norm = weights.post_norm.as_deref();
+        self.add_to_residual(down, down_bias.as_deref(), norm, count, scratch);
     }
 
-    /// residual += weight · input, or the norm of that
+    /// residual += weight · input + bias, or the norm of that
     fn add_to_residual(
         &self,
         weight: &Matrix,
+        bias: Option<&[f32]>,
         norm: Option<&[f32]>,
         count: usize,
         scratch: &mut Scratch,
     ) {
         let (compute, hidden) = (self.compute, self.model.config.hidden);
         let residual = &mut scratch.residual[..count * hidden];
+        let product = |out, accumulate| {
+            let first_column = None;
+            Product { weight, first_column, bias, out, out_stride: hidden, accumulate }
+        };
         let Some(norm) = norm else {
-            let (out, out_stride) = (residual, hidden);
-            let product = Product { weight, bias: None, out, out_stride, accumulate: true };
-            return matmul(compute, &scratch.input, &mut [product]);
+            return matmul(compute, &scratch.input, &mut [product(residual, true)]);
         };
         // The first half takes the product, the second its norm.
         let (out, normed) =
             sized(&mut scratch.added, 2 * count * hidden).split_at_mut(count * hidden);
-        let product =
-            Product { weight, bias: None, out: &mut *out, out_stride: hidden, accumulate: false };
-        matmul(compute, &scratch.input, &mut [product]);
+        matmul(compute, &scratch.input, &mut [product(out, false)]);
         rms_norm(compute, out, count, hidden, norm, self.model.config.norm_epsilon, normed);
         residual.iter_mut().zip(normed).for_each(|(sum, value)| *sum += *value);
+    }
+
+    /// out = weight · input
+    fn multiply(&self, weight: &Matrix, input: &Activations, out: &mut [f32]) {
+        self.multiply_and_add(weight, None, input, out);
+    }
+
+    /// out = weight · input + bias
+    fn multiply_and_add(
+        &self,
+        weight: &Matrix,
+        bias: Option<&[f32]>,
+        input: &Activations,
+        out: &mut [f32],
+    ) {
+        let (first_column, out_stride) = (None, weight.rows());
+        let product = Product { weight, first_column, bias, out, out_stride, accumulate: false };
+        matmul(self.compute, input, &mut [product]);
     }
 }
 
@@ -342,13 +384,24 @@ impl<'a> Rows<'a> {
     }
 
     /// Drops the rows that want no logits, here and in the buffers that the last layer still needs.
-    fn keep_wanted(&mut self, scratch: &mut Scratch, hidden: usize, qkv_size: usize) {
+    /// `first_size`: columns of what the layer's first products left in `qkv`, `index_size`: those
+    /// of its indexer's
+    fn keep_wanted(
+        &mut self,
+        scratch: &mut Scratch,
+        hidden: usize,
+        first_size: usize,
+        index_size: usize,
+    ) {
         for (to, &from) in self.wanted.iter().enumerate() {
             self.attention.swap(to, from);
+            self.positions.swap(to, from);
             copy_row(&mut scratch.residual, from, to, hidden);
-            copy_row(&mut scratch.qkv, from, to, qkv_size);
+            copy_row(&mut scratch.qkv, from, to, first_size);
+            copy_row(&mut scratch.mla.index, from, to, index_size);
         }
         self.attention.truncate(self.wanted.len());
+        self.positions.truncate(self.wanted.len());
     }
 }
 

@@ -18,13 +18,14 @@ mod weights;
 
 pub use checkpoint::Source;
 pub use config::{
-    Config, Family, FeedForward, Gqa, LayerConfig, Mixer, Moe, RopeConfig, Router, SharedExpert,
+    Config, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer, Mla, Moe, RopeConfig,
+    Router, Scores, SharedExpert,
 };
 pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::PAGE_TOKENS;
 
-use myriad_kernels::{Compute, KvCache, KvType, Rope};
+use myriad_kernels::{BlockType, Compute, KvCache, KvType, Rope};
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
 pub struct Model {
@@ -47,12 +48,27 @@ impl Model {
         compute: &Compute,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Model, ModelError> {
+        Model::load_as(source, None, compute, progress)
+    }
+
+    /// The same with all matrices as another type, where its blocks fit into their rows: quantised
+    /// to take less memory, or as [`BlockType::F32`] to compare logits with exact ones.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_as<'a>(
+        source: impl Into<Source<'a>>,
+        kind: Option<BlockType>,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Model, ModelError> {
         let source = source.into();
         let config = Config::read(source)?;
-        let weights = weights::load(source, &config, compute, progress)?;
+        let weights = weights::load(source, &config, kind, compute, progress)?;
         let ropes = config.ropes.iter().map(|rope| {
             let divisors = rope.divisors.as_deref();
             Rope::new(rope.dims, rope.theta, rope.pairing, divisors, config.context_length)
+                .stretched(rope.magnitude)
         });
         Ok(Model { ropes: ropes.collect(), config, weights })
     }

@@ -6,14 +6,21 @@
 //! concession to speed is that rows are shared out among threads and dot products summed in
 //! sixteen lanes, so that a few thousand tokens of a small model take a minute and not an hour.
 
+mod experts;
+mod gqa;
+mod mla;
+
 use std::sync::{Mutex, PoisonError};
 
 use myriad_kernels::{Activation, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
-use crate::config::{self, Config, Gqa, Mixer, Moe, RopeConfig, Router};
+use crate::config::{self, Config, Mixer, RopeConfig};
 use crate::error::ModelError;
 use crate::tensors;
+use experts::Experts;
+use gqa::GroupedAttention;
+use mla::LatentAttention;
 
 /// A model with all weights in f32.
 pub struct Reference {
@@ -35,16 +42,17 @@ struct Linear {
 
 struct Layer {
     attn_norm: Vec<f32>,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    /// Norms of each head of Q and of K.
-    qk_norms: Option<[Vec<f32>; 2]>,
-    attn_output: Linear,
+    mixer: MixerTwin,
     /// Norms of what attention and what the feed-forward add.
     post_norms: Option<[Vec<f32>; 2]>,
     ffn_norm: Vec<f32>,
     feed_forward: FeedForward,
+}
+
+/// The twin of each [`Mixer`].
+enum MixerTwin {
+    Gqa(GroupedAttention),
+    Mla(LatentAttention),
 }
 
 enum FeedForward {
@@ -59,16 +67,6 @@ struct SwiGlu {
     activation: Activation,
 }
 
-struct Experts {
-    used: usize,
-    router: Router,
-    /// One row for each expert.
-    gate: Linear,
-    experts: Vec<SwiGlu>,
-    /// Its gate, which has one row, and itself.
-    shared: Option<(Linear, SwiGlu)>,
-}
-
 impl Reference {
     /// Reads a file's weights in full: four bytes for each.
     ///
@@ -77,7 +75,7 @@ impl Reference {
     pub fn load<'a>(source: impl Into<Source<'a>>) -> Result<Reference, ModelError> {
         let source = source.into();
         let config = Config::read(source)?;
-        let tensors = Checkpoint { source, family: config.family };
+        let tensors = Checkpoint::of(source, &config);
         let file = File { tensors, config: &config };
         let layers =
             (0..config.layers.len()).map(|index| file.layer(index)).collect::<Result<_, _>>()?;
@@ -127,11 +125,12 @@ impl Reference {
             x.extend(row.iter().map(|value| value * config.embedding_scale));
         }
         for (layer, described) in self.layers.iter().zip(&config.layers) {
-            let Mixer::Gqa(gqa) = &described.mixer;
             let normed = rms_norm(&x, &layer.attn_norm, epsilon);
-            let mixed =
-                layer.attention(&normed, gqa, gqa.rope.map(|rope| &config.ropes[rope]), epsilon);
-            let mut mixed = layer.attn_output.apply(&mixed);
+            let mut mixed = match (&layer.mixer, &described.mixer) {
+                (MixerTwin::Gqa(twin), Mixer::Gqa(gqa)) => twin.apply(&normed, gqa, config),
+                (MixerTwin::Mla(twin), Mixer::Mla(mla)) => twin.apply(&normed, mla, config),
+                _ => unreachable!("weights are loaded as the layer is described"),
+            };
             if let Some([norm, _]) = &layer.post_norms {
                 mixed = rms_norm(&mixed, norm, epsilon);
             }
@@ -151,43 +150,6 @@ impl Reference {
     }
 }
 
-impl Layer {
-    /// Causal attention of all positions. x: [tokens, hidden] → [tokens, heads * head_size]
-    fn attention(&self, x: &[f32], gqa: &Gqa, rope: Option<&RopeConfig>, epsilon: f32) -> Vec<f32> {
-        let size = gqa.head_size;
-        let (mut q, mut k, v) = (self.q.apply(x), self.k.apply(x), self.v.apply(x));
-        if let Some([q_norm, k_norm]) = &self.qk_norms {
-            q = rms_norm(&q, q_norm, epsilon);
-            k = rms_norm(&k, k_norm, epsilon);
-        }
-        if let Some(rope) = rope {
-            turn(&mut q, gqa.q_size(), size, rope);
-            turn(&mut k, gqa.kv_size(), size, rope);
-        }
-
-        let mut out = vec![0.0; q.len()];
-        rows_in_parallel(&mut out, gqa.q_size(), 1, |position, out| {
-            let q = &q[position * gqa.q_size()..][..gqa.q_size()];
-            for (head, out) in out.chunks_exact_mut(size).enumerate() {
-                let kv_head = head / (gqa.heads / gqa.kv_heads);
-                let q = &q[head * size..][..size];
-                let row = |of: usize| of * gqa.kv_size() + kv_head * size;
-                let first = gqa.window.map_or(0, |window| (position + 1).saturating_sub(window));
-                let mut weights: Vec<f32> = (first..=position)
-                    .map(|other| dot(q, &k[row(other)..][..size]) * gqa.scale)
-                    .collect();
-                softmax(&mut weights);
-                for (other, weight) in (first..).zip(&weights) {
-                    for (out, v) in out.iter_mut().zip(&v[row(other)..][..size]) {
-                        *out += weight * v;
-                    }
-                }
-            }
-        });
-        out
-    }
-}
-
 impl SwiGlu {
     /// x: [tokens, hidden] → [tokens, hidden]
     fn apply(&self, x: &[f32]) -> Vec<f32> {
@@ -195,42 +157,6 @@ impl SwiGlu {
         let gated: Vec<f32> =
             gate.iter().zip(&up).map(|(&gate, &up)| gated(self.activation, gate, up)).collect();
         self.down.apply(&gated)
-    }
-}
-
-impl Experts {
-    /// Each expert works on all tokens, also on those that weight it with 0, as the paper (Shazeer
-    /// et al. 2017) writes the sum. x: [tokens, hidden] → [tokens, hidden]
-    fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let count = self.experts.len();
-        let mut weights = self.gate.apply(x);
-        weights.chunks_exact_mut(count).for_each(|weights| self.weigh(weights));
-        let mut out = vec![0.0; x.len()];
-        for (index, expert) in self.experts.iter().enumerate() {
-            let of_expert = weights.iter().skip(index).step_by(count);
-            add_weighted(&mut out, &expert.apply(x), of_expert.copied());
-        }
-        if let Some((gate, expert)) = &self.shared {
-            let opened = gate.apply(x).into_iter().map(|gate| 1.0 / (1.0 + (-gate).exp()));
-            add_weighted(&mut out, &expert.apply(x), opened);
-        }
-        out
-    }
-
-    /// The logits of one token → the weight of each expert, 0 for those not used.
-    fn weigh(&self, weights: &mut [f32]) {
-        let Router::Softmax { renormalise } = self.router;
-        softmax(weights);
-        let mut order: Vec<usize> = (0..weights.len()).collect();
-        // Stable: of equal ones the first stay first.
-        order.sort_by(|&a, &b| weights[b].total_cmp(&weights[a]));
-        for &unused in &order[self.used..] {
-            weights[unused] = 0.0;
-        }
-        if renormalise {
-            let sum: f32 = weights.iter().sum();
-            weights.iter_mut().for_each(|weight| *weight /= sum);
-        }
     }
 }
 
@@ -272,8 +198,9 @@ fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     out
 }
 
-/// Turns each pair of each head by an angle that grows with the position: row `n` is position `n`.
-fn turn(x: &mut [f32], width: usize, head_size: usize, rope: &RopeConfig) {
+/// Turns each pair of each head, from element `offset` on, by an angle that grows with the position:
+/// row `n` is position `n`.
+fn turn(x: &mut [f32], width: usize, head_size: usize, offset: usize, rope: &RopeConfig) {
     let pairs = rope.dims / 2;
     for (position, row) in x.chunks_exact_mut(width).enumerate() {
         let angles: Vec<(f32, f32)> = (0..pairs)
@@ -282,10 +209,12 @@ fn turn(x: &mut [f32], width: usize, head_size: usize, rope: &RopeConfig) {
                 let divisor = rope.divisors.as_ref().map_or(1.0, |divisors| divisors[pair]);
                 let turns = f64::from(rope.theta).powf(exponent) / f64::from(divisor);
                 let (sin, cos) = (position as f64 * turns).sin_cos();
-                (sin as f32, cos as f32)
+                let magnitude = f64::from(rope.magnitude);
+                ((sin * magnitude) as f32, (cos * magnitude) as f32)
             })
             .collect();
         for head in row.chunks_exact_mut(head_size) {
+            let head = &mut head[offset..];
             for (pair, &(sin, cos)) in angles.iter().enumerate() {
                 let (i, j) = match rope.pairing {
                     RopePairing::Halves => (pair, pair + pairs),
@@ -370,6 +299,21 @@ fn rows_in_parallel(
     });
 }
 
+/// Softmax-weighted sums of the values of some positions: what one head makes of its query.
+/// `sink`: a score that takes part and adds nothing.
+fn attend<'a>(
+    scores: &[f32],
+    sink: Option<f32>,
+    values: impl Iterator<Item = &'a [f32]>,
+    out: &mut [f32],
+) {
+    let mut weights: Vec<f32> = scores.iter().copied().chain(sink).collect();
+    softmax(&mut weights);
+    for (weight, value) in weights.iter().zip(values) {
+        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+    }
+}
+
 /// A file and what it was found to be.
 struct File<'a> {
     tensors: Checkpoint<'a>,
@@ -378,30 +322,15 @@ struct File<'a> {
 
 impl File<'_> {
     fn layer(&self, index: usize) -> Result<Layer, ModelError> {
-        let Mixer::Gqa(gqa) = &self.config.layers[index].mixer;
+        let described = &self.config.layers[index];
         let name = |name: &str| format!("blk.{index}.{name}");
-        let projection = |part: &str| {
-            let mut linear = self.linear(&name(part))?;
-            if gqa.qkv_bias {
-                linear.bias = Some(self.vector(&name(&format!("{part}.bias")))?);
-            }
-            Ok::<_, ModelError>(linear)
-        };
-        let qk_norms = match gqa.qk_norm {
-            true => Some([
-                self.vector(&name("attn_q_norm.weight"))?,
-                self.vector(&name("attn_k_norm.weight"))?,
-            ]),
-            false => None,
-        };
         Ok(Layer {
             attn_norm: self.vector(&name("attn_norm.weight"))?,
-            q: projection("attn_q")?,
-            k: projection("attn_k")?,
-            v: projection("attn_v")?,
-            qk_norms,
-            attn_output: self.linear(&name("attn_output"))?,
-            post_norms: match self.config.layers[index].post_norms {
+            mixer: match &described.mixer {
+                Mixer::Gqa(gqa) => MixerTwin::Gqa(GroupedAttention::load(self, index, gqa)?),
+                Mixer::Mla(mla) => MixerTwin::Mla(LatentAttention::load(self, index, mla)?),
+            },
+            post_norms: match described.post_norms {
                 true => Some([
                     self.vector(&name("post_attention_norm.weight"))?,
                     self.vector(&name("post_ffw_norm.weight"))?,
@@ -409,50 +338,32 @@ impl File<'_> {
                 false => None,
             },
             ffn_norm: self.vector(&name(tensors::ffn_norm(self.config.family)))?,
-            feed_forward: match &self.config.layers[index].feed_forward {
+            feed_forward: match &described.feed_forward {
                 config::FeedForward::Dense { activation, .. } => {
-                    let swiglu = self.swiglu(index, "")?;
-                    FeedForward::Dense(SwiGlu { activation: *activation, ..swiglu })
+                    FeedForward::Dense(self.swiglu(index, "", *activation)?)
                 }
-                config::FeedForward::Moe(moe) => FeedForward::Moe(self.experts(index, moe)?),
+                config::FeedForward::Moe(moe) => FeedForward::Moe(Experts::load(self, index, moe)?),
             },
         })
     }
 
-    fn swiglu(&self, layer: usize, suffix: &str) -> Result<SwiGlu, ModelError> {
+    fn swiglu(
+        &self,
+        layer: usize,
+        suffix: &str,
+        activation: Activation,
+    ) -> Result<SwiGlu, ModelError> {
         let part = |part: &str| self.linear(&format!("blk.{layer}.ffn_{part}{suffix}"));
-        let activation = Activation::Silu;
         Ok(SwiGlu { gate: part("gate")?, up: part("up")?, down: part("down")?, activation })
     }
 
-    /// The stacked tensors, cut into their experts.
-    fn experts(&self, layer: usize, moe: &Moe) -> Result<Experts, ModelError> {
-        let stacked = self.swiglu(layer, "_exps")?;
-        let cut = |linear: &Linear, expert: usize| {
-            let size = linear.weight.len() / moe.experts;
-            let weight = linear.weight[expert * size..(expert + 1) * size].to_vec();
-            Linear { weight, columns: linear.columns, bias: None }
-        };
-        let expert = |expert| SwiGlu {
-            gate: cut(&stacked.gate, expert),
-            up: cut(&stacked.up, expert),
-            down: cut(&stacked.down, expert),
-            activation: stacked.activation,
-        };
-        let shared = match &moe.shared {
-            Some(_) => Some((
-                self.linear(&format!("blk.{layer}.ffn_gate_inp_shexp"))?,
-                self.swiglu(layer, "_shexp")?,
-            )),
-            None => None,
-        };
-        Ok(Experts {
-            used: moe.used,
-            router: moe.router,
-            gate: self.linear(&format!("blk.{layer}.ffn_gate_inp"))?,
-            experts: (0..moe.experts).map(expert).collect(),
-            shared,
-        })
+    /// A product with a bias, where the model has one.
+    fn linear_with(&self, name: &str, has_bias: bool) -> Result<Linear, ModelError> {
+        let mut linear = self.linear(name)?;
+        if has_bias {
+            linear.bias = Some(self.vector(&format!("{name}.bias"))?);
+        }
+        Ok(linear)
     }
 
     fn linear(&self, name: &str) -> Result<Linear, ModelError> {

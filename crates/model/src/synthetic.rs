@@ -5,10 +5,12 @@
 //! vocabulary is a valid byte-level one with a ChatML template, so that the same file can be
 //! tokenised, generated from and served.
 
-use myriad_formats::{GgufWriter, Value};
+use myriad_formats::{Gguf, GgufWriter, Value};
 use myriad_kernels::{BlockType, quantise};
 
-use crate::config::Family;
+use crate::checkpoint::Source;
+use crate::config::{Config, Family};
+use crate::{families, tensors};
 
 /// Smallest vocabulary: control tokens, bytes and the results of [`MERGES`].
 pub const VOCAB_MIN: usize = CONTROL_TOKENS.len() + 256 + MERGES.len();
@@ -59,6 +61,8 @@ pub struct Shape {
     pub experts_used: usize,
     /// Width of each expert.
     pub expert_feed_forward: usize,
+    /// Positions that an indexer chooses, in families that have one.
+    pub indexer_top: usize,
     /// Tokens, at least [`VOCAB_MIN`].
     pub vocab: usize,
     /// Block type of all matrices; norms and biases are F32.
@@ -76,14 +80,15 @@ impl Shape {
     pub fn small(family: Family, kind: BlockType) -> Shape {
         let (heads, head_size) = match family {
             Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => (8, 32),
-            Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
+            Family::GptOss | Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
             Family::Gemma3 => (4, 64),
+            Family::DeepSeek2 | Family::DeepSeek32 => (4, 96),
         };
         Shape {
             family,
             layers: match family {
                 Family::Gemma3 => 6,
-                Family::SmolLm3 => 4,
+                Family::GptOss | Family::SmolLm3 => 4,
                 _ => 3,
             },
             hidden: 256,
@@ -94,27 +99,34 @@ impl Shape {
             experts: 8,
             experts_used: 2,
             expert_feed_forward: 256,
+            indexer_top: 24,
             vocab: 288,
             kind,
             context: 512,
-            tied: !matches!(family, Family::Llama | Family::Qwen2Moe | Family::SeedOss),
+            tied: matches!(
+                family,
+                Family::Gemma3 | Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe | Family::SmolLm3
+            ),
         }
     }
 
+    fn is_deepseek(&self) -> bool {
+        matches!(self.family, Family::DeepSeek2 | Family::DeepSeek32)
+    }
+
     fn has_experts(&self) -> bool {
-        matches!(self.family, Family::Qwen2Moe | Family::Qwen3Moe)
+        self.is_deepseek()
+            || matches!(self.family, Family::GptOss | Family::Qwen2Moe | Family::Qwen3Moe)
     }
 
-    fn has_shared_expert(&self) -> bool {
-        self.family == Family::Qwen2Moe
-    }
-
-    fn has_qkv_bias(&self) -> bool {
-        matches!(self.family, Family::Qwen2 | Family::Qwen2Moe | Family::SeedOss)
-    }
-
-    fn has_qk_norm(&self) -> bool {
-        matches!(self.family, Family::Gemma3 | Family::Qwen3 | Family::Qwen3Moe)
+    /// Tensors whose being there tells a reader something.
+    fn telling_tensors(&self) -> &'static [&'static str] {
+        match self.family {
+            Family::DeepSeek2 | Family::DeepSeek32 => {
+                &["blk.0.attn_q_a.weight", "blk.0.ffn_gate.weight", "blk.1.exp_probs_b.bias"]
+            }
+            _ => &[],
+        }
     }
 }
 
@@ -148,9 +160,9 @@ pub struct Tensor {
 impl Parts {
     /// The keys and tensors of a random model.
     pub fn new(shape: &Shape, seed: u64) -> Parts {
-        let mut parts = Parts { metadata: metadata(shape), tensors: Vec::new() };
-        parts.tensors = tensors(shape, seed);
-        parts
+        let metadata = metadata(shape);
+        let tensors = random_tensors(shape, &config(shape, &metadata), seed);
+        Parts { metadata, tensors }
     }
 
     /// Sets a key, or replaces its value.
@@ -211,14 +223,19 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
         add("expert_used_count", u32_value(shape.experts_used));
         add("expert_feed_forward_length", u32_value(shape.expert_feed_forward));
     }
-    if shape.family == Family::Gemma3 {
+    match shape.family {
         // Shorter than the tests' prompts, and no multiple of a page.
-        add("attention.sliding_window", Value::U32(40));
+        Family::Gemma3 | Family::GptOss => add("attention.sliding_window", Value::U32(40)),
+        Family::Qwen2Moe => {
+            add("expert_shared_feed_forward_length", u32_value(shape.feed_forward));
+        }
+        _ => {}
     }
-    if shape.has_shared_expert() {
-        add("expert_shared_feed_forward_length", u32_value(shape.feed_forward));
-    }
-    if shape.has_qk_norm() || shape.heads * shape.head_size != shape.hidden {
+    if shape.is_deepseek() {
+        latent_metadata(shape, &mut add);
+    } else if shape.heads * shape.head_size != shape.hidden
+        || matches!(shape.family, Family::Gemma3 | Family::Qwen3 | Family::Qwen3Moe)
+    {
         add("attention.key_length", u32_value(shape.head_size));
         add("attention.value_length", u32_value(shape.head_size));
     } else {
@@ -226,6 +243,31 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     }
     list.extend(vocabulary(shape));
     list
+}
+
+/// The keys of DeepSeek: heads of `head_size`, a third of which rope turns.
+fn latent_metadata(shape: &Shape, add: &mut impl FnMut(&str, Value)) {
+    let (rope, value) = (shape.head_size / 3, shape.head_size * 2 / 3);
+    for (key, number) in [
+        ("attention.q_lora_rank", shape.hidden),
+        ("attention.kv_lora_rank", shape.hidden),
+        ("attention.key_length_mla", shape.head_size),
+        ("attention.value_length_mla", value),
+        ("rope.dimension_count", rope),
+        ("expert_shared_count", 2),
+        ("expert_gating_func", 2),
+        ("expert_group_count", 4),
+        ("expert_group_used_count", if shape.experts_used == shape.experts { 4 } else { 2 }),
+    ] {
+        add(key, u32_value(number));
+    }
+    add("expert_weights_norm", Value::Bool(true));
+    add("expert_weights_scale", Value::F32(1.5));
+    if shape.family == Family::DeepSeek32 {
+        add("attention.indexer.head_count", Value::U32(4));
+        add("attention.indexer.key_length", u32_value(value));
+        add("attention.indexer.top_k", u32_value(shape.indexer_top));
+    }
 }
 
 /// Control tokens, the 256 bytes in GPT-2's alphabet, a few merges, and unused ones up to `vocab`.
@@ -272,61 +314,56 @@ fn u32_value(value: usize) -> Value {
     Value::U32(value as u32)
 }
 
-fn tensors(shape: &Shape, seed: u64) -> Vec<Tensor> {
-    let mut maker = Maker { random: SplitMix(seed), kind: shape.kind, tensors: Vec::new() };
-    let (hidden, head_size) = (shape.hidden, shape.head_size);
-    let (q_size, kv_size) = (shape.heads * head_size, shape.kv_heads * head_size);
-    // Standard deviation of logits: about this, as the last norm makes inputs of about 1.
-    const LOGIT_SPREAD: f32 = 3.0;
-    maker.matrix("token_embd.weight", hidden, shape.vocab, LOGIT_SPREAD);
-    for layer in 0..shape.layers {
-        let name = |name: &str| format!("blk.{layer}.{name}");
-        maker.vector(&name("attn_norm.weight"), hidden, 1.0);
-        for (part, size) in [("q", q_size), ("k", kv_size), ("v", kv_size)] {
-            // Scores of about ±2: attention that is neither flat nor a single position.
-            let gain = if part == "v" { 1.0 } else { 1.4 };
-            maker.matrix(&name(&format!("attn_{part}.weight")), hidden, size, gain);
-            if shape.has_qkv_bias() {
-                maker.vector(&name(&format!("attn_{part}.bias")), size, 0.0);
-            }
-        }
-        if shape.has_qk_norm() {
-            maker.vector(&name("attn_q_norm.weight"), head_size, 1.4);
-            maker.vector(&name("attn_k_norm.weight"), head_size, 1.4);
-        }
-        maker.matrix(&name("attn_output.weight"), q_size, hidden, 1.0);
-        if shape.family == Family::Gemma3 {
-            maker.vector(&name("post_attention_norm.weight"), hidden, 1.0);
-            maker.vector(&name("post_ffw_norm.weight"), hidden, 1.0);
-        }
-        maker.vector(&name(crate::tensors::ffn_norm(shape.family)), hidden, 1.0);
-        feed_forward(&mut maker, shape, layer);
+/// What the keys describe: read from a file of keys, the vocabulary's size, and what tells.
+fn config(shape: &Shape, metadata: &[(String, Value)]) -> Config {
+    let mut writer = GgufWriter::new();
+    for (key, value) in metadata {
+        writer.set(key, value.clone());
     }
-    maker.vector("output_norm.weight", hidden, 1.0);
+    let mut add = |name: &str, rows: usize| {
+        writer.tensor(name, BlockType::F32, &[1, rows], vec![0; rows * size_of::<f32>()]);
+    };
+    add("token_embd.weight", shape.vocab);
     if !shape.tied {
-        maker.matrix("output.weight", hidden, shape.vocab, LOGIT_SPREAD);
+        add("output.weight", shape.vocab);
+    }
+    shape.telling_tensors().iter().for_each(|name| add(name, 1));
+    let gguf = Gguf::from_bytes(writer.to_bytes()).expect("the writer writes what is read");
+    families::read(Source::Gguf(&gguf)).expect("a synthetic model's keys are right")
+}
+
+fn random_tensors(shape: &Shape, config: &Config, seed: u64) -> Vec<Tensor> {
+    let mut maker = Maker { random: SplitMix(seed), kind: shape.kind, tensors: Vec::new() };
+    for (name, size) in tensors::expected(config) {
+        let part = name.rsplit('.').nth(1).unwrap_or(&name);
+        match name.ends_with(".bias") || size.len() == 1 {
+            true => maker.vector(&name, &size, centre(part)),
+            // Kept in F32, as all converters do: logits that tell experts apart.
+            false if part == "ffn_gate_inp" => maker.float_matrix(&name, &size, 2.0),
+            false => maker.matrix(&name, &size, gain(part)),
+        }
     }
     maker.tensors
 }
 
-fn feed_forward(maker: &mut Maker, shape: &Shape, layer: usize) {
-    let hidden = shape.hidden;
-    let name = |name: &str| format!("blk.{layer}.ffn_{name}.weight");
-    let swiglu = |maker: &mut Maker, suffix: &str, size, experts: &[usize]| {
-        let part = |part: &str| name(&format!("{part}{suffix}"));
-        maker.stacked(&part("gate"), hidden, size, experts, 1.0);
-        maker.stacked(&part("up"), hidden, size, experts, 1.0);
-        maker.stacked(&part("down"), size, hidden, experts, 1.5);
-    };
-    if !shape.has_experts() {
-        return swiglu(maker, "", shape.feed_forward, &[]);
+/// What the numbers of a vector are around.
+fn centre(part: &str) -> f32 {
+    match part {
+        "attn_q_norm" | "attn_k_norm" => 1.4,
+        part if part.ends_with("norm") => 1.0,
+        _ => 0.0,
     }
-    // Logits that tell experts apart; kept in F32, as all converters do.
-    maker.float_matrix(&name("gate_inp"), hidden, shape.experts, 2.0);
-    swiglu(maker, "_exps", shape.expert_feed_forward, &[shape.experts]);
-    if shape.has_shared_expert() {
-        maker.vector(&name("gate_inp_shexp"), hidden, 0.0);
-        swiglu(maker, "_shexp", shape.feed_forward, &[]);
+}
+
+/// The spread of a matrix's products with inputs of spread 1.
+fn gain(part: &str) -> f32 {
+    match part {
+        // Standard deviation of logits: about this, as the last norm makes inputs of about 1.
+        "token_embd" | "output" => 3.0,
+        // Scores of about ±2: attention that is neither flat nor a single position.
+        "attn_q" | "attn_k" | "attn_q_b" => 1.4,
+        "ffn_down" | "ffn_down_exps" | "ffn_down_shexp" => 1.5,
+        _ => 1.0,
     }
 }
 
@@ -337,32 +374,31 @@ struct Maker {
 }
 
 impl Maker {
-    /// A matrix whose products with inputs of spread 1 have a spread of `gain`.
-    fn matrix(&mut self, name: &str, columns: usize, rows: usize, gain: f32) {
-        self.stacked(name, columns, rows, &[], gain);
+    /// A matrix, or one for each expert, whose products with inputs of spread 1 have a spread of
+    /// `gain`. Columns that no block fits are of a type that fits, as in llama.cpp's files.
+    fn matrix(&mut self, name: &str, shape: &[usize], gain: f32) {
+        let scale = gain / (shape[0] as f32).sqrt();
+        let values = (0..shape.iter().product()).map(|_| self.random.bell() * scale).collect();
+        let kind = match self.kind.row_bytes(shape[0]) {
+            Some(_) => self.kind,
+            None => BlockType::Q8_0,
+        };
+        self.tensors.push(Tensor { name: name.to_owned(), kind, shape: shape.to_vec(), values });
     }
 
     /// The same in F32.
-    fn float_matrix(&mut self, name: &str, columns: usize, rows: usize, gain: f32) {
+    fn float_matrix(&mut self, name: &str, shape: &[usize], gain: f32) {
         let kind = std::mem::replace(&mut self.kind, BlockType::F32);
-        self.matrix(name, columns, rows, gain);
+        self.matrix(name, shape, gain);
         self.kind = kind;
     }
 
-    /// One such matrix for each expert, one behind the other.
-    fn stacked(&mut self, name: &str, columns: usize, rows: usize, experts: &[usize], gain: f32) {
-        let scale = gain / (columns as f32).sqrt();
-        let shape = [&[columns, rows], experts].concat();
-        let count = shape.iter().product();
-        let values = (0..count).map(|_| self.random.bell() * scale).collect();
-        self.tensors.push(Tensor { name: name.to_owned(), kind: self.kind, shape, values });
-    }
-
-    /// A vector of numbers around `centre`.
-    fn vector(&mut self, name: &str, length: usize, centre: f32) {
+    /// Numbers around `centre`, in F32.
+    fn vector(&mut self, name: &str, shape: &[usize], centre: f32) {
         const SPREAD: f32 = 0.2;
-        let values = (0..length).map(|_| centre + self.random.bell() * SPREAD).collect();
-        let (name, shape) = (name.to_owned(), vec![length]);
+        let count = shape.iter().product();
+        let values = (0..count).map(|_| centre + self.random.bell() * SPREAD).collect();
+        let (name, shape) = (name.to_owned(), shape.to_vec());
         self.tensors.push(Tensor { name, kind: BlockType::F32, shape, values });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{Config, Family, FeedForward, Mixer};
+use crate::config::{Config, Family, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::families::ROPE_FREQS;
 
@@ -18,7 +18,7 @@ pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelE
     for view in file.source.tensors().tensor_views() {
         let is_rope = view.name == ROPE_FREQS && config.family == Family::Llama;
         let is_known = is_rope || known.contains(view.name);
-        if !is_known && !file.is_ignorable(view.name, config.tied_output) {
+        if !is_known && !file.is_ignorable(view.name, config) {
             return Err(ModelError::UnexpectedTensor {
                 name: view.name.to_owned(),
                 family: config.family.name(),
@@ -30,55 +30,101 @@ pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelE
 }
 
 /// Names and shapes (columns first, as GGUF writes them) of all tensors of a model.
-fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
+pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden;
-    let mut list = vec![
-        ("token_embd.weight".to_owned(), vec![hidden, config.vocab]),
-        ("output_norm.weight".to_owned(), vec![hidden]),
-    ];
-    if !config.tied_output {
-        list.push(("output.weight".to_owned(), vec![hidden, config.vocab]));
-    }
+    let mut list = vec![("token_embd.weight".to_owned(), vec![hidden, config.vocab])];
     for (index, layer) in config.layers.iter().enumerate() {
         let mut add = |name: &str, shape: &[usize]| {
             list.push((format!("blk.{index}.{name}"), shape.to_vec()));
         };
-        let Mixer::Gqa(gqa) = &layer.mixer;
         add("attn_norm.weight", &[hidden]);
-        let parts = [("q", gqa.q_size()), ("k", gqa.kv_size()), ("v", gqa.kv_size())];
-        for (part, size) in parts {
-            add(&format!("attn_{part}.weight"), &[hidden, size]);
-            if gqa.qkv_bias {
-                add(&format!("attn_{part}.bias"), &[size]);
-            }
+        match &layer.mixer {
+            Mixer::Gqa(gqa) => grouped_attention(&mut add, gqa, hidden),
+            Mixer::Mla(mla) => latent_attention(&mut add, mla, hidden),
         }
-        if gqa.qk_norm {
-            add("attn_q_norm.weight", &[gqa.head_size]);
-            add("attn_k_norm.weight", &[gqa.head_size]);
-        }
-        add("attn_output.weight", &[gqa.q_size(), hidden]);
-        add(ffn_norm(config.family), &[hidden]);
         if layer.post_norms {
             add("post_attention_norm.weight", &[hidden]);
             add("post_ffw_norm.weight", &[hidden]);
         }
+        add(ffn_norm(config.family), &[hidden]);
         match &layer.feed_forward {
-            FeedForward::Dense { size, .. } => swiglu(&mut add, "", hidden, &[*size]),
-            FeedForward::Moe(moe) => {
-                add("ffn_gate_inp.weight", &[hidden, moe.experts]);
-                swiglu(&mut add, "_exps", hidden, &[moe.size, moe.experts]);
-                if let Some(shared) = &moe.shared {
-                    add("ffn_gate_inp_shexp.weight", &[hidden]);
-                    swiglu(&mut add, "_shexp", hidden, &[shared.size]);
-                }
-            }
+            FeedForward::Dense { size, .. } => gated(&mut add, "", hidden, &[*size]),
+            FeedForward::Moe(moe) => mixture(&mut add, moe, hidden),
         }
+    }
+    list.push(("output_norm.weight".to_owned(), vec![hidden]));
+    if !config.tied_output {
+        list.push(("output.weight".to_owned(), vec![hidden, config.vocab]));
     }
     list
 }
 
+fn grouped_attention(add: &mut impl FnMut(&str, &[usize]), gqa: &Gqa, hidden: usize) {
+    for (part, size) in [("q", gqa.q_size()), ("k", gqa.kv_size()), ("v", gqa.kv_size())] {
+        add(&format!("attn_{part}.weight"), &[hidden, size]);
+        if gqa.qkv_bias {
+            add(&format!("attn_{part}.bias"), &[size]);
+        }
+    }
+    if gqa.qk_norm {
+        add("attn_q_norm.weight", &[gqa.head_size]);
+        add("attn_k_norm.weight", &[gqa.head_size]);
+    }
+    add("attn_output.weight", &[gqa.q_size(), hidden]);
+    if gqa.output_bias {
+        add("attn_output.bias", &[hidden]);
+    }
+    if gqa.sinks {
+        add("attn_sinks.weight", &[gqa.heads]);
+    }
+}
+
+fn latent_attention(add: &mut impl FnMut(&str, &[usize]), mla: &Mla, hidden: usize) {
+    let heads = mla.heads;
+    match mla.q_rank {
+        Some(rank) => {
+            add("attn_q_a.weight", &[hidden, rank]);
+            add("attn_q_a_norm.weight", &[rank]);
+            add("attn_q_b.weight", &[rank, mla.q_size()]);
+        }
+        None => add("attn_q.weight", &[hidden, mla.q_size()]),
+    }
+    add("attn_kv_a_mqa.weight", &[hidden, mla.latent_size()]);
+    add("attn_kv_a_norm.weight", &[mla.kv_rank]);
+    add("attn_k_b.weight", &[mla.nope_size, mla.kv_rank, heads]);
+    add("attn_v_b.weight", &[mla.kv_rank, mla.value_size, heads]);
+    add("attn_output.weight", &[heads * mla.value_size, hidden]);
+    if let (Some(indexer), Some(rank)) = (&mla.indexer, mla.q_rank) {
+        add("indexer.attn_q_b.weight", &[rank, indexer.heads * indexer.head_size]);
+        add("indexer.attn_k.weight", &[hidden, indexer.head_size]);
+        add("indexer.k_norm.weight", &[indexer.head_size]);
+        add("indexer.k_norm.bias", &[indexer.head_size]);
+        add("indexer.proj.weight", &[hidden, indexer.heads]);
+    }
+}
+
+fn mixture(add: &mut impl FnMut(&str, &[usize]), moe: &Moe, hidden: usize) {
+    add("ffn_gate_inp.weight", &[hidden, moe.experts]);
+    if moe.router.selection_bias {
+        add("exp_probs_b.bias", &[moe.experts]);
+    }
+    gated(add, "_exps", hidden, &[moe.size, moe.experts]);
+    if moe.bias {
+        add("ffn_gate_inp.bias", &[moe.experts]);
+        for (part, size) in [("gate", moe.size), ("up", moe.size), ("down", hidden)] {
+            add(&format!("ffn_{part}_exps.bias"), &[size, moe.experts]);
+        }
+    }
+    if let Some(shared) = &moe.shared {
+        if shared.gate {
+            add("ffn_gate_inp_shexp.weight", &[hidden]);
+        }
+        gated(add, "_shexp", hidden, &[shared.size]);
+    }
+}
+
 /// Gate, up and down of one width, or of one width and a number of experts.
-fn swiglu(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, sizes: &[usize]) {
+fn gated(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, sizes: &[usize]) {
     let (size, experts) = (sizes[0], &sizes[1..]);
     for (part, matrix) in
         [("gate", [hidden, size]), ("up", [hidden, size]), ("down", [size, hidden])]
@@ -90,7 +136,7 @@ fn swiglu(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, siz
 /// The name of the norm before the feed-forward: some converters keep Hugging Face's.
 pub(crate) fn ffn_norm(family: Family) -> &'static str {
     match family {
-        Family::SeedOss => "post_attention_norm.weight",
+        Family::GptOss | Family::SeedOss => "post_attention_norm.weight",
         _ => "ffn_norm.weight",
     }
 }

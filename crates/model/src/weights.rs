@@ -37,6 +37,7 @@ pub(crate) struct Layer {
 /// Weights of a [`Mixer`](crate::config::Mixer), one variant for each of its.
 pub(crate) enum MixerWeights {
     Gqa(GqaWeights),
+    Mla(MlaWeights),
 }
 
 /// Weights of grouped-query attention.
@@ -47,10 +48,45 @@ pub(crate) struct GqaWeights {
     pub qkv: Fused,
     /// [head_size] each, for Q and for K.
     pub qk_norms: Option<[Vec<f32>; 2]>,
+    /// [heads]
+    pub sinks: Option<Vec<f32>>,
     /// [hidden, q]
     pub output: Matrix,
+    /// [hidden]
+    pub output_bias: Option<Vec<f32>>,
     /// [hidden], for what is added to the residual stream.
     pub post_norm: Option<Vec<f32>>,
+}
+
+/// Weights of latent attention.
+pub(crate) struct MlaWeights {
+    /// [hidden]
+    pub norm: Vec<f32>,
+    /// The queries or their latent, then the latent of keys and values with the turned part.
+    /// [q or q_rank + kv_rank + rope_size, hidden]
+    pub first: Fused,
+    /// Norm and product of the queries' latent. [q_rank], [q, q_rank]
+    pub q_latent: Option<(Vec<f32>, Matrix)>,
+    /// [kv_rank]
+    pub kv_norm: Vec<f32>,
+    /// Of each head: its queries as queries for latents. [kv_rank, nope_size]
+    pub k_b: Vec<Matrix>,
+    /// Of each head: its values from latents. [value_size, kv_rank]
+    pub v_b: Vec<Matrix>,
+    /// [hidden, heads * value_size]
+    pub output: Matrix,
+    pub indexer: Option<IndexerWeights>,
+}
+
+/// Weights of an indexer.
+pub(crate) struct IndexerWeights {
+    /// [heads * head_size, q_rank]
+    pub q_b: Matrix,
+    /// The key, then a weight for each head, in F32: a small difference here is another position
+    /// there. [head_size + heads, hidden]
+    pub key_and_weights: Matrix,
+    /// Scale and shift of the key's layer norm. [head_size]
+    pub norm: [Vec<f32>; 2],
 }
 
 /// Weights of a [`FeedForward`](crate::config::FeedForward), one variant for each of its.
@@ -75,6 +111,10 @@ pub(crate) struct MoeWeights {
     /// [experts, hidden], and one row more for the gate of the shared expert. Always in F32: a
     /// small difference here is another expert there.
     pub router: Matrix,
+    /// Added to the router's logits. [experts]
+    pub router_bias: Option<Vec<f32>>,
+    /// Added to the router's scores, for the choice alone. [experts]
+    pub selection_bias: Option<Vec<f32>>,
     pub experts: Vec<SwiGlu>,
     pub shared: Option<SwiGlu>,
 }
@@ -85,6 +125,8 @@ pub(crate) struct SwiGlu {
     pub gate_up: Fused,
     /// [hidden, size]
     pub down: Matrix,
+    /// [hidden]
+    pub down_bias: Option<Vec<f32>>,
 }
 
 /// Several weights with the same input and their outputs side by side. One matrix where the file
@@ -158,6 +200,7 @@ impl Fused {
             out = rest;
             products.push(Product {
                 weight: &part.weight,
+                first_column: None,
                 bias: part.bias.as_deref(),
                 out: block,
                 out_stride: width,

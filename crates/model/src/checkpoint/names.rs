@@ -1,28 +1,22 @@
 //! Turns GGUF's tensor names into those of a Hugging Face folder.
 
-use std::ops::Range;
+use myriad_formats::{Gguf, ModelFolder, TensorSource};
 
-use myriad_formats::{ModelFolder, TensorSource, TensorView};
-
-use crate::config::Family;
-
-/// Where a folder has what GGUF has in one tensor.
-pub(super) enum Place {
-    /// In a tensor of that name.
-    Whole(String),
-    /// In one tensor for each expert: `before`, its number, `after`.
-    Experts { before: String, after: String },
-    /// In every other half of the rows of a tensor that holds gate, then up, of each expert.
-    Half { name: String, second: bool },
-}
+use super::place::{Part, Place};
+use crate::config::{Config, Family};
 
 /// What models without and with other parts (vision, speech) write before the names of a decoder.
 const PREFIXES: [&str; 3] = ["model.", "model.language_model.", "language_model.model."];
 
 /// Names inside a layer: GGUF's, and Hugging Face's.
-const IN_LAYER: [(&str, &str); 17] = [
+const IN_LAYER: [(&str, &str); 26] = [
     ("attn_norm", "input_layernorm"),
+    ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
+    ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
     ("attn_q", "self_attn.q_proj"),
+    ("attn_q_a", "self_attn.q_a_proj"),
+    ("attn_q_a_norm", "self_attn.q_a_layernorm"),
+    ("attn_q_b", "self_attn.q_b_proj"),
     ("attn_k", "self_attn.k_proj"),
     ("attn_v", "self_attn.v_proj"),
     ("attn_output", "self_attn.o_proj"),
@@ -39,6 +33,10 @@ const IN_LAYER: [(&str, &str); 17] = [
     ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
     ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
     ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
+    ("indexer.attn_k", "self_attn.indexer.wk"),
+    ("indexer.attn_q_b", "self_attn.indexer.wq_b"),
+    ("indexer.k_norm", "self_attn.indexer.k_norm"),
+    ("indexer.proj", "self_attn.indexer.weights_proj"),
 ];
 
 /// Names inside a layer that Gemma has otherwise.
@@ -48,13 +46,54 @@ const IN_GEMMA_LAYER: [(&str, &str); 3] = [
     ("post_ffw_norm", "post_feedforward_layernorm"),
 ];
 
+/// Names inside a layer that DeepSeek has otherwise.
+const IN_DEEPSEEK_LAYER: [(&str, &str); 3] = [
+    ("ffn_gate_shexp", "mlp.shared_experts.gate_proj"),
+    ("ffn_up_shexp", "mlp.shared_experts.up_proj"),
+    ("ffn_down_shexp", "mlp.shared_experts.down_proj"),
+];
+
+/// Names inside a layer that gpt-oss has otherwise.
+const IN_GPT_OSS_LAYER: [(&str, &str); 1] = [("ffn_gate_inp", "mlp.router")];
+
+/// Names of whole tensors that do not end as their like: a part's and the end of its name.
+const WITHOUT_ENDING: [(&str, &str, &str); 2] = [
+    ("attn_sinks", "weight", "self_attn.sinks"),
+    ("exp_probs_b", "bias", "mlp.gate.e_score_correction_bias"),
+];
+
+/// The place of the tensor that llama.cpp's converters of today call `name`.
+pub(super) fn in_gguf(gguf: &Gguf, name: &str) -> Place {
+    // The first files of DeepSeek have keys and values in one matrix.
+    if let Some((layer, part)) = latent_part(name)
+        && gguf.find_tensor(name).is_none()
+    {
+        let whole = format!("{layer}.attn_kv_b.weight");
+        if gguf.find_tensor(&whole).is_some() {
+            return Place::of(whole, part);
+        }
+    }
+    Place::whole(name.to_owned())
+}
+
+/// The layer of a tensor that folders have in one with another.
+fn latent_part(name: &str) -> Option<(&str, Part)> {
+    let keys = name.strip_suffix(".attn_k_b.weight").map(|layer| (layer, Part::LatentKeys));
+    let values = || name.strip_suffix(".attn_v_b.weight").map(|layer| (layer, Part::LatentValues));
+    keys.or_else(values)
+}
+
 /// The place of the tensor that GGUF calls `name`.
 pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Place {
     let prefix = prefix(folder);
+    let norm = match family {
+        Family::Gemma3 => Part::PlusOne,
+        _ => Part::Whole,
+    };
     match name {
-        "token_embd.weight" => return Place::Whole(format!("{prefix}embed_tokens.weight")),
-        "output_norm.weight" => return Place::Whole(format!("{prefix}norm.weight")),
-        "output.weight" => return Place::Whole(head(prefix)),
+        "token_embd.weight" => return Place::whole(format!("{prefix}embed_tokens.weight")),
+        "output_norm.weight" => return Place::of(format!("{prefix}norm.weight"), norm),
+        "output.weight" => return Place::whole(head(prefix)),
         _ => {}
     }
     let parts = || {
@@ -63,40 +102,86 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
         Some((format!("{prefix}layers.{layer}."), part, kind))
     };
     // What GGUF alone has is nowhere in a folder, under its own name.
-    let Some((layer, part, kind)) = parts() else { return Place::Whole(name.to_owned()) };
+    let Some((layer, part, kind)) = parts() else { return Place::whole(name.to_owned()) };
     if let Some(matrix) = part.strip_prefix("ffn_").and_then(|part| part.strip_suffix("_exps")) {
-        return experts(folder, &layer, matrix, kind);
+        return match family {
+            Family::GptOss => experts_of_gpt_oss(folder, &layer, matrix, kind),
+            _ => experts(folder, &layer, matrix, kind),
+        };
     }
-    let own: &[_] = if family == Family::Gemma3 { &IN_GEMMA_LAYER } else { &[] };
-    Place::Whole(match own.iter().chain(&IN_LAYER).find(|(gguf, _)| *gguf == part) {
-        Some((_, theirs)) => format!("{layer}{theirs}.{kind}"),
-        None => name.to_owned(),
-    })
+    if let Some((_, part)) = latent_part(name) {
+        return Place::of(format!("{layer}self_attn.kv_b_proj.weight"), part);
+    }
+    if let Some((.., theirs)) =
+        WITHOUT_ENDING.iter().find(|(gguf, ending, _)| (*gguf, *ending) == (part, kind))
+    {
+        return Place::whole(format!("{layer}{theirs}"));
+    }
+    let own: &[_] = match family {
+        Family::Gemma3 => &IN_GEMMA_LAYER,
+        Family::DeepSeek2 | Family::DeepSeek32 => &IN_DEEPSEEK_LAYER,
+        Family::GptOss => &IN_GPT_OSS_LAYER,
+        _ => &[],
+    };
+    match own.iter().chain(&IN_LAYER).find(|(gguf, _)| *gguf == part) {
+        Some((gguf, theirs)) => {
+            let name = format!("{layer}{theirs}.{kind}");
+            Place::of(name, if gguf.ends_with("norm") { norm } else { Part::Whole })
+        }
+        None => Place::whole(name.to_owned()),
+    }
 }
 
 /// Published files have a tensor for each expert; newer programs also save all of them in one.
 fn experts(folder: &ModelFolder, layer: &str, matrix: &str, kind: &str) -> Place {
-    let fused = match matrix {
-        "down" => format!("{layer}mlp.experts.down_proj"),
-        _ => format!("{layer}mlp.experts.gate_up_proj"),
+    let (fused, part) = match matrix {
+        "down" => (format!("{layer}mlp.experts.down_proj"), Part::Whole),
+        "gate" => (format!("{layer}mlp.experts.gate_up_proj"), Part::Half(0)),
+        _ => (format!("{layer}mlp.experts.gate_up_proj"), Part::Half(1)),
     };
-    match (folder.find_tensor(&fused).is_some(), matrix) {
-        (true, "down") => Place::Whole(fused),
-        (true, _) => Place::Half { name: fused, second: matrix == "up" },
-        (false, _) => Place::Experts {
-            before: format!("{layer}mlp.experts."),
-            after: format!(".{matrix}_proj.{kind}"),
+    match folder.find_tensor(&fused) {
+        Some(_) => Place::of(fused, part),
+        None => Place {
+            name: format!("{layer}mlp.experts."),
+            behind: format!(".{matrix}_proj.{kind}"),
+            part: Part::Experts,
         },
     }
 }
 
+/// gpt-oss has rows of gate and up in turns, in 4-bit floats as published, or transposed in others.
+fn experts_of_gpt_oss(folder: &ModelFolder, layer: &str, matrix: &str, kind: &str) -> Place {
+    let (name, alternate) = match matrix {
+        "down" => (format!("{layer}mlp.experts.down_proj"), None),
+        "gate" => (format!("{layer}mlp.experts.gate_up_proj"), Some(0)),
+        _ => (format!("{layer}mlp.experts.gate_up_proj"), Some(1)),
+    };
+    match (kind, alternate) {
+        ("bias", Some(from)) => Place::of(format!("{name}_bias"), Part::Alternate(from)),
+        ("bias", None) => Place::whole(format!("{name}_bias")),
+        _ if folder.find_tensor(&name).is_some() => Place::of(name, Part::Transposed(alternate)),
+        _ => Place::of(name, Part::Mxfp4(alternate)),
+    }
+}
+
 /// Whether a tensor of the folder is no part of the model's description.
-pub(super) fn is_ignorable(folder: &ModelFolder, name: &str, tied_output: bool) -> bool {
+pub(super) fn is_ignorable(folder: &ModelFolder, name: &str, config: &Config) -> bool {
     let scaled = name.strip_suffix("_scale_inv");
+    let prefix = prefix(folder);
     // Scales belong to their weights; angles follow from the settings.
     scaled.is_some_and(|weight| folder.find_tensor(weight).is_some())
         || name.ends_with(".rotary_emb.inv_freq")
-        || (tied_output && name == head(prefix(folder)))
+        || (config.tied_output && name == head(prefix))
+        || is_behind_the_trunk(name, &format!("{prefix}layers."), config)
+}
+
+/// DeepSeek's files have layers behind the last that guess the token after the next; the model is
+/// whole without them.
+pub(super) fn is_behind_the_trunk(name: &str, prefix: &str, config: &Config) -> bool {
+    let may_have = matches!(config.family, Family::DeepSeek2 | Family::DeepSeek32);
+    let layer = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
+    let layer = layer.and_then(|(layer, _)| layer.parse::<usize>().ok());
+    may_have && layer == Some(config.layers.len())
 }
 
 /// The head stands outside of the decoder.
@@ -111,38 +196,4 @@ fn prefix(folder: &ModelFolder) -> &'static str {
     let is_there =
         |prefix: &&&str| folder.find_tensor(&format!("{prefix}embed_tokens.weight")).is_some();
     PREFIXES.iter().find(is_there).unwrap_or(&PREFIXES[0])
-}
-
-impl Place {
-    /// The tensors that stand there, experts in their order; none if it is empty.
-    pub fn views<'a>(&self, folder: &'a ModelFolder) -> Vec<TensorView<'a>> {
-        match self {
-            Place::Whole(name) | Place::Half { name, .. } => {
-                folder.find_tensor(name).into_iter().collect()
-            }
-            Place::Experts { before, after } => (0..)
-                .map_while(|expert| folder.find_tensor(&format!("{before}{expert}{after}")))
-                .collect(),
-        }
-    }
-
-    /// For a part of each expert's rows: which rows, and how many of them each expert has.
-    pub fn rows_within(&self, view: TensorView<'_>) -> Option<(Vec<Range<usize>>, usize)> {
-        let Place::Half { second, .. } = self else { return None };
-        let (both, experts) = match view.shape {
-            [_, both, experts] => (*both, *experts),
-            _ => return None,
-        };
-        let size = both / 2;
-        let start = |expert: usize| expert * both + if *second { size } else { 0 };
-        Some(((0..experts).map(|expert| start(expert)..start(expert) + size).collect(), size))
-    }
-
-    /// The name of what should be there.
-    pub fn for_people(&self) -> String {
-        match self {
-            Place::Whole(name) | Place::Half { name, .. } => name.clone(),
-            Place::Experts { before, after } => format!("{before}0{after}"),
-        }
-    }
 }

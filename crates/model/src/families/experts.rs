@@ -1,5 +1,7 @@
 //! Turns a file's expert keys into one `Moe`.
 
+use myriad_kernels::Activation;
+
 use super::keys::{Keys, in_range};
 use super::{EXPERTS_MAX, SIZE_MAX};
 use crate::config::{Moe, Router, SharedExpert};
@@ -17,24 +19,34 @@ pub(super) struct ExpertTraits {
 impl Keys<'_> {
     /// The mixture of all layers that have one.
     pub(super) fn moe(&self, traits: ExpertTraits, layers: usize) -> Result<Moe, ModelError> {
-        let experts = self.size("expert_count", EXPERTS_MAX)?;
-        let used = self.size("expert_used_count", u32::MAX)?;
-        if used > experts {
-            let key = self.name("expert_used_count");
-            return Err(ModelError::ExpertsUsed { key, used, experts });
-        }
+        let (experts, used) = self.expert_counts()?;
         self.refuse_other_routers()?;
         let renormalise = self.optional_bool("expert_weights_norm")?.unwrap_or(traits.renormalise);
         Ok(Moe {
             experts: experts as usize,
             used: used as usize,
             size: self.expert_width(used, layers)? as usize,
-            router: Router::Softmax { renormalise },
+            activation: Activation::Silu,
+            bias: false,
+            router: Router::softmax(renormalise),
             shared: match traits.shared {
-                true => Some(SharedExpert { size: self.shared_width(layers)? as usize }),
+                true => {
+                    Some(SharedExpert { size: self.shared_width(layers)? as usize, gate: true })
+                }
                 false => None,
             },
         })
+    }
+
+    /// How many experts there are, and how many of them a token uses.
+    pub(super) fn expert_counts(&self) -> Result<(u32, u32), ModelError> {
+        let experts = self.size("expert_count", EXPERTS_MAX)?;
+        let used = self.size("expert_used_count", u32::MAX)?;
+        if used > experts {
+            let key = self.name("expert_used_count");
+            return Err(ModelError::ExpertsUsed { key, used, experts });
+        }
+        Ok((experts, used))
     }
 
     /// Whether a layer of a mixture is dense: no key says so, its tensors do.

@@ -4,10 +4,11 @@
 //! parts of a layer have a norm before and one behind, and embeddings are scaled by the square root
 //! of the width (llama.cpp's `models/gemma3.cpp`, transformers' `models/gemma3`).
 
-use myriad_kernels::{Activation, RopePairing};
+use myriad_kernels::Activation;
 
-use super::keys::{Keys, Settings, in_range, shorten};
-use super::{CONTEXT_MAX, SIZE_MAX, Traits};
+use super::keys::{Keys, Settings};
+use super::rope::{RopeTraits, ScaledRope};
+use super::{CONTEXT_MAX, SIZE_MAX};
 use crate::config::{Config, FeedForward, Gqa, LayerConfig, Mixer, RopeConfig};
 use crate::error::ModelError;
 
@@ -32,18 +33,20 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
     keys.refuse_experts()?;
 
     // Scaling is the global layers' alone.
-    let (global, magnitude) =
-        keys.rope(&Traits::of(RopePairing::Halves), head_size, context_length)?;
+    let ScaledRope { rope: global, magnitude, .. } =
+        keys.rope(RopeTraits::HALVES, head_size, context_length)?;
     let theta = keys.local_theta()?.unwrap_or(LOCAL_THETA);
     let local = RopeConfig { theta, divisors: None, ..global.clone() };
     let scale = keys.score_scale(layers, hidden, heads as usize, head_size)?;
-    let is_local = keys.local_layers(layers)?;
+    let is_local = keys.local_layers(layers, PATTERN)?;
     let layer = |is_local: bool| LayerConfig {
         mixer: Mixer::Gqa(Gqa {
             heads: heads as usize,
             kv_heads: kv_heads as usize,
             head_size,
             qkv_bias: false,
+            output_bias: false,
+            sinks: false,
             qk_norm: true,
             rope: Some(usize::from(!is_local)),
             scale: if is_local { scale } else { scale * magnitude * magnitude },
@@ -110,35 +113,4 @@ impl Keys<'_> {
         };
         Ok(1.0 / width.sqrt())
     }
-
-    /// Which layers have a window.
-    fn local_layers(&self, layers: usize) -> Result<Vec<bool>, ModelError> {
-        let mut pattern = PATTERN;
-        if let Settings::Folder(json) = &self.file {
-            if let Some(kinds) = json.optional_strs("layer_types")? {
-                return layer_types(&kinds, layers);
-            }
-            if let Some(value) = json.optional_u32("sliding_window_pattern")? {
-                pattern = in_range("sliding_window_pattern".to_owned(), value, u32::MAX)? as usize;
-            }
-        }
-        Ok((0..layers).map(|layer| !(layer + 1).is_multiple_of(pattern)).collect())
-    }
-}
-
-fn layer_types(kinds: &[&str], layers: usize) -> Result<Vec<bool>, ModelError> {
-    if kinds.len() != layers {
-        return Err(ModelError::Disagree {
-            key: "layer_types".to_owned(),
-            value: kinds.len(),
-            expected: layers,
-            reason: "the list has one word for each layer",
-        });
-    }
-    let is_local = |kind: &&str| match *kind {
-        "sliding_attention" => Ok(true),
-        "full_attention" => Ok(false),
-        other => Err(ModelError::LayerType { value: shorten(other) }),
-    };
-    kinds.iter().map(is_local).collect()
 }

@@ -23,22 +23,38 @@ pub(super) enum Settings<'a> {
 }
 
 /// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
-const IN_FOLDER: [(&str, &str); 16] = [
+const IN_FOLDER: [(&str, &str); 32] = [
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
+    ("attention.indexer.head_count", "index_n_heads"),
+    ("attention.indexer.key_length", "index_head_dim"),
+    ("attention.indexer.top_k", "index_topk"),
     ("attention.key_length", "head_dim"),
+    ("attention.kv_lora_rank", "kv_lora_rank"),
     ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    ("attention.q_lora_rank", "q_lora_rank"),
     ("attention.sliding_window", "sliding_window"),
+    ("attention.value_length_mla", "v_head_dim"),
     ("block_count", "num_hidden_layers"),
     ("context_length", "max_position_embeddings"),
     ("embedding_length", "hidden_size"),
     ("expert_count", "num_experts"),
     ("expert_count", "num_local_experts"),
+    ("expert_count", "n_routed_experts"),
     ("expert_feed_forward_length", "moe_intermediate_size"),
+    ("expert_group_count", "n_group"),
+    ("expert_group_used_count", "topk_group"),
+    ("expert_shared_count", "n_shared_experts"),
     ("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
     ("expert_used_count", "num_experts_per_tok"),
+    ("expert_used_count", "experts_per_token"),
     ("expert_weights_norm", "norm_topk_prob"),
+    ("expert_weights_scale", "routed_scaling_factor"),
     ("feed_forward_length", "intermediate_size"),
+    ("nextn_predict_layers", "num_nextn_predict_layers"),
+    ("rope.dimension_count", "qk_rope_head_dim"),
+    ("swiglu_alpha", "swiglu_alpha"),
+    ("swiglu_limit", "swiglu_limit"),
     ("vocab_size", "vocab_size"),
 ];
 
@@ -139,6 +155,21 @@ impl Keys<'_> {
             return Err(ModelError::KvHeads { key, kv_heads, heads });
         }
         Ok((heads, kv_heads))
+    }
+
+    /// Layers of the trunk: GGUF counts those behind it, which guess further tokens, too.
+    pub(super) fn trunk_layer_count(&self) -> Result<usize, ModelError> {
+        let layers = self.layer_count()?;
+        let behind = match &self.file {
+            Settings::Gguf(_) => self.optional_u32("nextn_predict_layers")?.unwrap_or(0) as usize,
+            Settings::Folder(_) => 0,
+        };
+        if behind >= layers {
+            let (key, expected) = (self.name("nextn_predict_layers"), layers - 1);
+            let reason = "at least one layer is the model's own";
+            return Err(ModelError::Disagree { key, value: behind, expected, reason });
+        }
+        Ok(layers - behind)
     }
 
     /// Width of one head, of keys and values alike.

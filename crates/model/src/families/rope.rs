@@ -4,10 +4,50 @@ use myriad_formats::{JsonObject, Metadata};
 use myriad_kernels::RopePairing;
 
 use super::keys::{Keys, Settings, in_range, shorten};
-use super::{CONTEXT_MAX, ROPE_FREQS, Traits};
+use super::{CONTEXT_MAX, ROPE_FREQS};
 use crate::config::RopeConfig;
 use crate::error::ModelError;
 use crate::tensors;
+
+/// What tells the ropes of families apart.
+#[derive(Clone, Copy)]
+pub(super) struct RopeTraits {
+    /// Which elements form a pair in GGUF, and in folders.
+    pub pairing: [RopePairing; 2],
+    /// The file may have divisors of its own (Llama 3.x).
+    pub freqs: bool,
+    /// Whether the ends of YaRN's ramp are whole pairs where the file does not say.
+    pub truncate: bool,
+}
+
+impl RopeTraits {
+    const fn of(gguf: RopePairing, folder: RopePairing) -> RopeTraits {
+        RopeTraits { pairing: [gguf, folder], freqs: false, truncate: true }
+    }
+
+    /// Halves in both formats.
+    pub const HALVES: RopeTraits = RopeTraits::of(RopePairing::Halves, RopePairing::Halves);
+    /// Adjacent pairs in both formats.
+    pub const ADJACENT: RopeTraits = RopeTraits::of(RopePairing::Adjacent, RopePairing::Adjacent);
+    /// Converters permute the rows of Q and K for adjacent pairs; folders have them as trained.
+    pub const PERMUTED: RopeTraits = RopeTraits::of(RopePairing::Adjacent, RopePairing::Halves);
+}
+
+/// A rotary embedding, and what its scaling asks of others.
+pub(super) struct ScaledRope {
+    pub rope: RopeConfig,
+    /// Factor on cosines and sines.
+    pub magnitude: f32,
+    /// Factor of the scores of latent attention (DeepSeek's `mscale_all_dim`).
+    pub score_factor: f32,
+}
+
+impl ScaledRope {
+    /// The rope where it turns a part of each head only, so that its factor is not one of scores.
+    pub fn stretched(self) -> RopeConfig {
+        RopeConfig { magnitude: self.magnitude, ..self.rope }
+    }
+}
 
 /// How positions are scaled.
 enum Scaling {
@@ -37,30 +77,32 @@ struct Yarn {
     truncate: bool,
     /// Factor on cosines and sines.
     magnitude: f32,
+    /// See [`ScaledRope::score_factor`].
+    score_factor: f32,
 }
 
 impl Keys<'_> {
-    /// The rotary embedding, and the factor that its scaling puts on cosines and sines.
+    /// The rotary embedding of `dims` elements.
     pub(super) fn rope(
         &self,
-        traits: &Traits,
-        head_size: usize,
+        traits: RopeTraits,
+        dims: usize,
         context_length: usize,
-    ) -> Result<(RopeConfig, f32), ModelError> {
-        let pairs = head_size / 2;
+    ) -> Result<ScaledRope, ModelError> {
+        let pairs = dims / 2;
         let mut divisors = vec![1.0f32; pairs];
-        if traits.rope_freqs && self.tensors.has(ROPE_FREQS) {
+        if traits.freqs && self.tensors.has(ROPE_FREQS) {
             divisors = self.rope_freqs(pairs)?;
         }
         let (theta, scaling) = match &self.file {
-            Settings::Gguf(metadata) => self.scaling_of_gguf(metadata, context_length)?,
-            Settings::Folder(json) => scaling_of_folder(json, context_length)?,
+            Settings::Gguf(metadata) => self.scaling_of_gguf(metadata, traits, context_length)?,
+            Settings::Folder(json) => scaling_of_folder(json, traits, context_length)?,
         };
         let key = || match self.file {
             Settings::Gguf(_) => self.name("rope.scaling.factor"),
             Settings::Folder(_) => "rope_scaling.factor".to_owned(),
         };
-        let magnitude = scaling.apply(theta, &mut divisors).map_err(|()| {
+        scaling.apply(theta, &mut divisors).map_err(|()| {
             let expected = "above 1 with YaRN";
             ModelError::Number { key: self.theta_name(), value: theta, expected }
         })?;
@@ -70,12 +112,16 @@ impl Keys<'_> {
             return Err(ModelError::Number { key: key(), value: scaling.factor(), expected });
         }
         let divisors = divisors.iter().any(|&divisor| divisor != 1.0).then_some(divisors);
-        // Converters permute the rows of Q and K for adjacent pairs; folders have them as trained.
-        let pairing = match self.file {
-            Settings::Gguf(_) => traits.pairing,
-            Settings::Folder(_) => RopePairing::Halves,
+        let pairing = traits.pairing[match self.file {
+            Settings::Gguf(_) => 0,
+            Settings::Folder(_) => 1,
+        }];
+        let (magnitude, score_factor) = match &scaling {
+            Scaling::Yarn(yarn) => (yarn.magnitude, yarn.score_factor),
+            _ => (1.0, 1.0),
         };
-        Ok((RopeConfig { dims: head_size, theta, pairing, divisors }, magnitude))
+        let rope = RopeConfig { dims, theta, pairing, divisors, magnitude: 1.0 };
+        Ok(ScaledRope { rope, magnitude, score_factor })
     }
 
     fn theta_name(&self) -> String {
@@ -88,6 +134,7 @@ impl Keys<'_> {
     fn scaling_of_gguf(
         &self,
         metadata: &Metadata,
+        traits: RopeTraits,
         context_length: usize,
     ) -> Result<(f32, Scaling), ModelError> {
         let theta = self.positive("rope.freq_base")?.unwrap_or(10_000.0);
@@ -107,18 +154,26 @@ impl Keys<'_> {
                     None => context_length as f32,
                 };
                 let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
+                // DeepSeek's, a tenth of `mscale_all_dim` as its converter writes it: all of the
+                // stretching is in the scores then (llama.cpp's `models/deepseek2.cpp`).
+                let all = self.optional_f32("rope.scaling.yarn_log_mul")?.map(|tenth| tenth / 0.1);
+                let stretch = attention_factor * magnitude_of(factor, all.unwrap_or(0.0));
                 Scaling::Yarn(Yarn {
                     factor,
                     original,
                     beta_fast: self.positive("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
                     beta_slow: self.positive("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-                    truncate: true,
-                    magnitude: attention_factor * magnitude_of(factor, 1.0),
+                    truncate: traits.truncate,
+                    magnitude: match all {
+                        Some(_) => 1.0,
+                        None => attention_factor * magnitude_of(factor, 1.0),
+                    },
+                    score_factor: stretch * stretch,
                 })
             }
             other => {
                 let (known, value) = ("none, linear and yarn", shorten(other));
-                return Err(ModelError::RopeScaling { key, value, known });
+                return Err(ModelError::Choice { key, value, known });
             }
         };
         Ok((theta, scaling))
@@ -143,6 +198,7 @@ impl Keys<'_> {
 /// beside the other keys and the scaling in `rope_scaling`.
 fn scaling_of_folder(
     json: &JsonObject<'_>,
+    traits: RopeTraits,
     context_length: usize,
 ) -> Result<(f32, Scaling), ModelError> {
     let mut parameters = json.optional_object("rope_parameters")?;
@@ -188,23 +244,26 @@ fn scaling_of_folder(
         "yarn" => {
             let original = original()?;
             let factor = positive(&rope, "factor")?.unwrap_or(context_length as f32 / original);
-            let of_scales = match (positive(&rope, "mscale")?, positive(&rope, "mscale_all_dim")?) {
+            let all = positive(&rope, "mscale_all_dim")?;
+            let of_scales = match (positive(&rope, "mscale")?, all) {
                 (Some(one), Some(all)) => magnitude_of(factor, one) / magnitude_of(factor, all),
                 _ => magnitude_of(factor, 1.0),
             };
+            let stretch = magnitude_of(factor, all.unwrap_or(0.0));
             Scaling::Yarn(Yarn {
                 factor,
                 original,
                 beta_fast: positive(&rope, "beta_fast")?.unwrap_or(32.0),
                 beta_slow: positive(&rope, "beta_slow")?.unwrap_or(1.0),
-                truncate: rope.optional_bool("truncate")?.unwrap_or(true),
+                truncate: rope.optional_bool("truncate")?.unwrap_or(traits.truncate),
                 magnitude: positive(&rope, "attention_factor")?.unwrap_or(of_scales),
+                score_factor: stretch * stretch,
             })
         }
         other => {
             let (key, value) = ("rope_scaling.rope_type".to_owned(), shorten(other));
             let known = "default, linear, llama3 and yarn";
-            return Err(ModelError::RopeScaling { key, value, known });
+            return Err(ModelError::Choice { key, value, known });
         }
     };
     Ok((theta, scaling))
@@ -235,15 +294,13 @@ impl Scaling {
         }
     }
 
-    /// Multiplies the divisors; returns the factor on cosines and sines. Fails where the base of
-    /// the angles is not above 1 and must be.
-    fn apply(&self, theta: f32, divisors: &mut [f32]) -> Result<f32, ()> {
+    /// Multiplies the divisors. Fails where the base of the angles is not above 1 and must be.
+    fn apply(&self, theta: f32, divisors: &mut [f32]) -> Result<(), ()> {
         let dims = 2 * divisors.len();
         match self {
-            Scaling::None => Ok(1.0),
+            Scaling::None => {}
             Scaling::Linear { factor } => {
                 divisors.iter_mut().for_each(|divisor| *divisor *= factor);
-                Ok(1.0)
             }
             Scaling::Llama3 { factor, original, low, high } => {
                 for (pair, divisor) in divisors.iter_mut().enumerate() {
@@ -253,14 +310,11 @@ impl Scaling {
                     let kept = ((turns - low) / (high - low).max(1e-6)).clamp(0.0, 1.0);
                     *divisor /= (1.0 - kept) / factor + kept;
                 }
-                Ok(1.0)
             }
-            Scaling::Yarn(yarn) if theta > 1.0 => {
-                yarn.apply(theta, divisors);
-                Ok(yarn.magnitude)
-            }
-            Scaling::Yarn(_) => Err(()),
+            Scaling::Yarn(yarn) if theta > 1.0 => yarn.apply(theta, divisors),
+            Scaling::Yarn(_) => return Err(()),
         }
+        Ok(())
     }
 }
 

@@ -1,30 +1,42 @@
 //! Turns a checked file's tensors into packed weights, reading each byte of the file once.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use myriad_kernels::{BlockType, Compute, Matrix};
+use myriad_kernels::{BlockType, Compute, Matrix, quantise};
 
 use super::{
-    DenseWeights, FeedForwardWeights, Fused, GqaWeights, Layer, MixerWeights, MoeWeights, Part,
-    SwiGlu, Weights,
+    DenseWeights, FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer, MixerWeights,
+    MlaWeights, MoeWeights, Part, SwiGlu, Weights,
 };
 use crate::checkpoint::{Checkpoint, Source, Tensor};
-use crate::config::{Config, FeedForward, Gqa, Mixer, Moe};
+use crate::config::{Config, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::tensors;
 
-/// Packs all weights of `config`, which was read from this very file.
+/// Packs all weights of `config`, which was read from this very file; its matrices as another type
+/// where one is given.
 pub(crate) fn load(
     source: Source<'_>,
     config: &Config,
+    quantise_to: Option<BlockType>,
     compute: &Compute,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Weights, ModelError> {
     progress(0.0);
     let total = source.tensors().tensor_views().map(|view| view.bytes.len()).sum();
-    let tensors = Checkpoint { source, family: config.family };
-    let mut loader =
-        Loader { tensors, config, compute, progress, total, read: 0, held: 0, unused: 0 };
+    let tensors = Checkpoint::of(source, config);
+    let mut loader = Loader {
+        tensors,
+        config,
+        quantise_to,
+        compute,
+        progress,
+        total,
+        read: 0,
+        held: 0,
+        unused: 0,
+    };
     let embedding = loader.matrix("token_embd.weight")?;
     let embedding_file_bytes = loader.read;
     let layers =
@@ -50,6 +62,8 @@ pub(crate) fn load(
 struct Loader<'a> {
     tensors: Checkpoint<'a>,
     config: &'a Config,
+    /// The type of all matrices that its blocks fit.
+    quantise_to: Option<BlockType>,
     compute: &'a Compute,
     progress: &'a mut dyn FnMut(f32),
     /// Bytes of all tensors in the file.
@@ -69,6 +83,7 @@ impl<'a> Loader<'a> {
         let post_norms = config.layers[index].post_norms;
         let mixer = match &config.layers[index].mixer {
             Mixer::Gqa(gqa) => MixerWeights::Gqa(self.gqa(&prefix, gqa, post_norms)?),
+            Mixer::Mla(mla) => MixerWeights::Mla(self.mla(&prefix, mla)?),
         };
         let feed_forward = match &config.layers[index].feed_forward {
             FeedForward::Dense { .. } => {
@@ -97,10 +112,46 @@ impl<'a> Loader<'a> {
             norm: self.vector(&format!("{prefix}.attn_norm.weight"))?,
             qkv: self.fused(&parts, biases)?,
             qk_norms,
+            sinks: self.optional(prefix, gqa.sinks, "attn_sinks.weight")?,
             output: self.matrix(&format!("{prefix}.attn_output.weight"))?,
-            post_norm: match post_norms {
-                true => Some(self.vector(&format!("{prefix}.post_attention_norm.weight"))?),
-                false => None,
+            output_bias: self.optional(prefix, gqa.output_bias, "attn_output.bias")?,
+            post_norm: self.optional(prefix, post_norms, "post_attention_norm.weight")?,
+        })
+    }
+
+    fn mla(&mut self, prefix: &str, mla: &Mla) -> Result<MlaWeights, ModelError> {
+        let name = |part: &str| format!("{prefix}.{part}.weight");
+        let q = if mla.q_rank.is_some() { "attn_q_a" } else { "attn_q" };
+        let first = [self.tensors.find(&name(q))?, self.tensors.find(&name("attn_kv_a_mqa"))?];
+        let of_heads = |loader: &mut Self, part: &str| -> Result<Vec<Matrix>, ModelError> {
+            let tensor = loader.tensors.find(&name(part))?;
+            (0..mla.heads).map(|head| loader.pack(&[tensor.of_expert(head, mla.heads)])).collect()
+        };
+        Ok(MlaWeights {
+            norm: self.vector(&name("attn_norm"))?,
+            first: self.fused(&first, None)?,
+            q_latent: match mla.q_rank {
+                Some(_) => {
+                    let norm = self.vector(&name("attn_q_a_norm"))?;
+                    Some((norm, self.matrix(&name("attn_q_b"))?))
+                }
+                None => None,
+            },
+            kv_norm: self.vector(&name("attn_kv_a_norm"))?,
+            k_b: of_heads(self, "attn_k_b")?,
+            v_b: of_heads(self, "attn_v_b")?,
+            output: self.matrix(&name("attn_output"))?,
+            indexer: match mla.indexer {
+                Some(_) => Some(IndexerWeights {
+                    q_b: self.matrix(&name("indexer.attn_q_b"))?,
+                    key_and_weights: self
+                        .floats(&[name("indexer.attn_k"), name("indexer.proj")])?,
+                    norm: [
+                        self.vector(&name("indexer.k_norm"))?,
+                        self.vector(&format!("{prefix}.indexer.k_norm.bias"))?,
+                    ],
+                }),
+                None => None,
             },
         })
     }
@@ -108,43 +159,45 @@ impl<'a> Loader<'a> {
     fn dense(&mut self, prefix: &str, post_norms: bool) -> Result<DenseWeights, ModelError> {
         Ok(DenseWeights {
             norm: self.ffn_norm(prefix)?,
-            swiglu: self.swiglu(prefix, "", |tensor| tensor)?,
-            post_norm: match post_norms {
-                true => Some(self.vector(&format!("{prefix}.post_ffw_norm.weight"))?),
-                false => None,
-            },
+            swiglu: self.swiglu(prefix, "", None, false)?,
+            post_norm: self.optional(prefix, post_norms, "post_ffw_norm.weight")?,
         })
     }
 
     fn moe(&mut self, prefix: &str, moe: &Moe) -> Result<MoeWeights, ModelError> {
         let norm = self.ffn_norm(prefix)?;
-        let router = self.router(prefix, moe)?;
+        let mut router = vec![format!("{prefix}.ffn_gate_inp.weight")];
+        if moe.shared.as_ref().is_some_and(|shared| shared.gate) {
+            router.push(format!("{prefix}.ffn_gate_inp_shexp.weight"));
+        }
+        let router = self.floats(&router)?;
         let before = self.read;
         let experts = (0..moe.experts)
-            .map(|expert| {
-                self.swiglu(prefix, "_exps", |tensor| tensor.of_expert(expert, moe.experts))
-            })
+            .map(|expert| self.swiglu(prefix, "_exps", Some((expert, moe.experts)), moe.bias))
             .collect::<Result<_, _>>()?;
         self.unused += (self.read - before) / moe.experts * (moe.experts - moe.used);
-        let shared = match moe.shared {
-            Some(_) => Some(self.swiglu(prefix, "_shexp", |tensor| tensor)?),
-            None => None,
-        };
-        Ok(MoeWeights { norm, router, experts, shared })
+        Ok(MoeWeights {
+            norm,
+            router,
+            router_bias: self.optional(prefix, moe.bias, "ffn_gate_inp.bias")?,
+            selection_bias: self.optional(prefix, moe.router.selection_bias, "exp_probs_b.bias")?,
+            experts,
+            shared: match moe.shared {
+                Some(_) => Some(self.swiglu(prefix, "_shexp", None, false)?),
+                None => None,
+            },
+        })
     }
 
     fn ffn_norm(&mut self, prefix: &str) -> Result<Vec<f32>, ModelError> {
         self.vector(&format!("{prefix}.{}", tensors::ffn_norm(self.config.family)))
     }
 
-    /// The router's rows, and the shared expert's gate below them, dequantised.
-    fn router(&mut self, prefix: &str, moe: &Moe) -> Result<Matrix, ModelError> {
-        let name = format!("{prefix}.ffn_gate_inp.weight");
-        let tensor = self.tensors.find(&name)?;
-        let mut values = tensor.values()?;
-        let mut read = tensor.file_bytes();
-        if moe.shared.is_some() {
-            let tensor = self.tensors.find(&format!("{prefix}.ffn_gate_inp_shexp.weight"))?;
+    /// Tensors of `hidden` columns as one matrix of F32, dequantised.
+    fn floats(&mut self, names: &[String]) -> Result<Matrix, ModelError> {
+        let (mut values, mut read) = (Vec::new(), 0);
+        for name in names {
+            let tensor = self.tensors.find(name)?;
             values.extend(tensor.values()?);
             read += tensor.file_bytes();
         }
@@ -152,22 +205,41 @@ impl<'a> Loader<'a> {
         let columns = self.config.hidden;
         let rows = values.len() / columns;
         let matrix = Matrix::pack(self.compute, BlockType::F32, rows, columns, &bytes)
-            .map_err(|source| ModelError::Pack { name, source })?;
+            .map_err(|source| ModelError::Pack { name: names.join(" + "), source })?;
         self.count(read, matrix.bytes());
         Ok(matrix)
     }
 
-    /// Gate, up and down with this ending of their names; `cut` takes what is wanted of each.
+    /// Gate, up and down with this ending of their names: of one of several experts, or whole.
     fn swiglu(
         &mut self,
         prefix: &str,
         suffix: &str,
-        cut: impl Fn(Tensor<'a>) -> Tensor<'a>,
+        expert: Option<(usize, usize)>,
+        bias: bool,
     ) -> Result<SwiGlu, ModelError> {
-        let [gate, up, down] = ["gate", "up", "down"].map(|part| {
-            self.tensors.find(&format!("{prefix}.ffn_{part}{suffix}.weight")).map(&cut)
-        });
-        Ok(SwiGlu { gate_up: self.fused(&[gate?, up?], None)?, down: self.pack(&[down?])? })
+        let find = |part: &str, kind: &str| {
+            let tensor = self.tensors.find(&format!("{prefix}.ffn_{part}{suffix}.{kind}"))?;
+            Ok::<_, ModelError>(match expert {
+                Some((expert, experts)) => tensor.of_expert(expert, experts),
+                None => tensor,
+            })
+        };
+        let weights = [find("gate", "weight")?, find("up", "weight")?];
+        let down = find("down", "weight")?;
+        let biases = match bias {
+            true => Some([find("gate", "bias")?, find("up", "bias")?, find("down", "bias")?]),
+            false => None,
+        };
+        let (gate_up_bias, down_bias) = match biases {
+            Some([gate, up, down]) => {
+                let gate_up = [self.values(&gate)?, self.values(&up)?].concat();
+                (Some(gate_up), Some(self.values(&down)?))
+            }
+            None => (None, None),
+        };
+        let gate_up = self.fused(&weights, gate_up_bias)?;
+        Ok(SwiGlu { gate_up, down: self.pack(&[down])?, down_bias })
     }
 
     /// Weights of one input, those of one block type put together where they are neighbours;
@@ -178,7 +250,7 @@ impl<'a> Loader<'a> {
         biases: Option<Vec<f32>>,
     ) -> Result<Fused, ModelError> {
         let (mut parts, mut rows) = (Vec::new(), 0);
-        for run in runs_of_equal(tensors, |tensor| tensor.kind) {
+        for run in runs_of_equal(tensors, |tensor| self.kind_of(tensor)) {
             let weight = self.pack(&tensors[run])?;
             let own = rows..rows + weight.rows();
             rows = own.end;
@@ -205,17 +277,47 @@ impl<'a> Loader<'a> {
         self.pack(&[tensor])
     }
 
+    /// A norm or bias that some models have.
+    fn optional(
+        &mut self,
+        prefix: &str,
+        is_there: bool,
+        name: &str,
+    ) -> Result<Option<Vec<f32>>, ModelError> {
+        match is_there {
+            true => self.vector(&format!("{prefix}.{name}")).map(Some),
+            false => Ok(None),
+        }
+    }
+
     fn vector(&mut self, name: &str) -> Result<Vec<f32>, ModelError> {
         let tensor = self.tensors.find(name)?;
+        self.values(&tensor)
+    }
+
+    /// The values of a norm or bias.
+    fn values(&mut self, tensor: &Tensor<'_>) -> Result<Vec<f32>, ModelError> {
         let values = tensor.vector()?;
         self.count(tensor.file_bytes(), values.len() * size_of::<f32>());
         Ok(values)
     }
 
+    /// The type that a tensor is loaded as.
+    fn kind_of(&self, tensor: &Tensor<'_>) -> BlockType {
+        match self.quantise_to {
+            Some(kind) if kind.row_bytes(tensor.columns()).is_some() => kind,
+            _ => tensor.kind,
+        }
+    }
+
     /// One matrix of tensors that have one block type and one width.
     fn pack(&mut self, tensors: &[Tensor<'a>]) -> Result<Matrix, ModelError> {
-        let (kind, columns) = (tensors[0].kind, tensors[0].columns());
-        let bytes = tensors.iter().map(Tensor::bytes).collect::<Result<Vec<_>, _>>()?;
+        let (kind, columns) = (self.kind_of(&tensors[0]), tensors[0].columns());
+        let bytes = |tensor: &Tensor<'a>| match kind == tensor.kind {
+            true => tensor.bytes(),
+            false => Ok(Cow::Owned(quantise(kind, &tensor.values()?))),
+        };
+        let bytes = tensors.iter().map(bytes).collect::<Result<Vec<_>, _>>()?;
         let rows = tensors.iter().map(Tensor::rows);
         let parts: Vec<_> = rows.zip(&bytes).map(|(rows, bytes)| (rows, &bytes[..])).collect();
         let matrix = Matrix::pack_parts(self.compute, kind, columns, &parts).map_err(|source| {

@@ -1,0 +1,105 @@
+"""The table of fixtures: one row for each family, or way of writing a family's files."""
+
+from dataclasses import dataclass, field
+
+VOCAB = 192
+
+
+@dataclass
+class Row:
+    """One fixture: a configuration, and what its published files have that transformers' own have not."""
+
+    # The class of the configuration, and its settings.
+    config: str
+    settings: dict
+    # How `config.json` describes positions: as files of today do ("new"), as those before transformers 5
+    # ("old"), or as those with `type` for `rope_type` ("type").
+    positions: str
+    # Keys of the published `config.json` that the class does not write, and keys it should not have.
+    keys: dict = field(default_factory=dict)
+    without: tuple = ()
+    # How large matrices are stored: as BF16, or packed (`published.PACKINGS`).
+    packing: str = "bf16"
+    # Whether seeds are passed over where a router's choice is a near tie. Rows from before this was
+    # checked keep their seeds, with which none is near enough to matter.
+    steady: bool = True
+
+
+SHARED = dict(
+    vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    intermediate_size=64, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+)
+EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, output_router_logits=False)
+LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=32)
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)
+MLA = dict(
+    kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, n_shared_experts=1,
+    moe_intermediate_size=16, first_k_dense_replace=1, tie_word_embeddings=False,
+)
+# What files of DeepSeek have beside what transformers writes, and what they have not.
+DEEPSEEK = dict(scoring_func="softmax", moe_layer_freq=1, seq_aux=True, ep_size=1)
+NOT_DEEPSEEK = ("head_dim", "qk_head_dim", "mlp_bias")
+FP8 = dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[128, 128])
+MLA_YARN = dict(YARN, rope_theta=10000.0, beta_fast=32, beta_slow=1)
+
+ROWS = {
+    "llama": Row("LlamaConfig", dict(SHARED, tie_word_embeddings=False, rope_parameters=dict(
+        LLAMA3, rope_theta=10000.0)), "old"),
+    "llama-tied": Row("LlamaConfig", dict(SHARED, head_dim=16, tie_word_embeddings=True, attention_bias=False,
+                      rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=100000.0)), "new"),
+    "gemma3": Row("Gemma3TextConfig", dict(SHARED, num_hidden_layers=4, head_dim=16, num_key_value_heads=1,
+                  hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=20, sliding_window=8,
+                  intermediate_size=48, tie_word_embeddings=True,
+                  layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+                  rope_parameters=dict(
+                      sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+                      full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))), "new"),
+    "smollm3": Row("SmolLM3Config", dict(SHARED, num_hidden_layers=4, tie_word_embeddings=True,
+                   no_rope_layers=[1, 0, 1, 1],
+                   rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old"),
+    "qwen2": Row("Qwen2Config", dict(SHARED, tie_word_embeddings=True, use_sliding_window=False,
+                 rope_parameters=dict(YARN, rope_theta=1000000.0)), "old"),
+    "qwen2_moe": Row("Qwen2MoeConfig", dict(SHARED, **EXPERTS, num_hidden_layers=3, tie_word_embeddings=False,
+                     shared_expert_intermediate_size=32, norm_topk_prob=False, decoder_sparse_step=1,
+                     mlp_only_layers=[1], use_sliding_window=False,
+                     rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "old", steady=False),
+    "qwen3": Row("Qwen3Config", dict(SHARED, head_dim=24, tie_word_embeddings=True, use_sliding_window=False,
+                 rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "new"),
+    "qwen3_moe": Row("Qwen3MoeConfig", dict(SHARED, **EXPERTS, head_dim=24, tie_word_embeddings=False,
+                     norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False,
+                     rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "old", steady=False),
+    "seed_oss": Row("SeedOssConfig", dict(SHARED, head_dim=24, tie_word_embeddings=False, attention_bias=True,
+                    attention_out_bias=False,
+                    rope_parameters=dict(rope_type="default", rope_theta=10000000.0)), "new"),
+    # The limit is low enough that some gates and ups pass it.
+    "gpt_oss": Row("GptOssConfig", dict(SHARED, num_hidden_layers=4, head_dim=16, intermediate_size=32,
+                   num_local_experts=4, num_experts_per_tok=2, sliding_window=8, swiglu_limit=1.5,
+                   tie_word_embeddings=False, attention_bias=True,
+                   layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+                   rope_parameters=dict(YARN, rope_theta=150000.0, beta_fast=32.0, beta_slow=1.0,
+                                        truncate=False)), "old",
+                   keys=dict(experts_per_token=2, initial_context_length=64, quantization_config=dict(
+                       quant_method="mxfp4",
+                       modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                               "model.embed_tokens", "lm_head"])),
+                   without=("swiglu_alpha",), packing="mxfp4"),
+    "deepseek_v2_lite": Row("DeepseekV2Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3, q_lora_rank=None,
+                            n_routed_experts=4, num_experts_per_tok=2, topk_method="greedy", n_group=1,
+                            topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0,
+                            rope_parameters=dict(MLA_YARN, mscale=0.707, mscale_all_dim=0.707)), "type",
+                            keys=DEEPSEEK, without=NOT_DEEPSEEK),
+    "deepseek_v2": Row("DeepseekV2Config", dict(SHARED, **MLA, num_key_value_heads=4, q_lora_rank=24,
+                       n_routed_experts=8, num_experts_per_tok=3, topk_method="group_limited_greedy", n_group=4,
+                       topk_group=2, norm_topk_prob=False, routed_scaling_factor=2.5,
+                       rope_parameters=dict(MLA_YARN, mscale=0.707, mscale_all_dim=0.707)), "type",
+                       keys=DEEPSEEK, without=NOT_DEEPSEEK),
+    # Wider than one block of scales in its dense layer.
+    "deepseek_v3": Row("DeepseekV3Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3,
+                       intermediate_size=160, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
+                       n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5,
+                       num_mtp_layers=0, rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
+                       keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",
+                                 num_nextn_predict_layers=0, quantization_config=FP8),
+                       without=(*NOT_DEEPSEEK, "rope_interleave", "num_mtp_layers"), packing="fp8"),
+}
