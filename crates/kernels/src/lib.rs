@@ -8,6 +8,7 @@ mod activations;
 mod attention;
 mod block;
 mod compute;
+mod delta;
 mod f16;
 mod kv;
 mod lanes;
@@ -27,6 +28,10 @@ pub use activations::Activations;
 pub use attention::{AttentionCall, AttentionRow, AttentionScratch, attention};
 pub use block::{BlockType, dequantise};
 pub use compute::Compute;
+pub use delta::{
+    DeltaCall, DeltaRun, DeltaScratch, DeltaShape, DeltaSnapshot, DeltaWeights, HeadOrder,
+    RecurrentStates, StateError, gated_delta,
+};
 pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 pub use kv::{KvCache, KvError, KvShape, KvType, PAGE_TOKENS, RowSlot};
 pub use level::{Kernels, LEVEL_VARIABLE, Level, LevelError};

@@ -181,3 +181,23 @@ pub(crate) unsafe fn times_sigmoid<L: Lanes>(x: L, y: L) -> L {
         x.div(L::splat(1.0).add(L::splat(0.0).sub(y).exp()))
     }
 }
+
+/// ln(1 + e^x), to about 2 ulp; x itself where that is as good, and 0 below -87.
+///
+/// max(x, 0) + ln(1 + u), u = e^-|x| at most 1: ln(1 + u) = 2 artanh(z), z = u / (2 + u) at most a
+/// third, and so few terms of its series are enough: all of one sign, nothing cancels.
+#[inline(always)]
+pub(crate) unsafe fn softplus<L: Lanes>(x: L) -> L {
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        let u = L::splat(0.0).sub(x.abs()).exp();
+        let z = u.div(L::splat(2.0).add(u));
+        let square = z.mul(z);
+        let mut series = L::splat(1.0 / 15.0);
+        for divisor in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+            series = series.mul_add(square, L::splat(1.0 / divisor));
+        }
+        // A NaN, the second operand, passes.
+        z.add(z).mul_add(series, L::splat(0.0).max(x))
+    }
+}
