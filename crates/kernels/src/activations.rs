@@ -33,6 +33,7 @@ enum Source<'a> {
     RmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32 },
     Gated { gate_up: &'a [f32], activation: Activation },
     SigmoidMul { x: &'a [f32], gate: &'a [f32], gate_stride: usize },
+    GatedRmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32, gate: &'a [f32], gate_stride: usize },
 }
 
 /// Columns above which several rows are worth more than one thread: about 2 µs of work each.
@@ -98,6 +99,33 @@ impl Activations {
         let gate_length = rows.checked_sub(1).map_or(0, |last| last * gate_stride + columns);
         assert!(gate.len() >= gate_length, "gate: [rows, columns]");
         self.fill(compute, rows, columns, Source::SigmoidMul { x, gate, gate_stride });
+    }
+
+    /// Takes `x / rms(x) · weight` of each head, times `gate · sigmoid(gate)`. `x`:
+    /// [rows, heads · head_size], `weight`: [head_size], `gate`: as `x`, `gate_stride` floats from
+    /// one row to the next
+    pub fn set_gated_rms_norm(
+        &mut self,
+        compute: &Compute,
+        x: &[f32],
+        rows: usize,
+        columns: usize,
+        weight: &[f32],
+        eps: f32,
+        gate: &[f32],
+        gate_stride: usize,
+    ) {
+        assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+        let whole_heads = !weight.is_empty() && columns.is_multiple_of(weight.len());
+        assert!(whole_heads, "{columns} columns in heads of {}", weight.len());
+        let gate_length = rows.checked_sub(1).map_or(0, |last| last * gate_stride + columns);
+        assert!(gate.len() >= gate_length, "gate: [rows, columns]");
+        self.fill(
+            compute,
+            rows,
+            columns,
+            Source::GatedRmsNorm { x, weight, eps, gate, gate_stride },
+        );
     }
 
     /// Rows held.
@@ -169,6 +197,10 @@ impl<'a> Source<'a> {
                 let gate = &gate[row * gate_stride..][..columns];
                 Source::SigmoidMul { x: part(x, columns), gate, gate_stride }
             }
+            Source::GatedRmsNorm { x, weight, eps, gate, gate_stride } => {
+                let gate = &gate[row * gate_stride..][..columns];
+                Source::GatedRmsNorm { x: part(x, columns), weight, eps, gate, gate_stride }
+            }
         }
     }
 }
@@ -210,6 +242,19 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
                     let gate = L::load_first(gate.as_ptr().add(start), count);
                     let gated = times_sigmoid(x, gate);
                     gated.store_first(row.floats.as_mut_ptr().add(start), count);
+                }
+            }
+            Source::GatedRmsNorm { x, weight, eps, gate, .. } => {
+                let heads = x.chunks_exact(weight.len()).zip(gate.chunks_exact(weight.len()));
+                for ((x, gate), out) in heads.zip(row.floats.chunks_exact_mut(weight.len())) {
+                    normalise::<L>(x, weight, eps, out);
+                    for start in (0..out.len()).step_by(16) {
+                        let count = (out.len() - start).min(16);
+                        let gate = L::load_first(gate.as_ptr().add(start), count);
+                        let at = out.as_mut_ptr().add(start);
+                        let gated = Activation::Silu.apply(gate, L::load_first(at, count));
+                        gated.store_first(at, count);
+                    }
                 }
             }
         }

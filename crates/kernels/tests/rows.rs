@@ -203,6 +203,40 @@ fn outputs_are_gated_by_sigmoids_from_among_other_numbers() {
 }
 
 #[test]
+fn heads_are_normed_and_gated_by_what_stands_among_other_numbers() {
+    for (rows, heads, size) in [(1, 2, 128), (40, 3, 80), (3, 4, 23), (2, 1, 1), (0, 2, 16)] {
+        let mut random = Random(38);
+        let (columns, stride) = (heads * size, heads * size + 9);
+        let (x, weight) = (random.activations(rows * columns), random.values(size));
+        let gate: Vec<f32> = (0..rows * stride).map(|_| 30.0 * random.value()).collect();
+        // The last row ends with its last gate.
+        let gate = &gate[..gate.len().saturating_sub(9)];
+        let normed = norm(&x, size, &weight, 1e-6);
+        let mut twin: Option<Vec<f32>> = None;
+        for level in Level::available() {
+            let compute = compute(level, 2);
+            let mut gated = Activations::new();
+            gated.set_gated_rms_norm(&compute, &x, rows, columns, &weight, 1e-6, gate, stride);
+            let found = held(&compute, &gated);
+            for (at, found) in found.iter().enumerate() {
+                let argument = f64::from(gate[at / columns * stride + at % columns]);
+                let truth = normed[at] * argument / (1.0 + (-argument).exp());
+                assert_gated(&format!("at {at}"), *found, (truth, argument));
+            }
+            assert_same_bits(level.name(), &found, twin.get_or_insert(found.clone()));
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "24 columns in heads of 16")]
+fn heads_that_do_not_fill_the_row_are_refused() {
+    let compute = compute(Level::Scalar, 1);
+    let x = [1.0; 24];
+    Activations::new().set_gated_rms_norm(&compute, &x, 1, 24, &x[..16], 1e-6, &x, 24);
+}
+
+#[test]
 fn fused_gates_are_gates_then_the_activations() {
     let (rows, columns) = (20, 576);
     let mut random = Random(36);
@@ -224,6 +258,9 @@ fn fused_gates_are_gates_then_the_activations() {
         let (x, gate) = gate_up.split_at(rows * columns);
         fused.set_sigmoid_mul(&compute, x, rows, columns, gate, columns);
         check(&format!("sigmoid at {level:?}"), &fused);
+        let weight = &gate[..64];
+        fused.set_gated_rms_norm(&compute, x, rows, columns, weight, 1e-6, gate, columns);
+        check(&format!("gated norm at {level:?}"), &fused);
     }
 }
 
