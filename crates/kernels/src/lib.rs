@@ -10,6 +10,7 @@ mod block;
 mod compute;
 mod delta;
 mod f16;
+mod index;
 mod kv;
 mod lanes;
 mod level;
@@ -33,6 +34,7 @@ pub use delta::{
     RecurrentStates, StateError, gated_delta,
 };
 pub use f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use index::{IndexCall, index_scores, top_positions};
 pub use kv::{KvCache, KvError, KvShape, KvType, PAGE_TOKENS, RowSlot};
 pub use level::{Kernels, LEVEL_VARIABLE, Level, LevelError};
 pub use map::MappedFile;
