@@ -20,37 +20,52 @@ struct Bound {
 /// the layers: see `default_model.rs`.)
 fn bound(family: Family, kind: BlockType) -> Bound {
     // Mixtures, as experts' weights carry a difference on once more; and four layers, not three.
-    let is_long =
-        matches!(family, Family::Gemma3 | Family::Qwen2Moe | Family::Qwen3Moe | Family::SmolLm3);
-    match (kind.is_float(), is_long) {
+    let is_short =
+        matches!(family, Family::Llama | Family::Qwen2 | Family::Qwen3 | Family::SeedOss);
+    match (kind.is_float(), is_short) {
         // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
-        (true, false) => Bound { max: 0.0057, rms: 0.001 },
+        (true, true) => Bound { max: 0.0057, rms: 0.001 },
         // Measured 0.0076 and 0.0011.
-        (true, true) => Bound { max: 0.0095, rms: 0.0014 },
+        (true, false) => Bound { max: 0.0095, rms: 0.0014 },
         // Measured 0.22 and 0.038, whatever the block type: what counts is that activations are
         // rounded to int8, one scale for 32 of them, before each product.
-        (false, false) => Bound { max: 0.28, rms: 0.047 },
+        (false, true) => Bound { max: 0.28, rms: 0.047 },
         // Measured 0.41 and 0.047.
-        (false, true) => Bound { max: 0.51, rms: 0.059 },
+        (false, false) => Bound { max: 0.51, rms: 0.059 },
     }
 }
 
 /// Rounded activations turn near ties of a router into another choice of experts, which is as right
-/// but far away: with quantised weights all experts are used. Float ones check the choice.
+/// but far away: with quantised weights all experts are used, and all positions. Float ones check
+/// the choice.
 fn shape(family: Family, kind: BlockType) -> Shape {
     let small = Shape::small(family, kind);
-    let experts_used = if kind.is_float() { small.experts_used } else { small.experts };
-    Shape { experts_used, ..small }
+    match kind.is_float() {
+        true => small,
+        false => Shape { experts_used: small.experts, indexer_top: TOKENS, ..small },
+    }
+}
+
+/// Tokens of each text.
+const TOKENS: usize = 70;
+
+/// All types for one family, a quarter of them for each other, taking turns: what is a type's own
+/// is in the kernels, which have tests of their own.
+fn kinds(family: usize) -> impl Iterator<Item = BlockType> {
+    let is_first = Family::ALL[family] == Family::Llama;
+    let turn = move |&(index, _): &(usize, BlockType)| is_first || index % 4 == family % 4;
+    BlockType::ALL.into_iter().enumerate().filter(turn).map(|(_, kind)| kind)
 }
 
 #[test]
 fn every_family_kind_and_level_is_close_to_the_reference() {
-    for family in Family::ALL {
-        for kind in BlockType::ALL {
+    let mut wrong = Vec::new();
+    for (index, family) in Family::ALL.into_iter().enumerate() {
+        for kind in kinds(index) {
             let shape = shape(family, kind);
             let seed = 1000 + kind as u64;
             let gguf = Gguf::from_bytes(synthetic::gguf(&shape, seed)).unwrap();
-            let tokens = prompt(70, shape.vocab, seed);
+            let tokens = prompt(TOKENS, shape.vocab, seed);
             let right = Reference::load(&gguf).unwrap().logits(&tokens);
             for kernels in levels() {
                 let compute = Compute::new(kernels, 2);
@@ -63,10 +78,14 @@ fn every_family_kind_and_level_is_close_to_the_reference() {
                 let label = format!("{} {} {}", family.name(), kind.name(), kernels.level().name());
                 println!("{label}: {found:?}");
                 let Bound { max, rms } = bound(family, kind);
-                assert!(found.max <= max && found.rms <= rms, "{label}, seed {seed}: {found:?}");
+                // Such that no number at all is wrong, too.
+                if !(found.max <= max && found.rms <= rms) {
+                    wrong.push(format!("{label}, seed {seed}: {found:?}"));
+                }
             }
         }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Else a model that computes nonsense could pass every bound.

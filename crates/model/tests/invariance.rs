@@ -203,7 +203,7 @@ fn in_random_batches(
 }
 
 /// Each family once, with block types that take different paths through the kernels.
-fn kinds() -> [(Family, BlockType); 8] {
+fn kinds() -> [(Family, BlockType); 11] {
     [
         (Family::Llama, BlockType::Q4_1),
         (Family::Qwen2, BlockType::Q4K),
@@ -213,6 +213,9 @@ fn kinds() -> [(Family, BlockType); 8] {
         (Family::Qwen2Moe, BlockType::Q8_0),
         (Family::Qwen3Moe, BlockType::Q4K),
         (Family::SmolLm3, BlockType::Q5_0),
+        (Family::DeepSeek2, BlockType::Q4_0),
+        (Family::DeepSeek32, BlockType::Q5_1),
+        (Family::GptOss, BlockType::MXFP4),
     ]
 }
 

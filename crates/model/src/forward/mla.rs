@@ -6,8 +6,8 @@
 //! prompts, but sums in another order: a prompt would have other bits in other chunks.
 
 use myriad_kernels::{
-    Activations, AttentionCall, Compute, KvCache, Matrix, Product, RopeHeads, attention, matmul,
-    rms_norm_heads, rope,
+    Activations, AttentionCall, AttentionRow, Compute, KvCache, Matrix, Product, RopeHeads,
+    attention, matmul, rms_norm_heads, rope,
 };
 
 use super::{Pass, Rows, Scratch, sized};
@@ -33,6 +33,8 @@ pub(super) struct MlaScratch {
     pub index: Vec<f32>,
     /// The queries of an indexer. [rows, heads, head_size]
     pub index_q: Vec<f32>,
+    /// Of some rows: a score for each position.
+    pub index_scores: Vec<Vec<f32>>,
 }
 
 impl Pass<'_> {
@@ -82,16 +84,15 @@ impl Pass<'_> {
         let (compute, count) = (self.compute, rows.count());
         self.queries(mla, weights, rows, scratch);
         let chosen = match &mla.indexer {
-            Some(indexer) => {
-                let mla = &mut scratch.mla;
-                Some(self.choose_positions(indexer, rows, cache, mla))
-            }
-            None => None,
+            Some(indexer) => self.choose_positions(indexer, rows, cache, &mut scratch.mla),
+            None => vec![None; rows.count()],
         };
-        let attention_rows = match &chosen {
-            Some(chosen) => chosen.rows(&rows.attention),
-            None => rows.attention.clone(),
-        };
+        let selected = rows
+            .attention
+            .iter()
+            .zip(&chosen)
+            .map(|(row, chosen)| AttentionRow { selection: chosen.as_deref(), ..*row });
+        let attention_rows: Vec<AttentionRow<'_>> = selected.collect();
         let Scratch { mla: MlaScratch { gathered, of_heads, queries, .. }, .. } = scratch;
         let attended = sized(&mut scratch.attended, count * mla.heads * mla.kv_rank);
         let stride = mla.heads * mla.latent_size();
