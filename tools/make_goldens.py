@@ -22,7 +22,7 @@ import transformers
 from safetensors.torch import save_file
 
 from goldens import published
-from goldens.rows import ROWS, VOCAB
+from goldens.rows import ROWS
 from goldens.weights import is_steady, randomise
 
 FOLDER = Path(__file__).resolve().parent.parent / "crates/model/tests/golden/families"
@@ -39,7 +39,7 @@ def golden(model, row, generator):
     """Tokens, logits and greedy tokens of each prompt; none where a choice is too close."""
     tensors = {}
     for index, length in enumerate(PROMPTS):
-        prompt = torch.randint(3, VOCAB, (length,), generator=generator)
+        prompt = torch.randint(3, row.settings["vocab_size"], (length,), generator=generator)
         tokens, logits = prompt, model(prompt[None]).logits[0]
         tensors[f"prompt.{index}"] = prompt.to(torch.int32)
         tensors[f"logits.{index}"] = logits.float().contiguous()
@@ -61,7 +61,7 @@ def make(name):
         generator = torch.Generator().manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(
             config, attn_implementation="eager", dtype=torch.float32).eval()
-        randomise(model, generator)
+        randomise(model, row, generator)
         published.write(model, row, folder)
         tensors = golden(published.read(folder), row, generator)
         if tensors is not None:

@@ -1,5 +1,6 @@
 """Writes a model as its family's checkpoints are published: tensors' names and types, config.json."""
 
+import itertools
 import json
 import shutil
 import tempfile
@@ -9,8 +10,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from .weights import stays_float
-
 FP4_VALUES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 FP8_BLOCK = 128
 
@@ -18,15 +17,15 @@ FP8_BLOCK = 128
 def write(model, row, folder):
     """`config.json` and `model.safetensors` of `row` into `folder`, which is made anew."""
     with tempfile.TemporaryDirectory() as scratch:
-        # Undoes what transformers did to names and layouts when it would have loaded the model.
-        model.save_pretrained(scratch)
+        # Undoes what transformers does to names and layouts when it loads a published model.
+        model.save_pretrained(scratch, save_original_format=not row.fused)
         tensors = load_file(Path(scratch) / "model.safetensors")
         config = json.loads((Path(scratch) / "config.json").read_text())
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     stored = {}
     for name, tensor in tensors.items():
-        stored.update(PACKINGS[row.packing](name, tensor))
+        stored.update(PACKINGS[row.packing](name, tensor, row))
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     config["dtype"] = "bfloat16"
     if row.positions != "new":
@@ -68,17 +67,19 @@ def old_positions(config):
     """As files before transformers 5 describe them."""
     rope = config.pop("rope_parameters")
     config["rope_theta"] = rope.pop("rope_theta")
+    if "partial_rotary_factor" in rope:
+        config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
     config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
 
 
-def bf16(name, tensor):
-    return {name: tensor if stays_float(name) else tensor.to(torch.bfloat16)}
+def bf16(name, tensor, row):
+    return {name: tensor if name.endswith(row.floats) else tensor.to(torch.bfloat16)}
 
 
-def mxfp4(name, tensor):
+def mxfp4(name, tensor, row):
     """Experts as gpt-oss has them: blocks of 32 along the inputs, 4 bits each, with one exponent."""
     if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
-        return bf16(name, tensor)
+        return bf16(name, tensor, row)
     # [experts, inputs, outputs] -> [experts, outputs, blocks, 32]
     blocks = tensor.transpose(1, 2).unflatten(2, (-1, 32))
     # The largest value is then of the size of FP4's largest, 4 or 6.
@@ -92,19 +93,17 @@ def mxfp4(name, tensor):
     }
 
 
-def fp8(name, tensor):
+def fp8(name, tensor, row):
     """Linear layers as DeepSeek has them: E4M3 with a scale for each block of 128 by 128."""
     if tensor.dim() != 2 or name.endswith(("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight")):
-        return bf16(name, tensor)
+        return bf16(name, tensor, row)
     rows, columns = (-(-size // FP8_BLOCK) for size in tensor.shape)
     stored = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
     scales = torch.empty(rows, columns)
-    for row in range(rows):
-        for column in range(columns):
-            part = (slice(row * FP8_BLOCK, (row + 1) * FP8_BLOCK),
-                    slice(column * FP8_BLOCK, (column + 1) * FP8_BLOCK))
-            scales[row, column] = fp8_scale(tensor[part].abs().max())
-            stored[part] = (tensor[part] / scales[row, column]).to(torch.float8_e4m3fn)
+    for block in itertools.product(range(rows), range(columns)):
+        part = tuple(slice(index * FP8_BLOCK, (index + 1) * FP8_BLOCK) for index in block)
+        scales[block] = fp8_scale(tensor[part].abs().max())
+        stored[part] = (tensor[part] / scales[block]).to(torch.float8_e4m3fn)
     return {name: stored, f"{name}_scale_inv": scales}
 
 

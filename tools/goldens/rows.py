@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-VOCAB = 192
-
 
 @dataclass
 class Row:
@@ -18,6 +16,10 @@ class Row:
     # Keys of the published `config.json` that the class does not write, and keys it should not have.
     keys: dict = field(default_factory=dict)
     without: tuple = ()
+    # Ends of names of what is stored as F32 amid BF16.
+    floats: tuple = ("A_log", "e_score_correction_bias")
+    # Whether all experts of a layer are one tensor, where the family's files may have either.
+    fused: bool = False
     # How large matrices are stored: as BF16, or packed (`published.PACKINGS`).
     packing: str = "bf16"
     # Whether seeds are passed over where a router's choice is a near tie. Rows from before this was
@@ -26,7 +28,7 @@ class Row:
 
 
 SHARED = dict(
-    vocab_size=VOCAB, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    vocab_size=192, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     intermediate_size=64, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0,
 )
 EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, output_router_logits=False)
@@ -42,6 +44,16 @@ DEEPSEEK = dict(scoring_func="softmax", moe_layer_freq=1, seq_aux=True, ep_size=
 NOT_DEEPSEEK = ("head_dim", "qk_head_dim", "mlp_bias")
 FP8 = dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[128, 128])
 MLA_YARN = dict(YARN, rope_theta=10000.0, beta_fast=32, beta_slow=1)
+# Three layers of four keep a state of fixed size; the fourth attends.
+HYBRID = dict(
+    SHARED, vocab_size=128, hidden_size=48, num_hidden_layers=4, head_dim=32, linear_conv_kernel_dim=4,
+    linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16,
+)
+# Of text, all three positions are the same.
+MROPE = dict(rope_type="default", rope_theta=10000000.0, partial_rotary_factor=0.25, mrope_interleaved=True,
+             mrope_section=[2, 1, 1])
+QWEN3_5 = dict(attn_output_gate=True, full_attention_interval=4, mamba_ssm_dtype="float32")
+QWEN3_5_FLOATS = ("A_log", "linear_attn.norm.weight")
 
 ROWS = {
     "llama": Row("LlamaConfig", dict(SHARED, tie_word_embeddings=False, rope_parameters=dict(
@@ -102,4 +114,14 @@ ROWS = {
                        keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",
                                  num_nextn_predict_layers=0, quantization_config=FP8),
                        without=(*NOT_DEEPSEEK, "rope_interleave", "num_mtp_layers"), packing="fp8"),
+    "qwen3_next": Row("Qwen3NextConfig", dict(HYBRID, **EXPERTS, shared_expert_intermediate_size=16,
+                      norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], tie_word_embeddings=False,
+                      rope_parameters=dict(rope_type="default", rope_theta=10000000.0,
+                                           partial_rotary_factor=0.25)), "old",
+                      keys=dict(full_attention_interval=4), without=("layer_types",)),
+    "qwen3_5": Row("Qwen3_5TextConfig", dict(HYBRID, tie_word_embeddings=True, rope_parameters=MROPE), "new",
+                   keys=QWEN3_5, floats=QWEN3_5_FLOATS),
+    "qwen3_5_moe": Row("Qwen3_5MoeTextConfig", dict(HYBRID, **EXPERTS, shared_expert_intermediate_size=16,
+                       tie_word_embeddings=False, rope_parameters=MROPE), "new",
+                       keys=QWEN3_5, floats=QWEN3_5_FLOATS, fused=True),
 }

@@ -7,20 +7,15 @@ import torch
 STEADY = 2e-3
 
 
-def randomise(model, generator):
+def randomise(model, row, generator):
     """Weights of a spread that lets every part matter; norms around 1, biases around 0."""
     for name, parameter in model.named_parameters():
         value = drawn(name, parameter, model, generator)
-        parameter.data.copy_(value if stays_float(name) else value.to(torch.bfloat16).to(torch.float32))
+        parameter.data.copy_(value if name.endswith(row.floats) else value.to(torch.bfloat16).to(torch.float32))
     for name, buffer in model.named_buffers():
         # Not those that are computed, as tables of rope are.
         if name in model.state_dict():
             buffer.data.copy_(drawn(name, buffer, model, generator))
-
-
-def stays_float(name):
-    """Whether published files have this tensor as F32 amid BF16."""
-    return name.endswith(("A_log", "e_score_correction_bias", "linear_attn.norm.weight"))
 
 
 def drawn(name, parameter, model, generator):
@@ -35,9 +30,13 @@ def drawn(name, parameter, model, generator):
 def centre(name, family):
     if name.endswith("sinks"):
         return 1.0
-    # Gemma keeps what norms have above 1.
+    if name.endswith("A_log"):
+        # A state that lasts for some ten tokens.
+        return -2.0
     is_norm = "norm" in name and not name.endswith("bias")
-    return 1.0 if is_norm and "gemma" not in family else 0.0
+    # Some keep what norms have above 1.
+    above_one = family.startswith(("gemma", "qwen3_next", "qwen3_5")) and "linear_attn" not in name
+    return 1.0 if is_norm and not above_one else 0.0
 
 
 @torch.no_grad()
