@@ -146,8 +146,8 @@ fn prompt_scores_are_the_models_own() {
     let prompt = tokens(150, 8);
     let compute = common::compute(1);
     let pages: Vec<u32> = (0..5).collect();
-    let mut cache = model.new_cache(5).unwrap();
-    let segment = Segment { tokens: &prompt, start: 0, pages: &pages, logits: LogitRows::All };
+    let mut cache = model.new_cache(5, 1).unwrap();
+    let segment = Segment::alone(&prompt, 0, &pages, LogitRows::All);
     let mut scratch = Scratch::new();
     let logits =
         model.forward(&compute, &Batch { sequences: &[segment] }, &mut cache, &mut scratch);

@@ -186,6 +186,15 @@ impl Metadata {
             Some(other) => Err(wrong_type(key, other, "an array of 32-bit floats")),
         }
     }
+
+    /// An array of truth values; none if the key is not there.
+    pub fn optional_bools(&self, key: &str) -> Result<Option<&[bool]>, GgufError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Array(Array::Bool(values))) => Ok(Some(values)),
+            Some(other) => Err(wrong_type(key, other, "an array of truth values")),
+        }
+    }
 }
 
 impl Value {

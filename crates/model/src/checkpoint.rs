@@ -13,11 +13,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use myriad_formats::{Fp8Weights, Gguf, ModelFolder, TensorKind, TensorSource, TensorView};
-use myriad_kernels::{BlockType, dequantise, quantise};
+use myriad_kernels::{BlockType, DeltaShape, dequantise, quantise};
 
 use crate::config::{Config, Family, Mixer};
 use crate::error::ModelError;
-use place::{Part, Place};
+use place::{DeltaPart, Part, Place};
 
 /// A model file: GGUF, or a folder as Hugging Face publishes models.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,8 @@ struct Sizes {
     nope: usize,
     /// Rows of each head's values.
     value: usize,
+    /// Of gated delta nets.
+    delta: Option<DeltaShape>,
 }
 
 /// A tensor in GGUF's layout: runs of rows of the file's tensors, one behind the other.
@@ -98,6 +100,8 @@ enum Change<'a> {
     None,
     /// Folders of some families keep what norms have above 1.
     PlusOne,
+    /// Folders keep the logarithms of what is taken away.
+    MinusExp,
     /// Of each row, every other element, from the first or the second on.
     Alternate(usize),
     /// Each run of rows is a matrix, whose columns become rows: all, or every other one.
@@ -125,8 +129,9 @@ impl<'a> Checkpoint<'a> {
                 Mixer::Gqa(_) => {}
                 Mixer::Mla(mla) => {
                     let (heads, nope, value) = (mla.heads, mla.nope_size, mla.value_size);
-                    sizes = Sizes { heads, nope, value };
+                    sizes = Sizes { heads, nope, value, ..sizes };
                 }
+                Mixer::GatedDelta(shape) => sizes.delta = Some(*shape),
             }
         }
         Checkpoint { source, family: config.family, sizes }
@@ -140,6 +145,11 @@ impl<'a> Checkpoint<'a> {
         let tensor = match place.part {
             Part::Whole => self.whole(first, Vec::from(first.shape), Change::None)?,
             Part::PlusOne => self.whole(first, Vec::from(first.shape), Change::PlusOne)?,
+            Part::MinusExp => self.whole(first, Vec::from(first.shape), Change::MinusExp)?,
+            Part::Squeezed => {
+                let shape = first.shape.iter().copied().filter(|&size| size != 1).collect();
+                self.whole(first, shape, Change::None)?
+            }
             Part::Experts => self.stack(views)?,
             Part::Half(half) => self.half(first, half)?,
             Part::Alternate(from) => {
@@ -151,6 +161,7 @@ impl<'a> Checkpoint<'a> {
             Part::Mxfp4(alternate) => self.mxfp4(&views, alternate)?,
             Part::LatentKeys => self.of_latents(first, true)?,
             Part::LatentValues => self.of_latents(first, false)?,
+            Part::Delta(part) => self.of_delta(first, part)?,
         };
         Ok(Some(tensor))
     }
@@ -248,7 +259,7 @@ impl<'a> Checkpoint<'a> {
     /// What one matrix has of the keys, or of the values, of all heads of latent attention. Keys
     /// become queries' matrices: transposed.
     fn of_latents(&self, view: TensorView<'a>, is_keys: bool) -> Result<Tensor<'a>, ModelError> {
-        let Sizes { heads, nope, value } = self.sizes;
+        let Sizes { heads, nope, value, .. } = self.sizes;
         let shape = Vec::from(view.shape);
         if view.rows() != heads * (nope + value) || shape.len() != 2 {
             return self.whole(view, shape, Change::None);
@@ -263,6 +274,37 @@ impl<'a> Checkpoint<'a> {
         let is_whole = !is_keys || tensor.kind.is_float();
         let kind = if is_whole { tensor.kind } else { BlockType::F16 };
         Ok(Tensor { kind, runs: runs_of(heads, nope + value, rows), ..tensor })
+    }
+
+    /// What one matrix has of a part of all key heads' first products.
+    fn of_delta(&self, view: TensorView<'a>, part: DeltaPart) -> Result<Tensor<'a>, ModelError> {
+        let tensor = self.whole(view, Vec::from(view.shape), Change::None)?;
+        let Some(DeltaShape { key_heads, value_heads, key_size, value_size, .. }) =
+            self.sizes.delta
+        else {
+            return Ok(tensor);
+        };
+        // Of one key head: its value heads' rows of values, and of numbers.
+        let (heads, values) = (value_heads / key_heads, value_heads / key_heads * value_size);
+        let (stride, parts) = match part {
+            DeltaPart::Qkv => {
+                let ends = [0, key_size, 2 * key_size, 2 * key_size + values];
+                (ends[3] + values, ends.windows(2).map(|ends| ends[0]..ends[1]).collect())
+            }
+            DeltaPart::Gate => {
+                let start = 2 * key_size + values;
+                (start + values, vec![start..start + values])
+            }
+            DeltaPart::Beta => (2 * heads, vec![0..heads]),
+            DeltaPart::Alpha => (2 * heads, vec![heads..2 * heads]),
+        };
+        if view.rows() != key_heads * stride {
+            return Ok(tensor);
+        }
+        let parts: Vec<Range<usize>> = parts;
+        let rows = parts.iter().map(|part| part.len() * key_heads).sum();
+        let runs = parts.into_iter().flat_map(|part| runs_of(key_heads, stride, part)).collect();
+        Ok(Tensor { shape: vec![view.columns(), rows], runs, ..tensor })
     }
 
     /// 4-bit floats with their scales beside them, as the blocks of MXFP4.
@@ -356,6 +398,19 @@ impl<'a> Tensor<'a> {
         Tensor { name, shape, kind, views, runs, source, change }
     }
 
+    /// Of rows in groups of `size`, every other group, from the first or the second on.
+    pub fn alternate_groups(&self, size: usize, from: usize) -> Tensor<'a> {
+        let rows: usize = self.rows();
+        let mut tensor = self.of_expert(0, 1);
+        let runs = tensor.runs.iter().flat_map(|run| {
+            let starts = run.rows.clone().skip(from * size).step_by(2 * size);
+            starts.map(|start| Run { view: run.view, rows: start..start + size })
+        });
+        tensor.runs = runs.collect();
+        tensor.shape = vec![self.columns(), rows / 2];
+        tensor
+    }
+
     /// The rows as they are loaded: borrowed where the file has them so.
     ///
     /// # Errors
@@ -402,6 +457,7 @@ impl<'a> Tensor<'a> {
             match self.change {
                 Change::None | Change::Mxfp4 { .. } => values.extend(stored),
                 Change::PlusOne => values.extend(stored.into_iter().map(|value| value + 1.0)),
+                Change::MinusExp => values.extend(stored.into_iter().map(|value| -value.exp())),
                 Change::Alternate(from) => values.extend(alternate_of(stored, Some(from))),
                 Change::Transposed(alternate) => {
                     for column in alternate_of(0..view.columns(), alternate) {

@@ -4,7 +4,7 @@
 //! `forward` and `reference` follow the description and never ask for the family's name. Each enum
 //! here has exactly the variants that some family uses today; a new family adds the axis it needs.
 
-use myriad_kernels::{Activation, KvShape, RopePairing};
+use myriad_kernels::{Activation, DeltaShape, KvShape, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
@@ -23,6 +23,12 @@ pub enum Family {
     Qwen3,
     /// Qwen3 with a mixture of experts: Qwen3-30B-A3B, Qwen3-235B-A22B, Qwen3-Coder.
     Qwen3Moe,
+    /// Qwen3-Next: gated delta nets in most layers, and a mixture of experts.
+    Qwen3Next,
+    /// Qwen3.5, dense: gated delta nets in most layers.
+    Qwen35,
+    /// Qwen3.5 with a mixture of experts.
+    Qwen35Moe,
     /// DeepSeek V2, V2.5, V2-Lite, V3, V3.1 and R1; Kimi K2.
     DeepSeek2,
     /// DeepSeek V3.2, which chooses the positions that it attends to.
@@ -39,7 +45,7 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 11] = [
+    pub const ALL: [Family; 14] = [
         Family::DeepSeek2,
         Family::DeepSeek32,
         Family::Gemma3,
@@ -49,6 +55,9 @@ impl Family {
         Family::Qwen2Moe,
         Family::Qwen3,
         Family::Qwen3Moe,
+        Family::Qwen3Next,
+        Family::Qwen35,
+        Family::Qwen35Moe,
         Family::SeedOss,
         Family::SmolLm3,
     ];
@@ -65,6 +74,9 @@ impl Family {
             Family::Qwen2Moe => "qwen2moe",
             Family::Qwen3 => "qwen3",
             Family::Qwen3Moe => "qwen3moe",
+            Family::Qwen3Next => "qwen3next",
+            Family::Qwen35 => "qwen35",
+            Family::Qwen35Moe => "qwen35moe",
             Family::SeedOss => "seed_oss",
             Family::SmolLm3 => "smollm3",
         }
@@ -87,6 +99,9 @@ impl Family {
             Family::Qwen2Moe => &["qwen2_moe"],
             Family::Qwen3 => &["qwen3"],
             Family::Qwen3Moe => &["qwen3_moe"],
+            Family::Qwen3Next => &["qwen3_next"],
+            Family::Qwen35 => &["qwen3_5_text"],
+            Family::Qwen35Moe => &["qwen3_5_moe_text"],
             Family::SeedOss => &["seed_oss"],
             Family::SmolLm3 => &["smollm3"],
         }
@@ -140,6 +155,9 @@ pub enum Mixer {
     Gqa(Gqa),
     /// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434).
     Mla(Mla),
+    /// A gated delta net (Yang et al. 2024, arXiv:2412.06464): a memory of fixed size, which each
+    /// position changes.
+    GatedDelta(DeltaShape),
 }
 
 /// Grouped-query attention over all earlier positions, or a window of them.
@@ -157,6 +175,8 @@ pub struct Gqa {
     pub output_bias: bool,
     /// A score for each head that takes part in the softmax and adds nothing.
     pub sinks: bool,
+    /// What attention gives goes through a gate, `sigmoid(gate · x)`, element by element.
+    pub gate: bool,
     /// Each head of Q and K goes through its own RMS norm before rope.
     pub qk_norm: bool,
     /// Index into [`Config::ropes`]; none where positions are told by causality alone (NoPE).
@@ -178,8 +198,13 @@ impl Gqa {
         self.kv_heads * self.head_size
     }
 
-    /// Columns of Q, K and V side by side.
+    /// Columns of Q, K and V side by side, and of the gate behind them.
     pub fn qkv_size(&self) -> usize {
+        self.gate_column() + if self.gate { self.q_size() } else { 0 }
+    }
+
+    /// Where the gate begins among those columns.
+    pub fn gate_column(&self) -> usize {
         self.q_size() + 2 * self.kv_size()
     }
 }
@@ -391,14 +416,42 @@ impl Config {
     pub fn kv_shapes(&self) -> Vec<KvShape> {
         self.layers.iter().flat_map(|layer| layer.mixer.kv_shapes()).collect()
     }
+
+    /// What each layer keeps of a whole sequence; none where it keeps keys and values.
+    pub fn state_shapes(&self) -> Vec<Option<DeltaShape>> {
+        let shape = |layer: &LayerConfig| match layer.mixer {
+            Mixer::GatedDelta(shape) => Some(shape),
+            Mixer::Gqa(_) | Mixer::Mla(_) => None,
+        };
+        self.layers.iter().map(shape).collect()
+    }
 }
 
 impl Mixer {
+    /// Weights of the matrices that one token meets in a model of width `hidden`.
+    pub fn weights_per_token(&self, hidden: usize) -> usize {
+        match self {
+            Mixer::Gqa(gqa) => hidden * (gqa.qkv_size() + gqa.q_size()),
+            Mixer::Mla(mla) => {
+                let index_queries = mla.indexer.as_ref().map_or(0, |i| i.heads * i.head_size);
+                let of_latent = mla.q_rank.map_or(0, |rank| rank * (mla.q_size() + index_queries));
+                let of_heads = mla.heads * mla.kv_rank * (mla.nope_size + mla.value_size);
+                let output = mla.heads * mla.value_size;
+                hidden * (mla.first_size() + mla.index_size() + output) + of_latent + of_heads
+            }
+            Mixer::GatedDelta(shape) => {
+                let gates = shape.value_width() + 2 * shape.value_heads;
+                hidden * (shape.channels() + gates + shape.value_width())
+            }
+        }
+    }
+
     /// How many layers of the cache are this layer's.
     pub(crate) fn cache_layers(&self) -> usize {
         match self {
             Mixer::Gqa(_) => 1,
             Mixer::Mla(mla) => 1 + usize::from(mla.indexer.is_some()),
+            Mixer::GatedDelta(_) => 0,
         }
     }
 
@@ -418,6 +471,7 @@ impl Mixer {
                 }
                 shapes
             }
+            Mixer::GatedDelta(_) => Vec::new(),
         }
     }
 }

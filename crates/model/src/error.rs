@@ -1,7 +1,7 @@
 //! Turns each rule that a model file can break into one variant and one sentence.
 
 use myriad_formats::{Fp8Error, GgufError, JsonError, NotNumbers};
-use myriad_kernels::{KvError, PackError};
+use myriad_kernels::{KvError, PackError, StateError};
 
 /// Why a file is not a model that Myriad can run. Every message names the key or tensor, its value,
 /// and what would have been right.
@@ -321,4 +321,8 @@ pub enum ModelError {
     /// The KV cache could not be made.
     #[error(transparent)]
     Cache(#[from] KvError),
+
+    /// The states of sequences could not be made.
+    #[error(transparent)]
+    States(#[from] StateError),
 }

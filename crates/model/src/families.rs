@@ -8,6 +8,7 @@ mod deepseek;
 mod experts;
 mod gemma3;
 mod gpt_oss;
+mod hybrid;
 mod keys;
 mod rope;
 mod windows;
@@ -67,6 +68,7 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
         Family::Qwen2Moe => qwen2moe(&keys),
         Family::Qwen3 => qwen3(&keys),
         Family::Qwen3Moe => qwen3moe(&keys),
+        Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => hybrid::read(&keys),
         Family::SeedOss => seed_oss(&keys),
         Family::SmolLm3 => smollm3(&keys),
     }
@@ -164,6 +166,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
             qkv_bias: traits.qkv_bias,
             output_bias: false,
             sinks: false,
+            gate: false,
             qk_norm: traits.qk_norm,
             rope: has_rope.then_some(0),
             window: None,

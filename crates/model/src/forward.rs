@@ -4,17 +4,19 @@
 //! cut into chunks, or on threads: every kernel called here keeps one fixed order of reduction per
 //! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
 
+mod delta;
 mod indexer;
 mod mla;
 mod moe;
 
 use myriad_kernels::{
-    Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, KvCache,
-    Matrix, PAGE_TOKENS, Product, RopeHeads, RowSlot, attention, matmul, rms_norm, rms_norm_heads,
-    rope,
+    Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, DeltaRun,
+    DeltaScratch, DeltaSnapshot as Snapshot, KvCache, Matrix, PAGE_TOKENS, Product, RopeHeads,
+    RowSlot, attention, matmul, rms_norm, rms_norm_heads, rope,
 };
 
 use crate::Model;
+use crate::cache::Cache;
 use crate::config::{FeedForward, Gqa, Mixer};
 use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights, SwiGlu};
 
@@ -36,6 +38,22 @@ pub struct Segment<'a> {
     pub pages: &'a [u32],
     /// Which of the tokens want logits.
     pub logits: LogitRows,
+    /// The slot of the sequence's state, in models that have states; no two segments share one.
+    pub state: usize,
+    /// States in between that are to be kept, each in a slot of its own.
+    pub snapshots: &'a [Snapshot],
+}
+
+impl<'a> Segment<'a> {
+    /// Tokens of the only sequence of a batch.
+    pub fn alone(
+        tokens: &'a [u32],
+        start: u32,
+        pages: &'a [u32],
+        logits: LogitRows,
+    ) -> Segment<'a> {
+        Segment { tokens, start, pages, logits, state: 0, snapshots: &[] }
+    }
 }
 
 /// Which tokens of a segment want logits.
@@ -93,6 +111,7 @@ pub struct Scratch {
     /// [logit rows, vocab]
     logits: Vec<f32>,
     attention: AttentionScratch,
+    delta: DeltaScratch,
     mla: mla::MlaScratch,
     moe: moe::MoeScratch,
 }
@@ -112,16 +131,21 @@ impl Model {
     ///
     /// # Panics
     /// Where the caller breaks what [`Segment`] asks for: a token beyond the vocabulary, or pages
-    /// that do not cover the positions or do not exist in the cache.
+    /// that do not cover the positions, or pages or slots that do not exist in the cache.
     pub fn forward<'s>(
         &self,
         compute: &Compute,
         batch: &Batch<'_>,
-        cache: &mut KvCache,
+        cache: &mut Cache,
         scratch: &'s mut Scratch,
     ) -> Logits<'s> {
         let vocab = self.config.vocab;
+        let Cache { keys: cache, states } = cache;
         let mut rows = Rows::of(batch);
+        if self.state_bytes() > 0 {
+            let begun = batch.sequences.iter().filter(|segment| segment.start == 0);
+            begun.for_each(|segment| states.clear(segment.state));
+        }
         self.embed(batch, scratch);
         let last = self.config.layers.len() - 1;
         let mut cache_layer = 0;
@@ -146,6 +170,12 @@ impl Model {
                     }
                     if rows.count() > 0 {
                         pass.attend_latents(mla, mixer, &rows, cache, scratch);
+                    }
+                }
+                (Mixer::GatedDelta(shape), MixerWeights::GatedDelta(mixer)) => {
+                    pass.recur(index, shape, mixer, &rows, states, scratch);
+                    if index == last {
+                        rows.keep_wanted(scratch, self.config.hidden, 0, 0);
                     }
                 }
                 _ => unreachable!("weights are loaded as the layer is described"),
@@ -265,7 +295,13 @@ impl Pass<'_> {
             sinks: weights.sinks.as_deref(),
         };
         attention(compute, &call, attended, &mut scratch.attention);
-        scratch.input.set(compute, attended, count, gqa.q_size());
+        if gqa.gate {
+            let gate = &scratch.qkv[gqa.gate_column()..];
+            let (input, width) = (&mut scratch.input, gqa.q_size());
+            input.set_sigmoid_mul(compute, attended, count, width, gate, stride);
+        } else {
+            scratch.input.set(compute, attended, count, gqa.q_size());
+        }
         let (bias, norm) = (weights.output_bias.as_deref(), weights.post_norm.as_deref());
         self.add_to_residual(&weights.output, bias, norm, count, scratch);
     }
@@ -345,6 +381,8 @@ struct Rows<'a> {
     slots: Vec<RowSlot>,
     /// The rows that want logits, ascending.
     wanted: Vec<usize>,
+    /// The rows of each sequence, and its state.
+    runs: Vec<DeltaRun<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -355,8 +393,15 @@ impl<'a> Rows<'a> {
             positions: Vec::with_capacity(count),
             slots: Vec::with_capacity(count),
             wanted: Vec::new(),
+            runs: Vec::with_capacity(batch.sequences.len()),
         };
         for segment in batch.sequences {
+            rows.runs.push(DeltaRun {
+                slot: segment.state,
+                first_row: rows.positions.len(),
+                rows: segment.tokens.len(),
+                snapshots: segment.snapshots,
+            });
             for index in 0..segment.tokens.len() {
                 let position = segment.start as usize + index;
                 let page = segment.pages[position / PAGE_TOKENS];

@@ -6,6 +6,7 @@
 //! makes small models for tests.
 //! This room knows no clock, no randomness and no threads of its own.
 
+mod cache;
 mod checkpoint;
 pub mod config;
 mod error;
@@ -16,6 +17,7 @@ pub mod synthetic;
 mod tensors;
 mod weights;
 
+pub use cache::Cache;
 pub use checkpoint::Source;
 pub use config::{
     Config, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer, Mla, Moe, RopeConfig,
@@ -23,9 +25,9 @@ pub use config::{
 };
 pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
-pub use myriad_kernels::PAGE_TOKENS;
+pub use myriad_kernels::{DeltaSnapshot as Snapshot, PAGE_TOKENS};
 
-use myriad_kernels::{BlockType, Compute, KvCache, KvType, Rope};
+use myriad_kernels::{BlockType, Compute, KvCache, KvType, RecurrentStates, Rope};
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
 pub struct Model {
@@ -89,24 +91,36 @@ impl Model {
         self.weights.file_bytes_per_token
     }
 
-    /// A KV cache of `pages` pages of [`PAGE_TOKENS`] positions for all layers, of half floats.
+    /// Memory for `pages` pages of [`PAGE_TOKENS`] positions, of half floats, and for `slots` states
+    /// of whole sequences (which only models with recurrent layers have).
     ///
     /// # Errors
-    /// [`ModelError::Cache`] where it would not fit in memory.
-    pub fn new_cache(&self, pages: usize) -> Result<KvCache, ModelError> {
-        self.new_cache_of(KvType::F16, pages)
+    /// [`ModelError::Cache`] and [`ModelError::States`] where it would not fit in memory.
+    pub fn new_cache(&self, pages: usize, slots: usize) -> Result<Cache, ModelError> {
+        self.new_cache_of(KvType::F16, pages, slots)
     }
 
-    /// The same, of numbers of another type: [`KvType::F32`] to compare logits with exact ones.
+    /// The same, with keys and values of another type: [`KvType::F32`] to compare logits with exact
+    /// ones.
     ///
     /// # Errors
     /// As [`Model::new_cache`].
-    pub fn new_cache_of(&self, kind: KvType, pages: usize) -> Result<KvCache, ModelError> {
-        Ok(KvCache::with_type(kind, &self.config.kv_shapes(), pages)?)
+    pub fn new_cache_of(
+        &self,
+        kind: KvType,
+        pages: usize,
+        slots: usize,
+    ) -> Result<Cache, ModelError> {
+        Cache::new(&self.config, kind, pages, slots)
     }
 
     /// Bytes of one page of the KV cache, all layers together.
     pub fn cache_bytes_per_page(&self) -> usize {
         KvCache::bytes_per_page(&self.config.kv_shapes())
+    }
+
+    /// Bytes of the state of one sequence; 0 where all layers attend.
+    pub fn state_bytes(&self) -> usize {
+        RecurrentStates::bytes_per_slot(&self.config.state_shapes())
     }
 }

@@ -6,6 +6,7 @@
 //! concession to speed is that rows are shared out among threads and dot products summed in
 //! sixteen lanes, so that a few thousand tokens of a small model take a minute and not an hour.
 
+mod delta;
 mod experts;
 mod gqa;
 mod mla;
@@ -18,6 +19,7 @@ use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{self, Config, Mixer, RopeConfig};
 use crate::error::ModelError;
 use crate::tensors;
+use delta::DeltaNet;
 use experts::Experts;
 use gqa::GroupedAttention;
 use mla::LatentAttention;
@@ -53,6 +55,7 @@ struct Layer {
 enum MixerTwin {
     Gqa(GroupedAttention),
     Mla(LatentAttention),
+    GatedDelta(DeltaNet),
 }
 
 enum FeedForward {
@@ -129,6 +132,9 @@ impl Reference {
             let mut mixed = match (&layer.mixer, &described.mixer) {
                 (MixerTwin::Gqa(twin), Mixer::Gqa(gqa)) => twin.apply(&normed, gqa, config),
                 (MixerTwin::Mla(twin), Mixer::Mla(mla)) => twin.apply(&normed, mla, config),
+                (MixerTwin::GatedDelta(twin), Mixer::GatedDelta(shape)) => {
+                    twin.apply(&normed, shape, epsilon)
+                }
                 _ => unreachable!("weights are loaded as the layer is described"),
             };
             if let Some([norm, _]) = &layer.post_norms {
@@ -329,6 +335,7 @@ impl File<'_> {
             mixer: match &described.mixer {
                 Mixer::Gqa(gqa) => MixerTwin::Gqa(GroupedAttention::load(self, index, gqa)?),
                 Mixer::Mla(mla) => MixerTwin::Mla(LatentAttention::load(self, index, mla)?),
+                Mixer::GatedDelta(_) => MixerTwin::GatedDelta(DeltaNet::load(self, index)?),
             },
             post_norms: match described.post_norms {
                 true => Some([

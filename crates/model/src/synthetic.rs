@@ -83,12 +83,17 @@ impl Shape {
             Family::GptOss | Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
             Family::Gemma3 => (4, 64),
             Family::DeepSeek2 | Family::DeepSeek32 => (4, 96),
+            Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => (4, 64),
         };
         Shape {
             family,
             layers: match family {
                 Family::Gemma3 => 6,
-                Family::GptOss | Family::SmolLm3 => 4,
+                Family::GptOss
+                | Family::Qwen3Next
+                | Family::Qwen35
+                | Family::Qwen35Moe
+                | Family::SmolLm3 => 4,
                 _ => 3,
             },
             hidden: 256,
@@ -114,9 +119,20 @@ impl Shape {
         matches!(self.family, Family::DeepSeek2 | Family::DeepSeek32)
     }
 
+    fn is_hybrid(&self) -> bool {
+        matches!(self.family, Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe)
+    }
+
     fn has_experts(&self) -> bool {
         self.is_deepseek()
-            || matches!(self.family, Family::GptOss | Family::Qwen2Moe | Family::Qwen3Moe)
+            || matches!(
+                self.family,
+                Family::GptOss
+                    | Family::Qwen2Moe
+                    | Family::Qwen3Moe
+                    | Family::Qwen3Next
+                    | Family::Qwen35Moe
+            )
     }
 
     /// Tensors whose being there tells a reader something.
@@ -226,7 +242,7 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     match shape.family {
         // Shorter than the tests' prompts, and no multiple of a page.
         Family::Gemma3 | Family::GptOss => add("attention.sliding_window", Value::U32(40)),
-        Family::Qwen2Moe => {
+        Family::Qwen2Moe | Family::Qwen3Next | Family::Qwen35Moe => {
             add("expert_shared_feed_forward_length", u32_value(shape.feed_forward));
         }
         _ => {}
@@ -234,15 +250,34 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     if shape.is_deepseek() {
         latent_metadata(shape, &mut add);
     } else if shape.heads * shape.head_size != shape.hidden
+        || shape.is_hybrid()
         || matches!(shape.family, Family::Gemma3 | Family::Qwen3 | Family::Qwen3Moe)
     {
         add("attention.key_length", u32_value(shape.head_size));
         add("attention.value_length", u32_value(shape.head_size));
+        if shape.is_hybrid() {
+            delta_metadata(shape, &mut add);
+        }
     } else {
         add("rope.dimension_count", u32_value(shape.head_size));
     }
     list.extend(vocabulary(shape));
     list
+}
+
+/// The keys of gated delta nets: two key heads, four value heads; and of a rope that turns a quarter
+/// of each head.
+fn delta_metadata(shape: &Shape, add: &mut impl FnMut(&str, Value)) {
+    for (key, number) in [
+        ("rope.dimension_count", shape.head_size / 4),
+        ("ssm.conv_kernel", 4),
+        ("ssm.group_count", 2),
+        ("ssm.time_step_rank", 4),
+        ("ssm.state_size", 48),
+        ("ssm.inner_size", 256),
+    ] {
+        add(key, u32_value(number));
+    }
 }
 
 /// The keys of DeepSeek: heads of `head_size`, a third of which rope turns.
@@ -335,11 +370,13 @@ fn config(shape: &Shape, metadata: &[(String, Value)]) -> Config {
 fn random_tensors(shape: &Shape, config: &Config, seed: u64) -> Vec<Tensor> {
     let mut maker = Maker { random: SplitMix(seed), kind: shape.kind, tensors: Vec::new() };
     for (name, size) in tensors::expected(config) {
-        let part = name.rsplit('.').nth(1).unwrap_or(&name);
+        let whole = name.trim_end_matches(".weight").trim_end_matches(".bias");
+        let part = whole.rsplit('.').next().unwrap_or(whole);
         match name.ends_with(".bias") || size.len() == 1 {
             true => maker.vector(&name, &size, centre(part)),
-            // Kept in F32, as all converters do: logits that tell experts apart.
+            // Kept in F32, as all converters do: logits that tell experts apart, and convolutions.
             false if part == "ffn_gate_inp" => maker.float_matrix(&name, &size, 2.0),
+            false if part == "ssm_conv1d" => maker.float_matrix(&name, &size, 1.4),
             false => maker.matrix(&name, &size, gain(part)),
         }
     }
@@ -350,6 +387,7 @@ fn random_tensors(shape: &Shape, config: &Config, seed: u64) -> Vec<Tensor> {
 fn centre(part: &str) -> f32 {
     match part {
         "attn_q_norm" | "attn_k_norm" => 1.4,
+        "ssm_a" => -1.0,
         part if part.ends_with("norm") => 1.0,
         _ => 0.0,
     }

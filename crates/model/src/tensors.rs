@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use myriad_kernels::DeltaShape;
+
 use crate::checkpoint::{Checkpoint, Tensor};
 use crate::config::{Config, Family, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
@@ -41,6 +43,7 @@ pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
         match &layer.mixer {
             Mixer::Gqa(gqa) => grouped_attention(&mut add, gqa, hidden),
             Mixer::Mla(mla) => latent_attention(&mut add, mla, hidden),
+            Mixer::GatedDelta(shape) => gated_delta(&mut add, shape, hidden),
         }
         if layer.post_norms {
             add("post_attention_norm.weight", &[hidden]);
@@ -60,7 +63,9 @@ pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
 }
 
 fn grouped_attention(add: &mut impl FnMut(&str, &[usize]), gqa: &Gqa, hidden: usize) {
-    for (part, size) in [("q", gqa.q_size()), ("k", gqa.kv_size()), ("v", gqa.kv_size())] {
+    // Each head of Q is followed by its gate.
+    let q_size = gqa.q_size() * if gqa.gate { 2 } else { 1 };
+    for (part, size) in [("q", q_size), ("k", gqa.kv_size()), ("v", gqa.kv_size())] {
         add(&format!("attn_{part}.weight"), &[hidden, size]);
         if gqa.qkv_bias {
             add(&format!("attn_{part}.bias"), &[size]);
@@ -103,6 +108,19 @@ fn latent_attention(add: &mut impl FnMut(&str, &[usize]), mla: &Mla, hidden: usi
     }
 }
 
+fn gated_delta(add: &mut impl FnMut(&str, &[usize]), shape: &DeltaShape, hidden: usize) {
+    let (channels, width) = (shape.channels(), shape.value_width());
+    add("attn_qkv.weight", &[hidden, channels]);
+    add("attn_gate.weight", &[hidden, width]);
+    add("ssm_beta.weight", &[hidden, shape.value_heads]);
+    add("ssm_alpha.weight", &[hidden, shape.value_heads]);
+    add("ssm_conv1d.weight", &[shape.kernel, channels]);
+    add("ssm_a", &[shape.value_heads]);
+    add("ssm_dt.bias", &[shape.value_heads]);
+    add("ssm_norm.weight", &[shape.value_size]);
+    add("ssm_out.weight", &[width, hidden]);
+}
+
 fn mixture(add: &mut impl FnMut(&str, &[usize]), moe: &Moe, hidden: usize) {
     add("ffn_gate_inp.weight", &[hidden, moe.experts]);
     if moe.router.selection_bias {
@@ -136,7 +154,11 @@ fn gated(add: &mut impl FnMut(&str, &[usize]), suffix: &str, hidden: usize, size
 /// The name of the norm before the feed-forward: some converters keep Hugging Face's.
 pub(crate) fn ffn_norm(family: Family) -> &'static str {
     match family {
-        Family::GptOss | Family::SeedOss => "post_attention_norm.weight",
+        Family::GptOss
+        | Family::Qwen3Next
+        | Family::Qwen35
+        | Family::Qwen35Moe
+        | Family::SeedOss => "post_attention_norm.weight",
         _ => "ffn_norm.weight",
     }
 }

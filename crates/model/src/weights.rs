@@ -4,7 +4,7 @@ mod load;
 
 pub(crate) use load::load;
 
-use myriad_kernels::{Activations, Compute, Matrix, Product, matmul};
+use myriad_kernels::{Activations, Compute, DeltaWeights, Matrix, Product, matmul};
 
 /// All weights of a model.
 pub(crate) struct Weights {
@@ -38,6 +38,7 @@ pub(crate) struct Layer {
 pub(crate) enum MixerWeights {
     Gqa(GqaWeights),
     Mla(MlaWeights),
+    GatedDelta(DeltaNetWeights),
 }
 
 /// Weights of grouped-query attention.
@@ -56,6 +57,21 @@ pub(crate) struct GqaWeights {
     pub output_bias: Option<Vec<f32>>,
     /// [hidden], for what is added to the residual stream.
     pub post_norm: Option<Vec<f32>>,
+}
+
+/// Weights of a gated delta net.
+pub(crate) struct DeltaNetWeights {
+    /// [hidden]
+    pub norm: Vec<f32>,
+    /// Queries, keys and values before the convolution, the gate of the output; then what decides
+    /// how much is learnt and how much is forgotten, in F32: errors there stay in the memory.
+    /// [channels + value width + 2 * value heads, hidden]
+    pub first: Fused,
+    pub recurrence: DeltaWeights,
+    /// [value_size]
+    pub output_norm: Vec<f32>,
+    /// [hidden, value width]
+    pub output: Matrix,
 }
 
 /// Weights of latent attention.
@@ -144,6 +160,12 @@ struct Part {
 }
 
 impl Fused {
+    /// Puts one more matrix behind the others.
+    fn push(&mut self, weight: Matrix) {
+        self.rows += weight.rows();
+        self.parts.push(Part { weight, bias: None });
+    }
+
     /// out = x · weightᵀ + bias, in one parallel region. out: [x.rows(), rows]
     ///
     /// `staging` is working memory for the case of several matrices and several rows.

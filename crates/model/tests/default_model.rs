@@ -142,13 +142,12 @@ fn perplexity(tokens: &[u32], surprise: f64) -> f64 {
 fn forward_surprise(model: &Model, compute: &Compute, tokens: &[u32]) -> f64 {
     const CHUNK: usize = 512;
     let pages: Vec<u32> = (0..common::pages_for(tokens.len()) as u32).collect();
-    let mut cache = model.new_cache(pages.len()).unwrap();
+    let mut cache = model.new_cache(pages.len(), 1).unwrap();
     let mut scratch = Scratch::new();
     let mut sum = 0.0;
     for (index, chunk) in tokens.chunks(CHUNK).enumerate() {
         let start = index * CHUNK;
-        let segment =
-            Segment { tokens: chunk, start: start as u32, pages: &pages, logits: LogitRows::All };
+        let segment = Segment::alone(chunk, start as u32, &pages, LogitRows::All);
         let batch = Batch { sequences: &[segment] };
         let logits = model.forward(compute, &batch, &mut cache, &mut scratch);
         for (row, &next) in tokens[start + 1..].iter().take(chunk.len()).enumerate() {

@@ -118,7 +118,7 @@ fn a_batch_gives_each_sequence_the_bits_it_has_alone() {
 
 #[test]
 fn only_the_rows_asked_for_come_back() {
-    for family in [Family::Llama, Family::Qwen2Moe] {
+    for family in [Family::DeepSeek32, Family::Llama, Family::Qwen2Moe, Family::Qwen35] {
         only_the_rows_asked_for(family);
     }
 }
@@ -133,13 +133,11 @@ fn only_the_rows_asked_for(family: Family) {
     let pages = [[0], [1], [2]];
     let segments: Vec<Segment<'_>> = (0..3)
         .map(|index| Segment {
-            tokens: &texts[index],
-            start: 0,
-            pages: &pages[index],
-            logits: wishes[index],
+            state: index,
+            ..Segment::alone(&texts[index], 0, &pages[index], wishes[index])
         })
         .collect();
-    let mut cache = model.new_cache(3).unwrap();
+    let mut cache = model.new_cache(3, 3).unwrap();
     let mut scratch = Scratch::new();
     let found = model.forward(&compute, &Batch { sequences: &segments }, &mut cache, &mut scratch);
     assert_eq!(found.rows(), 1 + 4);
@@ -167,7 +165,7 @@ fn in_random_batches(
         .iter()
         .map(|text| free.split_off(free.len() - text.len().div_ceil(PAGE_TOKENS)))
         .collect();
-    let mut cache = model.new_cache(64).unwrap();
+    let mut cache = model.new_cache(64, 8).unwrap();
     let mut scratch = Scratch::new();
     let mut done = vec![0; texts.len()];
     let mut results = vec![Vec::new(); texts.len()];
@@ -182,12 +180,9 @@ fn in_random_batches(
                 let start = done[index];
                 let left = texts[index].len() - start;
                 let count = if random.below(2) == 0 { 1 } else { 1 + random.below(left) };
-                Segment {
-                    tokens: &texts[index][start..start + count],
-                    start: start as u32,
-                    pages: &tables[index],
-                    logits: LogitRows::All,
-                }
+                let (tokens, pages) = (&texts[index][start..start + count], &tables[index]);
+                let alone = Segment::alone(tokens, start as u32, pages, LogitRows::All);
+                Segment { state: index, ..alone }
             })
             .collect();
         let batch = Batch { sequences: &segments };
@@ -203,7 +198,7 @@ fn in_random_batches(
 }
 
 /// Each family once, with block types that take different paths through the kernels.
-fn kinds() -> [(Family, BlockType); 11] {
+fn kinds() -> [(Family, BlockType); 14] {
     [
         (Family::Llama, BlockType::Q4_1),
         (Family::Qwen2, BlockType::Q4K),
@@ -216,6 +211,9 @@ fn kinds() -> [(Family, BlockType); 11] {
         (Family::DeepSeek2, BlockType::Q4_0),
         (Family::DeepSeek32, BlockType::Q5_1),
         (Family::GptOss, BlockType::MXFP4),
+        (Family::Qwen3Next, BlockType::Q8_0),
+        (Family::Qwen35, BlockType::F16),
+        (Family::Qwen35Moe, BlockType::Q5K),
     ]
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use myriad_engine::EngineConfig;
-use myriad_kernels::{Compute, KvCache, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
-use myriad_model::{Batch, Config, LogitRows, Mixer, Model, Scratch, Segment};
+use myriad_kernels::{Compute, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
+use myriad_model::{Batch, Cache, Config, LogitRows, Model, Scratch, Segment};
 use serde::Serialize;
 use serde_json::json;
 
@@ -217,7 +217,7 @@ impl Limits {
 struct Bench<'a> {
     model: &'a Model,
     compute: &'a Compute,
-    cache: KvCache,
+    cache: Cache,
     scratch: Scratch,
     pages: Vec<u32>,
     /// State of the row of tokens, which is the same in each run.
@@ -230,7 +230,7 @@ impl<'a> Bench<'a> {
         Ok(Bench {
             model,
             compute,
-            cache: model.new_cache(pages)?,
+            cache: model.new_cache(pages, 1)?,
             scratch: Scratch::new(),
             pages: (0..pages as u32).collect(),
             token: 1,
@@ -262,7 +262,7 @@ impl<'a> Bench<'a> {
 
     fn forward(&mut self, start: usize, count: usize, logits: LogitRows) {
         let tokens: Vec<u32> = (0..count).map(|_| self.next_token()).collect();
-        let segment = Segment { tokens: &tokens, start: start as u32, pages: &self.pages, logits };
+        let segment = Segment::alone(&tokens, start as u32, &self.pages, logits);
         let batch = Batch { sequences: &[segment] };
         self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
     }
@@ -277,9 +277,8 @@ impl<'a> Bench<'a> {
 /// Weights of the matrices in all layers that take part in one product per token.
 fn layer_weights(config: &Config) -> usize {
     let weights = config.layers.iter().map(|layer| {
-        let Mixer::Gqa(gqa) = &layer.mixer;
-        let mixer = config.hidden * (gqa.qkv_size() + gqa.q_size());
-        mixer + layer.feed_forward.weights_per_token(config.hidden)
+        layer.mixer.weights_per_token(config.hidden)
+            + layer.feed_forward.weights_per_token(config.hidden)
     });
     weights.sum()
 }

@@ -63,9 +63,10 @@ struct Report {
 struct Shape {
     layers: usize,
     hidden: usize,
-    heads: usize,
-    kv_heads: usize,
-    head_size: usize,
+    /// Of layers that attend, if there are any.
+    attention: Option<Attention>,
+    /// Of layers with a memory of fixed size, if there are any.
+    recurrence: Option<Recurrence>,
     /// Of dense layers, if there are any.
     feed_forward: Option<usize>,
     /// Of layers that are mixtures, if there are any.
@@ -73,6 +74,28 @@ struct Shape {
     vocab: usize,
     context: usize,
     tied_output: bool,
+}
+
+#[derive(Serialize)]
+struct Attention {
+    heads: usize,
+    kv_heads: usize,
+    head_size: usize,
+    /// Layers that see a window only, and its width.
+    windows: Option<(usize, usize)>,
+    /// Width of the latent that keys and values are made of.
+    latent: Option<usize>,
+    /// Positions that are attended to, where an indexer chooses them.
+    chosen_positions: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Recurrence {
+    layers: usize,
+    key_heads: usize,
+    value_heads: usize,
+    key_size: usize,
+    value_size: usize,
 }
 
 #[derive(Serialize)]
@@ -187,8 +210,6 @@ fn report(path: &Path, file: &ModelFile) -> Report {
 }
 
 fn shape(config: &Config) -> Shape {
-    let layer = &config.layers[0];
-    let Mixer::Gqa(gqa) = &layer.mixer;
     let layers = || config.layers.iter().map(|layer| &layer.feed_forward);
     let feed_forward = layers().find_map(|feed_forward| match feed_forward {
         FeedForward::Dense { size, .. } => Some(*size),
@@ -206,15 +227,54 @@ fn shape(config: &Config) -> Shape {
     Shape {
         layers: config.layers.len(),
         hidden: config.hidden,
-        heads: gqa.heads,
-        kv_heads: gqa.kv_heads,
-        head_size: gqa.head_size,
+        attention: attention(config),
+        recurrence: recurrence(config),
         feed_forward,
         experts,
         vocab: config.vocab,
         context: config.context_length,
         tied_output: config.tied_output,
     }
+}
+
+/// Of the layers that attend, which are alike but for their windows.
+fn attention(config: &Config) -> Option<Attention> {
+    let windows = config.layers.iter().filter_map(|layer| match &layer.mixer {
+        Mixer::Gqa(gqa) => gqa.window,
+        Mixer::Mla(_) | Mixer::GatedDelta(_) => None,
+    });
+    let windows: Vec<usize> = windows.collect();
+    config.layers.iter().find_map(|layer| match &layer.mixer {
+        Mixer::Gqa(gqa) => Some(Attention {
+            heads: gqa.heads,
+            kv_heads: gqa.kv_heads,
+            head_size: gqa.head_size,
+            windows: windows.first().map(|&window| (windows.len(), window)),
+            latent: None,
+            chosen_positions: None,
+        }),
+        Mixer::Mla(mla) => Some(Attention {
+            heads: mla.heads,
+            kv_heads: 1,
+            head_size: mla.head_size(),
+            windows: None,
+            latent: Some(mla.kv_rank),
+            chosen_positions: mla.indexer.as_ref().map(|indexer| indexer.top),
+        }),
+        Mixer::GatedDelta(_) => None,
+    })
+}
+
+fn recurrence(config: &Config) -> Option<Recurrence> {
+    let states = config.state_shapes();
+    let shape = states.iter().flatten().next()?;
+    Some(Recurrence {
+        layers: states.iter().flatten().count(),
+        key_heads: shape.key_heads,
+        value_heads: shape.value_heads,
+        key_size: shape.key_size,
+        value_size: shape.value_size,
+    })
 }
 
 /// Which work a tensor does, by the names that converters give.

@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use myriad_engine::log_probabilities;
-use myriad_kernels::{Compute, KvCache, PAGE_TOKENS};
-use myriad_model::{Batch, LogitRows, Model, Scratch, Segment};
+use myriad_kernels::{Compute, PAGE_TOKENS};
+use myriad_model::{Batch, Cache, LogitRows, Model, Scratch, Segment};
 use myriad_token::Specials;
 use serde_json::json;
 
@@ -140,7 +140,7 @@ fn windows(tokens: &[u32], context: usize, begin: Option<u32>) -> Vec<Vec<u32>> 
 struct Scorer<'a> {
     model: &'a Model,
     compute: &'a Compute,
-    cache: KvCache,
+    cache: Cache,
     scratch: Scratch,
     pages: Vec<u32>,
 }
@@ -148,7 +148,7 @@ struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     fn new(model: &'a Model, compute: &'a Compute, window: usize) -> Result<Scorer<'a>> {
         let pages = window.div_ceil(PAGE_TOKENS);
-        let cache = model.new_cache(pages)?;
+        let cache = model.new_cache(pages, 1)?;
         let pages = (0..pages as u32).collect();
         Ok(Scorer { model, compute, cache, scratch: Scratch::new(), pages })
     }
@@ -175,7 +175,7 @@ impl<'a> Scorer<'a> {
             return;
         }
         let tokens = &window[range.clone()];
-        let segment = Segment { tokens, start: range.start as u32, pages: &self.pages, logits };
+        let segment = Segment::alone(tokens, range.start as u32, &self.pages, logits);
         let batch = Batch { sequences: &[segment] };
         let logits = self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
         let wanted = window[range.start + 1..].iter();

@@ -2,14 +2,25 @@
 
 use myriad_formats::{Gguf, ModelFolder, TensorSource};
 
-use super::place::{Part, Place};
+use super::place::{DeltaPart, Part, Place};
 use crate::config::{Config, Family};
 
 /// What models without and with other parts (vision, speech) write before the names of a decoder.
 const PREFIXES: [&str; 3] = ["model.", "model.language_model.", "language_model.model."];
 
+/// Beginnings of names that do not belong to a decoder: of parts that see, and of a part that guesses
+/// further tokens.
+const OTHER_PARTS: [&str; 6] = [
+    "model.visual.",
+    "visual.",
+    "model.vision_tower.",
+    "vision_tower.",
+    "model.multi_modal_projector.",
+    "mtp.",
+];
+
 /// Names inside a layer: GGUF's, and Hugging Face's.
-const IN_LAYER: [(&str, &str); 26] = [
+const IN_LAYER: [(&str, &str); 32] = [
     ("attn_norm", "input_layernorm"),
     ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
     ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
@@ -33,6 +44,12 @@ const IN_LAYER: [(&str, &str); 26] = [
     ("ffn_gate_shexp", "mlp.shared_expert.gate_proj"),
     ("ffn_up_shexp", "mlp.shared_expert.up_proj"),
     ("ffn_down_shexp", "mlp.shared_expert.down_proj"),
+    ("attn_gate", "linear_attn.in_proj_z"),
+    ("attn_qkv", "linear_attn.in_proj_qkv"),
+    ("ssm_alpha", "linear_attn.in_proj_a"),
+    ("ssm_beta", "linear_attn.in_proj_b"),
+    ("ssm_norm", "linear_attn.norm"),
+    ("ssm_out", "linear_attn.out_proj"),
     ("indexer.attn_k", "self_attn.indexer.wk"),
     ("indexer.attn_q_b", "self_attn.indexer.wq_b"),
     ("indexer.k_norm", "self_attn.indexer.k_norm"),
@@ -56,21 +73,42 @@ const IN_DEEPSEEK_LAYER: [(&str, &str); 3] = [
 /// Names inside a layer that gpt-oss has otherwise.
 const IN_GPT_OSS_LAYER: [(&str, &str); 1] = [("ffn_gate_inp", "mlp.router")];
 
-/// Names of whole tensors that do not end as their like: a part's and the end of its name.
-const WITHOUT_ENDING: [(&str, &str, &str); 2] = [
-    ("attn_sinks", "weight", "self_attn.sinks"),
-    ("exp_probs_b", "bias", "mlp.gate.e_score_correction_bias"),
+/// Names inside a layer whose ends the formats do not share.
+const WITH_OWN_ENDING: [(&str, &str, Part); 5] = [
+    ("attn_sinks.weight", "self_attn.sinks", Part::Whole),
+    ("exp_probs_b.bias", "mlp.gate.e_score_correction_bias", Part::Whole),
+    ("ssm_a", "linear_attn.A_log", Part::MinusExp),
+    ("ssm_conv1d.weight", "linear_attn.conv1d.weight", Part::Squeezed),
+    ("ssm_dt.bias", "linear_attn.dt_bias", Part::Whole),
+];
+
+/// What gated delta nets may have in one matrix: the name of the part, of the matrix in GGUF, and in
+/// folders. The first GGUF files of Qwen3-Next have the folder's four parts in one, too.
+const DELTA_PARTS: [(&str, &str, &str, DeltaPart); 4] = [
+    ("attn_qkv.weight", "ssm_in.weight", "linear_attn.in_proj_qkvz.weight", DeltaPart::Qkv),
+    ("attn_gate.weight", "ssm_in.weight", "linear_attn.in_proj_qkvz.weight", DeltaPart::Gate),
+    ("ssm_beta.weight", "ssm_ba.weight", "linear_attn.in_proj_ba.weight", DeltaPart::Beta),
+    ("ssm_alpha.weight", "ssm_ba.weight", "linear_attn.in_proj_ba.weight", DeltaPart::Alpha),
 ];
 
 /// The place of the tensor that llama.cpp's converters of today call `name`.
 pub(super) fn in_gguf(gguf: &Gguf, name: &str) -> Place {
+    let is_there = |name: &str| gguf.find_tensor(name).is_some();
+    if is_there(name) {
+        return Place::whole(name.to_owned());
+    }
     // The first files of DeepSeek have keys and values in one matrix.
-    if let Some((layer, part)) = latent_part(name)
-        && gguf.find_tensor(name).is_none()
-    {
+    if let Some((layer, part)) = latent_part(name) {
         let whole = format!("{layer}.attn_kv_b.weight");
-        if gguf.find_tensor(&whole).is_some() {
+        if is_there(&whole) {
             return Place::of(whole, part);
+        }
+    }
+    for (part, matrix, _, delta) in DELTA_PARTS {
+        if let Some(whole) = name.strip_suffix(part).map(|layer| format!("{layer}{matrix}"))
+            && is_there(&whole)
+        {
+            return Place::of(whole, Part::Delta(delta));
         }
     }
     Place::whole(name.to_owned())
@@ -87,7 +125,7 @@ fn latent_part(name: &str) -> Option<(&str, Part)> {
 pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Place {
     let prefix = prefix(folder);
     let norm = match family {
-        Family::Gemma3 => Part::PlusOne,
+        Family::Gemma3 | Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => Part::PlusOne,
         _ => Part::Whole,
     };
     match name {
@@ -96,13 +134,20 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
         "output.weight" => return Place::whole(head(prefix)),
         _ => {}
     }
-    let parts = || {
-        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
-        let (part, kind) = rest.rsplit_once('.')?;
-        Some((format!("{prefix}layers.{layer}."), part, kind))
-    };
+    let in_layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     // What GGUF alone has is nowhere in a folder, under its own name.
-    let Some((layer, part, kind)) = parts() else { return Place::whole(name.to_owned()) };
+    let Some((layer, rest)) = in_layer else { return Place::whole(name.to_owned()) };
+    let layer = format!("{prefix}layers.{layer}.");
+    if let Some((_, theirs, part)) = WITH_OWN_ENDING.iter().find(|(gguf, ..)| *gguf == rest) {
+        return Place::of(format!("{layer}{theirs}"), *part);
+    }
+    if let Some((_, _, whole, delta)) = DELTA_PARTS.iter().find(|(gguf, ..)| *gguf == rest) {
+        let whole = format!("{layer}{whole}");
+        if folder.find_tensor(&whole).is_some() {
+            return Place::of(whole, Part::Delta(*delta));
+        }
+    }
+    let Some((part, kind)) = rest.rsplit_once('.') else { return Place::whole(name.to_owned()) };
     if let Some(matrix) = part.strip_prefix("ffn_").and_then(|part| part.strip_suffix("_exps")) {
         return match family {
             Family::GptOss => experts_of_gpt_oss(folder, &layer, matrix, kind),
@@ -111,11 +156,6 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
     }
     if let Some((_, part)) = latent_part(name) {
         return Place::of(format!("{layer}self_attn.kv_b_proj.weight"), part);
-    }
-    if let Some((.., theirs)) =
-        WITHOUT_ENDING.iter().find(|(gguf, ending, _)| (*gguf, *ending) == (part, kind))
-    {
-        return Place::whole(format!("{layer}{theirs}"));
     }
     let own: &[_] = match family {
         Family::Gemma3 => &IN_GEMMA_LAYER,
@@ -126,7 +166,9 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
     match own.iter().chain(&IN_LAYER).find(|(gguf, _)| *gguf == part) {
         Some((gguf, theirs)) => {
             let name = format!("{layer}{theirs}.{kind}");
-            Place::of(name, if gguf.ends_with("norm") { norm } else { Part::Whole })
+            // The norm of a gated delta net's output is kept as it is everywhere.
+            let is_norm = gguf.ends_with("norm") && *gguf != "ssm_norm";
+            Place::of(name, if is_norm { norm } else { Part::Whole })
         }
         None => Place::whole(name.to_owned()),
     }
@@ -171,14 +213,22 @@ pub(super) fn is_ignorable(folder: &ModelFolder, name: &str, config: &Config) ->
     // Scales belong to their weights; angles follow from the settings.
     scaled.is_some_and(|weight| folder.find_tensor(weight).is_some())
         || name.ends_with(".rotary_emb.inv_freq")
+        || OTHER_PARTS.iter().any(|part| name.starts_with(part))
         || (config.tied_output && name == head(prefix))
         || is_behind_the_trunk(name, &format!("{prefix}layers."), config)
 }
 
-/// DeepSeek's files have layers behind the last that guess the token after the next; the model is
-/// whole without them.
+/// Some files have a layer behind the last that guesses the token after the next; the model is
+/// whole without it.
 pub(super) fn is_behind_the_trunk(name: &str, prefix: &str, config: &Config) -> bool {
-    let may_have = matches!(config.family, Family::DeepSeek2 | Family::DeepSeek32);
+    let may_have = matches!(
+        config.family,
+        Family::DeepSeek2
+            | Family::DeepSeek32
+            | Family::Qwen3Next
+            | Family::Qwen35
+            | Family::Qwen35Moe
+    );
     let layer = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
     let layer = layer.and_then(|(layer, _)| layer.parse::<usize>().ok());
     may_have && layer == Some(config.layers.len())

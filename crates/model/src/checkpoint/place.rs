@@ -17,8 +17,12 @@ pub(super) struct Place {
 pub(super) enum Part {
     /// One tensor, as it is.
     Whole,
+    /// One tensor, without its dimensions of 1.
+    Squeezed,
     /// One tensor with what norms have above 1.
     PlusOne,
+    /// One tensor with the logarithms of what is taken away: `-exp(x)`.
+    MinusExp,
     /// One tensor for each expert.
     Experts,
     /// One half of each expert's rows: gate, then up.
@@ -33,6 +37,21 @@ pub(super) enum Part {
     LatentKeys,
     /// The values' rows in the matrix of latents.
     LatentValues,
+    /// What a gated delta net's first products have in one matrix, key head by key head.
+    Delta(DeltaPart),
+}
+
+/// Rows of each key head in a matrix of several parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum DeltaPart {
+    /// Queries, keys and values, of four parts.
+    Qkv,
+    /// The gate of the output, the last of the four.
+    Gate,
+    /// How much is learnt, of two.
+    Beta,
+    /// How much is forgotten, of two.
+    Alpha,
 }
 
 impl Place {

@@ -47,6 +47,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
             qkv_bias: false,
             output_bias: false,
             sinks: false,
+            gate: false,
             qk_norm: true,
             rope: Some(usize::from(!is_local)),
             scale: if is_local { scale } else { scale * magnitude * magnitude },

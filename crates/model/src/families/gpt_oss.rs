@@ -37,6 +37,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
             qkv_bias: true,
             output_bias: true,
             sinks: true,
+            gate: false,
             qk_norm: false,
             rope: Some(0),
             scale: magnitude * magnitude / (head_size as f32).sqrt(),

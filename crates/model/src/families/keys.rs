@@ -23,7 +23,7 @@ pub(super) enum Settings<'a> {
 }
 
 /// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
-const IN_FOLDER: [(&str, &str); 32] = [
+const IN_FOLDER: [(&str, &str); 37] = [
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
     ("attention.indexer.head_count", "index_n_heads"),
@@ -51,8 +51,13 @@ const IN_FOLDER: [(&str, &str); 32] = [
     ("expert_weights_norm", "norm_topk_prob"),
     ("expert_weights_scale", "routed_scaling_factor"),
     ("feed_forward_length", "intermediate_size"),
+    ("full_attention_interval", "full_attention_interval"),
     ("nextn_predict_layers", "num_nextn_predict_layers"),
     ("rope.dimension_count", "qk_rope_head_dim"),
+    ("ssm.conv_kernel", "linear_conv_kernel_dim"),
+    ("ssm.group_count", "linear_num_key_heads"),
+    ("ssm.state_size", "linear_key_head_dim"),
+    ("ssm.time_step_rank", "linear_num_value_heads"),
     ("swiglu_alpha", "swiglu_alpha"),
     ("swiglu_limit", "swiglu_limit"),
     ("vocab_size", "vocab_size"),
@@ -172,10 +177,20 @@ impl Keys<'_> {
         Ok(layers - behind)
     }
 
-    /// Width of one head, of keys and values alike.
+    /// Width of one head, of keys and values alike, all of which rope turns.
     pub(super) fn head_size(&self, hidden: u32, heads: u32) -> Result<usize, ModelError> {
+        let head_size = self.partly_turned_head_size(hidden, heads)?;
+        self.check_turned(head_size)
+    }
+
+    /// The same where rope turns a part of each head.
+    pub(super) fn partly_turned_head_size(
+        &self,
+        hidden: u32,
+        heads: u32,
+    ) -> Result<usize, ModelError> {
         let (key, head_size) = match self.optional_u32("attention.key_length")? {
-            Some(length) => return self.checked_head_size(length),
+            Some(length) => (self.name("attention.key_length"), length),
             None if hidden.is_multiple_of(heads) => {
                 (self.name("attention.head_count"), hidden / heads)
             }
@@ -190,11 +205,8 @@ impl Keys<'_> {
     /// The same in families that have one width where no key says another.
     pub(super) fn head_size_or(&self, usual: u32) -> Result<usize, ModelError> {
         let length = self.optional_u32("attention.key_length")?.unwrap_or(usual);
-        self.checked_head_size(length)
-    }
-
-    fn checked_head_size(&self, length: u32) -> Result<usize, ModelError> {
-        self.check_head_size(self.name("attention.key_length"), length)
+        let head_size = self.check_head_size(self.name("attention.key_length"), length)?;
+        self.check_turned(head_size)
     }
 
     fn check_head_size(&self, key: String, head_size: u32) -> Result<usize, ModelError> {
@@ -203,17 +215,29 @@ impl Keys<'_> {
             let expected = format!("an even number up to {HEAD_SIZE_MAX} is needed");
             return Err(ModelError::HeadSize { key, value: head_size, expected });
         }
-        for (key, reason) in [
-            ("attention.value_length", "keys and values of this family have one width"),
-            ("rope.dimension_count", "rope turns whole heads in this family"),
-        ] {
-            let value = self.optional_u32(key)?.map_or(head_size, |value| value as usize);
-            if value != head_size {
-                let key = self.name(key);
-                return Err(ModelError::Disagree { key, value, expected: head_size, reason });
-            }
-        }
+        let reason = "keys and values of this family have one width";
+        self.check_equal("attention.value_length", head_size, reason)?;
         Ok(head_size)
+    }
+
+    fn check_turned(&self, head_size: usize) -> Result<usize, ModelError> {
+        let reason = "rope turns whole heads in this family";
+        self.check_equal("rope.dimension_count", head_size, reason)?;
+        Ok(head_size)
+    }
+
+    fn check_equal(
+        &self,
+        key: &str,
+        expected: usize,
+        reason: &'static str,
+    ) -> Result<(), ModelError> {
+        match self.optional_u32(key)?.map(|value| value as usize) {
+            Some(value) if value != expected => {
+                Err(ModelError::Disagree { key: self.name(key), value, expected, reason })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The rows of the embedding, which every other list of tokens must match.

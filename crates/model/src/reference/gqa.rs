@@ -7,6 +7,7 @@ use crate::error::ModelError;
 /// The twin of `forward`'s GQA.
 pub(super) struct GroupedAttention {
     q: Linear,
+    gate: Option<Linear>,
     k: Linear,
     v: Linear,
     /// Norms of each head of Q and of K.
@@ -19,8 +20,17 @@ impl GroupedAttention {
     pub fn load(file: &File<'_>, index: usize, gqa: &Gqa) -> Result<Self, ModelError> {
         let name = |name: &str| format!("blk.{index}.{name}");
         let projection = |part: &str| file.linear_with(&name(part), gqa.qkv_bias);
+        let (q, gate) = match gqa.gate {
+            // Each head is followed by its gate.
+            true => {
+                let both = projection("attn_q")?;
+                (alternate(&both, gqa.head_size, 0), Some(alternate(&both, gqa.head_size, 1)))
+            }
+            false => (projection("attn_q")?, None),
+        };
         Ok(GroupedAttention {
-            q: projection("attn_q")?,
+            q,
+            gate,
             k: projection("attn_k")?,
             v: projection("attn_v")?,
             qk_norms: match gqa.qk_norm {
@@ -71,6 +81,16 @@ impl GroupedAttention {
                 );
             }
         });
+        if let Some(gate) = &self.gate {
+            let opened = gate.apply(x).into_iter().map(|gate| 1.0 / (1.0 + (-gate).exp()));
+            out.iter_mut().zip(opened).for_each(|(out, gate)| *out *= gate);
+        }
         self.output.apply(&out)
     }
+}
+
+/// Every other group of rows.
+fn alternate(linear: &Linear, rows: usize, from: usize) -> Linear {
+    let groups = linear.weight.chunks_exact(rows * linear.columns).skip(from).step_by(2);
+    Linear { weight: groups.flatten().copied().collect(), columns: linear.columns, bias: None }
 }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use myriad_kernels::{BlockType, Compute, Matrix, quantise};
+use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Matrix, quantise};
 
 use super::{
-    DenseWeights, FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer, MixerWeights,
-    MlaWeights, MoeWeights, Part, SwiGlu, Weights,
+    DeltaNetWeights, DenseWeights, FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer,
+    MixerWeights, MlaWeights, MoeWeights, Part, SwiGlu, Weights,
 };
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::config::{Config, FeedForward, Gqa, Mixer, Mla, Moe};
@@ -84,6 +84,9 @@ impl<'a> Loader<'a> {
         let mixer = match &config.layers[index].mixer {
             Mixer::Gqa(gqa) => MixerWeights::Gqa(self.gqa(&prefix, gqa, post_norms)?),
             Mixer::Mla(mla) => MixerWeights::Mla(self.mla(&prefix, mla)?),
+            Mixer::GatedDelta(shape) => {
+                MixerWeights::GatedDelta(self.gated_delta(&prefix, *shape)?)
+            }
         };
         let feed_forward = match &config.layers[index].feed_forward {
             FeedForward::Dense { .. } => {
@@ -96,7 +99,12 @@ impl<'a> Loader<'a> {
 
     fn gqa(&mut self, prefix: &str, gqa: &Gqa, post_norms: bool) -> Result<GqaWeights, ModelError> {
         let part = |part| self.tensors.find(&format!("{prefix}.attn_{part}.weight"));
-        let parts = [part("q")?, part("k")?, part("v")?];
+        let mut parts = vec![part("q")?, part("k")?, part("v")?];
+        if gqa.gate {
+            // Each head's gate stands behind it; here all gates stand behind everything.
+            parts.push(parts[0].alternate_groups(gqa.head_size, 1));
+            parts[0] = parts[0].alternate_groups(gqa.head_size, 0);
+        }
         let biases = match gqa.qkv_bias {
             true => Some(self.biases(prefix, ["q", "k", "v"])?),
             false => None,
@@ -116,6 +124,27 @@ impl<'a> Loader<'a> {
             output: self.matrix(&format!("{prefix}.attn_output.weight"))?,
             output_bias: self.optional(prefix, gqa.output_bias, "attn_output.bias")?,
             post_norm: self.optional(prefix, post_norms, "post_attention_norm.weight")?,
+        })
+    }
+
+    fn gated_delta(
+        &mut self,
+        prefix: &str,
+        shape: DeltaShape,
+    ) -> Result<DeltaNetWeights, ModelError> {
+        let name = |part: &str| format!("{prefix}.{part}.weight");
+        let wide = [self.tensors.find(&name("attn_qkv"))?, self.tensors.find(&name("attn_gate"))?];
+        let mut first = self.fused(&wide, None)?;
+        first.push(self.floats(&[name("ssm_beta"), name("ssm_alpha")])?);
+        let convolution = self.vector(&name("ssm_conv1d"))?;
+        let decay = self.vector(&format!("{prefix}.ssm_a"))?;
+        let dt_bias = self.vector(&format!("{prefix}.ssm_dt.bias"))?;
+        Ok(DeltaNetWeights {
+            norm: self.vector(&name("attn_norm"))?,
+            first,
+            recurrence: DeltaWeights::new(shape, &convolution, &decay, &dt_bias),
+            output_norm: self.vector(&name("ssm_norm"))?,
+            output: self.matrix(&name("ssm_out"))?,
         })
     }
 

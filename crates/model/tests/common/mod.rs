@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use myriad_formats::Gguf;
-use myriad_kernels::{Compute, Kernels, KvCache, KvType, Level, PAGE_TOKENS};
+use myriad_kernels::{Compute, Kernels, KvType, Level, PAGE_TOKENS};
 use myriad_model::synthetic::Shape;
-use myriad_model::{Batch, LogitRows, Model, Scratch, Segment, synthetic};
+use myriad_model::{Batch, Cache, LogitRows, Model, Scratch, Segment, synthetic};
 
 /// A compute context of each level that this machine has.
 pub fn levels() -> Vec<&'static Kernels> {
@@ -42,19 +42,19 @@ pub fn logits_in_chunks(
     pages: &[u32],
 ) -> Vec<f32> {
     let cache_pages = pages.iter().max().map_or(1, |&page| page as usize + 1);
-    let cache = model.new_cache(cache_pages).expect("a small cache");
+    let cache = model.new_cache(cache_pages, 1).expect("a small cache");
     logits_through(cache, model, compute, tokens, chunks, pages)
 }
 
 /// Logits of all positions, the prompt fed at once, keys and values as they were computed.
 pub fn exact_logits(model: &Model, compute: &Compute, tokens: &[u32]) -> Vec<f32> {
     let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).collect();
-    let cache = model.new_cache_of(KvType::F32, pages.len()).expect("a small cache");
+    let cache = model.new_cache_of(KvType::F32, pages.len(), 1).expect("a small cache");
     logits_through(cache, model, compute, tokens, &[tokens.len()], &pages)
 }
 
 fn logits_through(
-    mut cache: KvCache,
+    mut cache: Cache,
     model: &Model,
     compute: &Compute,
     tokens: &[u32],
@@ -67,12 +67,7 @@ fn logits_through(
     let mut start = 0;
     while start < tokens.len() {
         let end = tokens.len().min(start + sizes.next().unwrap());
-        let segment = Segment {
-            tokens: &tokens[start..end],
-            start: start as u32,
-            pages,
-            logits: LogitRows::All,
-        };
+        let segment = Segment::alone(&tokens[start..end], start as u32, pages, LogitRows::All);
         let batch = Batch { sequences: &[segment] };
         all.extend_from_slice(model.forward(compute, &batch, &mut cache, &mut scratch).values());
         start = end;
