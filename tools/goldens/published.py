@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 FP4_VALUES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 FP8_BLOCK = 128
+NOT_FP8 = ("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight", "indexer.weights_proj.weight")
 
 
 def write(model, row, folder):
@@ -95,22 +96,24 @@ def mxfp4(name, tensor, row):
 
 def fp8(name, tensor, row):
     """Linear layers as DeepSeek has them: E4M3 with a scale for each block of 128 by 128."""
-    if tensor.dim() != 2 or name.endswith(("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight")):
+    if tensor.dim() != 2 or name.endswith(NOT_FP8):
         return bf16(name, tensor, row)
-    rows, columns = (-(-size // FP8_BLOCK) for size in tensor.shape)
+    counts = [-(-size // FP8_BLOCK) for size in tensor.shape]
+    # With four binary digits, as E4M3 has, their products are exact in BF16, as which some load such weights.
+    digits = 1 if row.keys["quantization_config"].get("scale_fmt") == "ue8m0" else 4
     stored = torch.empty_like(tensor, dtype=torch.float8_e4m3fn)
-    scales = torch.empty(rows, columns)
-    for block in itertools.product(range(rows), range(columns)):
+    scales = torch.empty(counts)
+    for block in itertools.product(*map(range, counts)):
         part = tuple(slice(index * FP8_BLOCK, (index + 1) * FP8_BLOCK) for index in block)
-        scales[block] = fp8_scale(tensor[part].abs().max())
+        scales[block] = fp8_scale(tensor[part].abs().max(), digits)
         stored[part] = (tensor[part] / scales[block]).to(torch.float8_e4m3fn)
     return {name: stored, f"{name}_scale_inv": scales}
 
 
-def fp8_scale(largest):
-    """Four binary digits, as E4M3 has: their product is exact in BF16, as which some load such weights."""
-    digits, exponent = torch.frexp(largest / torch.finfo(torch.float8_e4m3fn).max)
-    return torch.ldexp(torch.ceil(digits * 16) / 16, exponent)
+def fp8_scale(largest, digits):
+    """The least scale of so many binary digits with which `largest` is not cut off."""
+    fraction, exponent = torch.frexp(largest / torch.finfo(torch.float8_e4m3fn).max)
+    return torch.ldexp(torch.ceil(fraction * 2**digits) / 2**digits, exponent)
 
 
 PACKINGS = {"bf16": bf16, "mxfp4": mxfp4, "fp8": fp8}

@@ -124,4 +124,12 @@ ROWS = {
     "qwen3_5_moe": Row("Qwen3_5MoeTextConfig", dict(HYBRID, **EXPERTS, shared_expert_intermediate_size=16,
                        tie_word_embeddings=False, rope_parameters=MROPE), "new",
                        keys=QWEN3_5, floats=QWEN3_5_FLOATS, fused=True),
+    # Chooses 8 of up to 64 positions; with fewer heads, scores that were cut off to zero are often tied.
+    "deepseek_v32": Row("DeepseekV32Config", dict(SHARED, **MLA, num_key_value_heads=4,
+                        q_lora_rank=24, n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1,
+                        norm_topk_prob=True, routed_scaling_factor=2.5, index_topk=8, index_n_heads=8,
+                        index_head_dim=16, rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
+                        keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",
+                                  num_nextn_predict_layers=0, quantization_config=dict(FP8, scale_fmt="ue8m0")),
+                        without=(*NOT_DEEPSEEK, "mlp_layer_types", "layer_types"), packing="fp8"),
 }
