@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use myriad_engine::EngineConfig;
-use myriad_kernels::{KvCache, PAGE_TOKENS};
+use myriad_kernels::{KvCache, PAGE_TOKENS, RecurrentStates};
 use myriad_model::Config;
 
 use crate::screen::{advise, count, size};
@@ -32,6 +32,16 @@ pub struct Sizes {
     pub engine: EngineConfig,
     /// Bytes of its pages.
     pub kv_bytes: u64,
+    /// Bytes of its states, in models with recurrent layers.
+    pub state_bytes: u64,
+}
+
+/// Fewest states of prefixes that are kept for reuse, where memory allows.
+const SNAPSHOTS_MIN: usize = 4;
+
+/// Bytes of the state of one sequence; 0 where all layers attend.
+pub fn state_bytes(config: &Config) -> u64 {
+    RecurrentStates::bytes_per_slot(&config.state_shapes()) as u64
 }
 
 /// Bytes of one page of keys and values, all layers together.
@@ -62,6 +72,12 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
             "end other programs, or take a smaller or more strongly quantised model",
         ));
     }
+    let (parallel, snapshots) = states(config, wishes.parallel.max(1), left)?;
+    let state_bytes = match state_bytes(config) {
+        0 => 0,
+        bytes => (parallel + snapshots) as u64 * bytes,
+    };
+    let left = left - state_bytes;
     let page = page_bytes(config);
     let room = usize::try_from(left / page).unwrap_or(usize::MAX);
     let limit = kv_limit(wishes, page, room, left)?;
@@ -76,11 +92,35 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
     };
     let engine = EngineConfig {
         context,
-        parallel: wishes.parallel.max(1),
+        parallel,
         step_tokens: EngineConfig::STEP_TOKENS,
         pages,
+        snapshots,
     };
-    Ok(Sizes { engine, kv_bytes: pages as u64 * page })
+    Ok(Sizes { engine, kv_bytes: pages as u64 * page, state_bytes })
+}
+
+/// Requests computed together, and states of prefixes to keep: as many as asked for and as half of
+/// the memory holds.
+fn states(config: &Config, parallel: usize, left: u64) -> Result<(usize, usize)> {
+    let bytes = state_bytes(config);
+    if bytes == 0 {
+        return Ok((parallel, 0));
+    }
+    let room = usize::try_from(left / 2 / bytes).unwrap_or(usize::MAX);
+    if room == 0 {
+        return Err(advise(
+            format!(
+                "the state of one conversation takes {}, and only {} of memory are left beside \
+                 the weights",
+                size(bytes),
+                size(left)
+            ),
+            "end other programs, or take a smaller or more strongly quantised model",
+        ));
+    }
+    let parallel = parallel.min(room);
+    Ok((parallel, (room - parallel).min(parallel.max(SNAPSHOTS_MIN))))
 }
 
 /// Pages that may be had: as many as fit, or as were asked for.
@@ -200,6 +240,24 @@ mod tests {
         let small = Some(kv_bytes(&config, 64));
         assert!(says(0, wishes(Some(65), small, 1)).contains("take --context 64 or less"));
         assert!(says(free, wishes(None, None, 1)).contains("the weights take"));
+    }
+
+    #[test]
+    fn states_share_the_memory_with_keys_and_values() {
+        let shape = Shape { context: 4096, ..Shape::small(Family::Qwen35, BlockType::Q8_0) };
+        let config = Config::read(&Gguf::from_bytes(gguf(&shape, 1)).unwrap()).unwrap();
+        let state = state_bytes(&config);
+        assert!(state > 0);
+        let sizes = plan(&config, 0, Some(16 << 30), wishes(None, None, 6)).unwrap();
+        assert_eq!((sizes.engine.parallel, sizes.engine.snapshots), (6, 6));
+        assert_eq!(sizes.state_bytes, 12 * state);
+        // A sixteenth is left to others, and half of the rest is for keys and values.
+        let sizes = plan(&config, 0, Some(17 * state), wishes(Some(64), None, 6)).unwrap();
+        assert_eq!((sizes.engine.parallel, sizes.engine.snapshots), (6, 1));
+        let sizes = plan(&config, 0, Some(7 * state), wishes(Some(64), None, 6)).unwrap();
+        assert_eq!((sizes.engine.parallel, sizes.engine.snapshots), (3, 0));
+        let error = plan(&config, 0, Some(2 * state), wishes(Some(64), None, 6)).unwrap_err();
+        assert!(error.to_string().contains("the state of one conversation takes"), "{error}");
     }
 
     #[test]

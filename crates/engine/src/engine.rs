@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use myriad_kernels::{Compute, KvCache};
-use myriad_model::{Batch, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
+use myriad_kernels::Compute;
+use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
 use crate::error::EngineError;
-use crate::pages::PagePool;
 use crate::plan::{Piece, Queues};
 use crate::request::{Event, FinishReason, Request, RequestId, TokenScore};
 use crate::sampler;
 use crate::sequence::Sequence;
+use crate::states::Pools;
 
 /// Sizes of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct EngineConfig {
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
+    /// States of prefixes that are kept for reuse, beside those of running requests: for models with
+    /// recurrent layers, which cannot take a prefix from the cache without one.
+    pub snapshots: usize,
 }
 
 impl EngineConfig {
@@ -58,9 +61,9 @@ pub struct Engine {
     compute: Compute,
     config: EngineConfig,
     context_max: usize,
-    cache: KvCache,
+    cache: Cache,
     scratch: Scratch,
-    pool: PagePool,
+    pools: Pools,
     queues: Queues,
     /// The id of the next request.
     next_id: u64,
@@ -78,7 +81,7 @@ impl Engine {
         compute: Compute,
         config: EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let EngineConfig { context, parallel, step_tokens, pages } = config;
+        let EngineConfig { context, parallel, step_tokens, pages, snapshots } = config;
         for (field, value) in
             [("context", context), ("parallel", parallel), ("step_tokens", step_tokens)]
         {
@@ -86,7 +89,11 @@ impl Engine {
                 return Err(EngineError::Config { field, value, right: "at least 1" });
             }
         }
-        let cache = model.new_cache(pages)?;
+        let slots = match model.state_bytes() {
+            0 => 0,
+            _ => parallel.saturating_add(snapshots),
+        };
+        let cache = model.new_cache(pages, slots)?;
         let context_max = context.min(model.config().context_length).min(pages * PAGE_TOKENS);
         Ok(Engine {
             model,
@@ -95,7 +102,7 @@ impl Engine {
             context_max,
             cache,
             scratch: Scratch::new(),
-            pool: PagePool::new(pages),
+            pools: Pools::new(pages, slots),
             queues: Queues::default(),
             next_id: 0,
             totals: Stats::default(),
@@ -124,7 +131,7 @@ impl Engine {
     pub fn cancel(&mut self, id: RequestId) {
         self.queues.waiting.retain(|sequence| sequence.id != id);
         if let Some(place) = self.queues.running.iter().position(|sequence| sequence.id == id) {
-            self.queues.running.remove(place).release(&mut self.pool);
+            self.queues.running.remove(place).release(&mut self.pools);
         }
     }
 
@@ -138,20 +145,30 @@ impl Engine {
         Stats {
             running: self.queues.running.len(),
             waiting: self.queues.waiting.len(),
-            pages_used: self.pool.held(),
-            pages_total: self.pool.total(),
+            pages_used: self.pools.pages.held(),
+            pages_total: self.pools.pages.total(),
             ..self.totals.clone()
         }
     }
 
     /// Computes one batch and appends what came of it to `events`.
     pub fn step(&mut self, events: &mut Vec<Event>) {
-        self.queues.admit(self.config.parallel, &mut self.pool);
-        let (pieces, preempted) = self.queues.plan(self.config.step_tokens, &mut self.pool);
+        self.queues.admit(self.config.parallel, &mut self.pools);
+        let (pieces, preempted) = self.queues.plan(self.config.step_tokens, &mut self.pools);
         self.totals.preemptions += preempted;
+        self.restore();
         self.start(&pieces, events);
         let chosen = self.compute(&pieces);
         self.publish(&pieces, chosen, events);
+    }
+
+    /// Brings the states of prefixes that were found to those who found them.
+    fn restore(&mut self) {
+        for sequence in &mut self.queues.running {
+            if let Some((from, to)) = sequence.state.take_copy(&mut self.pools) {
+                self.cache.copy_state(from, to);
+            }
+        }
     }
 
     /// Tells of the requests whose first piece this is.
@@ -171,16 +188,18 @@ impl Engine {
     /// Forward and sample: what each piece's logits say, in order of pieces.
     fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
         let running = &self.queues.running;
-        let segment = |piece: &Piece| {
+        let segments = pieces.iter().map(|piece| {
             let sequence = &running[piece.sequence];
             Segment {
                 tokens: &sequence.tokens[sequence.computed..][..piece.rows],
                 start: sequence.computed as u32,
                 pages: &sequence.pages,
                 logits: piece.logits,
+                state: sequence.state.slot.unwrap_or(0) as usize,
+                snapshots: piece.snapshot.as_slice(),
             }
-        };
-        let segments: Vec<Segment<'_>> = pieces.iter().map(segment).collect();
+        });
+        let segments: Vec<Segment<'_>> = segments.collect();
         let batch = Batch { sequences: &segments };
         let logits = self.model.forward(&self.compute, &batch, &mut self.cache, &mut self.scratch);
         judge(&self.compute, running, pieces, logits)
@@ -190,7 +209,10 @@ impl Engine {
         let mut ended = Vec::new();
         for (piece, outcome) in pieces.iter().zip(outcomes) {
             let sequence = &mut self.queues.running[piece.sequence];
-            sequence.advance(piece.rows, &mut self.pool);
+            if let Some(snapshot) = piece.snapshot {
+                sequence.keep_snapshot(snapshot, &mut self.pools);
+            }
+            sequence.advance(piece.rows, &mut self.pools.pages);
             if let Some((reason, end_score)) = sequence.take(outcome, events) {
                 let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
                 events.push(Event::Finished { id: sequence.id, reason, usage, end_score });
@@ -199,7 +221,7 @@ impl Engine {
         }
         ended.sort_unstable();
         for place in ended.into_iter().rev() {
-            self.queues.running.remove(place).release(&mut self.pool);
+            self.queues.running.remove(place).release(&mut self.pools);
         }
     }
 }

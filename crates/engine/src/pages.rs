@@ -1,5 +1,5 @@
 //! Turns the pages of one KV cache into shares of many requests: counted references, and reuse by
-//! content.
+//! content. Slots of states are shared in the same way (`states.rs`).
 //!
 //! A full page is known by the hash of all tokens up to its end, chained page by page (as in vLLM's
 //! prefix caching). A page that nobody holds keeps its content until it is the least recently used
@@ -118,7 +118,6 @@ impl PagePool {
     }
 
     /// Whether a page that ends this prefix is known.
-    #[cfg(test)]
     pub(crate) fn knows(&self, hash: PrefixHash) -> bool {
         self.known.contains_key(&hash)
     }
@@ -130,6 +129,18 @@ impl PagePool {
         if self.pages[page as usize].hash.is_none() && !self.known.contains_key(&hash) {
             self.known.insert(hash, page);
             self.pages[page as usize].hash = Some(hash);
+        }
+    }
+
+    /// Makes an idle page of this prefix free: what stands in it is not worth keeping any more.
+    pub(crate) fn forget(&mut self, hash: PrefixHash) {
+        let Some(&number) = self.known.get(&hash) else { return };
+        let page = &mut self.pages[number as usize];
+        if page.holders == 0 {
+            page.hash = None;
+            self.idle.remove(&page.returned);
+            self.known.remove(&hash);
+            self.free.push(number);
         }
     }
 

@@ -7,10 +7,11 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashSet;
-use myriad_model::{LogitRows, PAGE_TOKENS};
+use myriad_model::{LogitRows, PAGE_TOKENS, Snapshot};
 
-use crate::pages::{PagePool, PrefixHash};
+use crate::pages::PrefixHash;
 use crate::sequence::Sequence;
+use crate::states::Pools;
 
 /// Requests in order: those that have a place, and those that wait for one.
 #[derive(Default)]
@@ -27,20 +28,22 @@ pub(crate) struct Piece {
     pub(crate) sequence: usize,
     pub(crate) rows: usize,
     pub(crate) logits: LogitRows,
+    /// The state within these rows that is to be kept.
+    pub(crate) snapshot: Option<Snapshot>,
 }
 
 impl Queues {
     /// Gives places to waiting requests, in order, as far as places and pages reach.
-    pub(crate) fn admit(&mut self, parallel: usize, pool: &mut PagePool) {
+    pub(crate) fn admit(&mut self, parallel: usize, pools: &mut Pools) {
         while self.running.len() < parallel {
             let Some(mut next) = self.waiting.pop_front() else { return };
-            next.share_prefix(pool);
+            next.share_prefix(pools);
             // Pages that those who run will still take for the tokens they have.
             let promised: usize = self.running.iter().map(pages_to_come).sum();
-            let fits = promised + pages_to_come(&next) <= pool.available();
+            let fits = promised + pages_to_come(&next) <= pools.pages.available();
             // Alone it always fits: nobody may ask for more than there is.
-            if !fits && !self.running.is_empty() {
-                next.release(pool);
+            if !next.state.begin(pools) || (!fits && !self.running.is_empty()) {
+                next.release(pools);
                 self.waiting.push_front(next);
                 return;
             }
@@ -49,43 +52,49 @@ impl Queues {
     }
 
     /// Plans one step. Also returns how many requests were put back to wait.
-    pub(crate) fn plan(&mut self, step_tokens: usize, pool: &mut PagePool) -> (Vec<Piece>, u64) {
+    pub(crate) fn plan(&mut self, step_tokens: usize, pools: &mut Pools) -> (Vec<Piece>, u64) {
         let mut preempted = 0;
         loop {
-            let mut pieces = self.plan_decodes(pool, &mut preempted);
+            let mut pieces = self.plan_decodes(pools, &mut preempted);
             // Whoever reads an answer waits for the prompts in its step.
             let budget = if pieces.is_empty() { step_tokens } else { step_tokens / 4 };
             let budget = budget.saturating_sub(pieces.len()).max(PAGE_TOKENS);
-            self.plan_prompts(budget, pool, &mut pieces);
+            self.plan_prompts(budget, pools, &mut pieces);
             if !pieces.is_empty() || self.running.len() < 2 {
+                // Last, since those who were put back have no pieces.
+                for piece in &mut pieces {
+                    let sequence = &mut self.running[piece.sequence];
+                    piece.snapshot = sequence.plan_snapshot(piece.rows, pools);
+                }
                 return (pieces, preempted);
             }
             // Prompts that hold each other's pages: the youngest gives way.
-            self.preempt(pool);
+            self.preempt(pools);
             preempted += 1;
         }
     }
 
-    fn plan_decodes(&mut self, pool: &mut PagePool, preempted: &mut u64) -> Vec<Piece> {
+    fn plan_decodes(&mut self, pools: &mut Pools, preempted: &mut u64) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut index = 0;
         while index < self.running.len() {
             let sequence = &mut self.running[index];
             if sequence.decodes() {
-                if !sequence.hold(sequence.tokens.len(), pool) {
+                if !sequence.hold(sequence.tokens.len(), &mut pools.pages) {
                     // It may be this one itself; then the loop ends.
-                    self.preempt(pool);
+                    self.preempt(pools);
                     *preempted += 1;
                     continue;
                 }
-                pieces.push(Piece { sequence: index, rows: 1, logits: LogitRows::Last });
+                let (rows, logits) = (1, LogitRows::Last);
+                pieces.push(Piece { sequence: index, rows, logits, snapshot: None });
             }
             index += 1;
         }
         pieces
     }
 
-    fn plan_prompts(&mut self, mut budget: usize, pool: &mut PagePool, pieces: &mut Vec<Piece>) {
+    fn plan_prompts(&mut self, mut budget: usize, pools: &mut Pools, pieces: &mut Vec<Piece>) {
         let mut under_way: HashSet<PrefixHash> = HashSet::new();
         for (index, sequence) in self.running.iter_mut().enumerate() {
             if budget == 0 {
@@ -94,24 +103,27 @@ impl Queues {
             if sequence.decodes() {
                 continue;
             }
-            sequence.share_prefix(pool);
-            if sequence.next_page().is_some_and(|hash| under_way.contains(&hash)) {
+            sequence.share_prefix(pools);
+            // Pages without the state behind them would be of no use.
+            let waits = pools.states.is_none()
+                && sequence.next_page().is_some_and(|hash| under_way.contains(&hash));
+            if waits {
                 continue;
             }
             let (rows, logits) = sequence.piece(budget);
-            if !sequence.hold(sequence.computed + rows, pool) {
+            if !sequence.hold(sequence.computed + rows, &mut pools.pages) {
                 continue;
             }
             under_way.extend(sequence.pages_within(rows));
             budget -= rows;
-            pieces.push(Piece { sequence: index, rows, logits });
+            pieces.push(Piece { sequence: index, rows, logits, snapshot: None });
         }
     }
 
     /// Puts the youngest running request at the head of those that wait.
-    fn preempt(&mut self, pool: &mut PagePool) {
+    fn preempt(&mut self, pools: &mut Pools) {
         if let Some(mut youngest) = self.running.pop() {
-            youngest.release(pool);
+            youngest.release(pools);
             self.waiting.push_front(youngest);
         }
     }

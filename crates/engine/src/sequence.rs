@@ -6,6 +6,7 @@ use myriad_model::{LogitRows, PAGE_TOKENS};
 use crate::pages::{PagePool, PrefixHash};
 use crate::request::{Request, RequestId, Usage};
 use crate::sampler::Sampler;
+use crate::states::{Pools, State};
 
 /// Most rows of one step that carry logits for scores of a prompt: each is a whole vocabulary of
 /// floats, 40 MB together for 150,000 tokens.
@@ -35,6 +36,7 @@ pub(crate) struct Sequence {
     pub(crate) sampler: Sampler,
     /// Prompt tokens found in the cache when it started; `None` before that.
     pub(crate) cached: Option<usize>,
+    pub(crate) state: State,
 }
 
 impl Sequence {
@@ -63,6 +65,7 @@ impl Sequence {
             scored: 1,
             sampler,
             cached: None,
+            state: State::default(),
         }
     }
 
@@ -82,7 +85,7 @@ impl Sequence {
     }
 
     /// The name of the prefix that ends with page `index`, all of whose tokens are there.
-    fn hash(&mut self, index: usize) -> PrefixHash {
+    pub(crate) fn hash(&mut self, index: usize) -> PrefixHash {
         while self.hashes.len() <= index {
             let next = self.hashes.len();
             let before = next.checked_sub(1).map_or(self.root, |last| self.hashes[last]);
@@ -92,27 +95,52 @@ impl Sequence {
         self.hashes[index]
     }
 
-    /// The name of the page to be computed next, if it is whole and could be taken from the cache.
+    /// Whole pages from the first not computed on that could be taken from the cache.
     ///
     /// The row of the last token must be computed (its logits choose the next), and so must every
     /// row that scores a token of the prompt.
-    pub(crate) fn next_page(&mut self) -> Option<PrefixHash> {
+    fn pages_to_share(&self) -> std::ops::Range<usize> {
         let needed = if self.scores_prompt() { self.scored - 1 } else { self.tokens.len() - 1 };
-        let whole = self.computed.is_multiple_of(PAGE_TOKENS)
-            && self.computed + PAGE_TOKENS <= needed
+        let first = self.computed / PAGE_TOKENS;
+        let may = self.computed.is_multiple_of(PAGE_TOKENS)
             // A page of its own that is begun is not given up.
-            && self.pages.len() * PAGE_TOKENS == self.computed;
-        whole.then(|| self.hash(self.computed / PAGE_TOKENS))
+            && self.pages.len() == first;
+        first..if may { (needed / PAGE_TOKENS).max(first) } else { first }
     }
 
-    /// Takes over pages that are in the cache already, as many as follow each other. Returns the
-    /// number of tokens found.
-    pub(crate) fn share_prefix(&mut self, pool: &mut PagePool) -> usize {
+    /// The name of the page to be computed next, if it could be taken from the cache.
+    pub(crate) fn next_page(&mut self) -> Option<PrefixHash> {
+        self.pages_to_share().next().map(|page| self.hash(page))
+    }
+
+    /// Takes over pages that are in the cache already, as many as follow each other; where there
+    /// are states, up to the last one whose state was kept. Returns the number of tokens found.
+    pub(crate) fn share_prefix(&mut self, pools: &mut Pools) -> usize {
         let before = self.computed;
-        while let Some(page) = self.next_page().and_then(|hash| pool.share(hash)) {
-            self.pages.push(page);
+        let mut end = before / PAGE_TOKENS;
+        for page in self.pages_to_share() {
+            let hash = self.hash(page);
+            if !pools.pages.knows(hash) {
+                break;
+            }
+            match &pools.states {
+                Some(states) if !states.knows(hash) => {}
+                _ => end = page + 1,
+            }
+        }
+        for page in before / PAGE_TOKENS..end {
+            let hash = self.hash(page);
+            // Known pages can be shared.
+            let Some(number) = pools.pages.share(hash) else { break };
+            self.pages.push(number);
             self.computed += PAGE_TOKENS;
             self.published += 1;
+        }
+        if self.computed > before
+            && let Some(states) = &mut pools.states
+        {
+            let hash = self.hash(end - 1);
+            self.state.begin_from(hash, states);
         }
         self.computed - before
     }
@@ -163,9 +191,10 @@ impl Sequence {
         }
     }
 
-    /// Gives back all pages: what was computed must be computed, or found, again.
-    pub(crate) fn release(&mut self, pool: &mut PagePool) {
-        pool.release(&mut self.pages);
+    /// Gives back all pages and slots: what was computed must be computed, or found, again.
+    pub(crate) fn release(&mut self, pools: &mut Pools) {
+        pools.pages.release(&mut self.pages);
+        self.state.release(pools);
         self.computed = 0;
         self.published = 0;
     }

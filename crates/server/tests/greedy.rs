@@ -66,7 +66,8 @@ fn runtime() -> Arc<Runtime> {
         tokenizer,
         template: Some(Arc::new(template)),
     };
-    let config = EngineConfig { context: 512, parallel: 20, step_tokens: 256, pages: 128 };
+    let config =
+        EngineConfig { context: 512, parallel: 20, step_tokens: 256, pages: 128, snapshots: 0 };
     Runtime::start(model, config).expect("started")
 }
 

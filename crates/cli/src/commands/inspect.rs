@@ -341,7 +341,7 @@ fn memory_report(file: &ModelFile, config: &Config) -> MemoryReport {
     let own = config.context_length;
     let contexts = CONTEXTS.into_iter().filter(|&context| context < own).chain([own]);
     let report = |context| {
-        let kv_bytes = sizes::kv_bytes(config, context);
+        let kv_bytes = sizes::kv_bytes(config, context) + sizes::state_bytes(config);
         ContextReport { context, kv_bytes, total_bytes: weights + kv_bytes }
     };
     MemoryReport {
@@ -364,16 +364,17 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     if let Some(shape) = &report.shape {
         line(
             "layers",
-            &format!(
-                "{} of width {}; {} query and {} key heads of {}; {}",
-                shape.layers,
-                count(shape.hidden),
-                shape.heads,
-                shape.kv_heads,
-                shape.head_size,
-                feed_forwards(shape)
-            ),
+            &format!("{} of width {}; {}", shape.layers, count(shape.hidden), feed_forwards(shape)),
         )?;
+        if let Some(attention) = &shape.attention {
+            line("attention", &attention_for_people(attention))?;
+        }
+        if let Some(recurrence) = &shape.recurrence {
+            let Recurrence { layers, key_heads, value_heads, key_size, value_size } = recurrence;
+            let heads = format!("{key_heads} key and {value_heads} value heads");
+            let text = format!("in {layers} layers: {heads}, states of {key_size} × {value_size}");
+            line("recurrence", &text)?;
+        }
         line("context", &format!("{} tokens", count(shape.context)))?;
     }
     for (index, class) in report.quantisation.iter().enumerate() {
@@ -408,6 +409,22 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
         None => line("runs here", "yes"),
         Some(reason) => line("runs here", &format!("no: {reason}")),
     }
+}
+
+/// How the layers see other positions.
+fn attention_for_people(attention: &Attention) -> String {
+    let Attention { heads, kv_heads, head_size, .. } = attention;
+    let mut text = match attention.latent {
+        Some(latent) => format!("{heads} heads of {head_size} over latents of {latent}"),
+        None => format!("{heads} query and {kv_heads} key heads of {head_size}"),
+    };
+    if let Some((layers, window)) = attention.windows {
+        text += &format!("; {layers} layers see {} tokens back", count(window));
+    }
+    if let Some(chosen) = attention.chosen_positions {
+        text += &format!("; {} positions are chosen", count(chosen));
+    }
+    text
 }
 
 /// How the layers work on each position alone.

@@ -25,7 +25,7 @@ pub fn compute(threads: usize) -> Compute {
 
 /// Room for everything.
 pub fn config() -> EngineConfig {
-    EngineConfig { context: 512, parallel: 16, step_tokens: 128, pages: 256 }
+    EngineConfig { context: 512, parallel: 16, step_tokens: 128, pages: 256, snapshots: 16 }
 }
 
 pub fn engine(model: &Arc<Model>, threads: usize, config: EngineConfig) -> Engine {

@@ -63,6 +63,7 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
         parallel: setup.parallel,
         step_tokens: 64,
         pages: setup.context.div_ceil(PAGE_TOKENS) + 256,
+        snapshots: 4,
     };
     let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
