@@ -22,6 +22,11 @@ class Row:
     fused: bool = False
     # How large matrices are stored: as BF16, or packed (`published.PACKINGS`).
     packing: str = "bf16"
+    # By what matrices whose names end so are larger than others.
+    gains: dict = field(default_factory=dict)
+    # Whether GGUF can say all of it: llama.cpp has some numbers in its code instead. A smaller row with
+    # those numbers then follows.
+    gguf: bool = True
     # Whether seeds are passed over where a router's choice is a near tie. Rows from before this was
     # checked keep their seeds, with which none is near enough to matter.
     steady: bool = True
@@ -35,6 +40,15 @@ EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16, o
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=32)
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)
+SMALL = dict(SHARED, vocab_size=128, hidden_size=32, head_dim=16, intermediate_size=48)
+GPT_OSS = dict(
+    head_dim=16, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
+    tie_word_embeddings=False, attention_bias=True,
+    rope_parameters=dict(YARN, rope_theta=150000.0, beta_fast=32.0, beta_slow=1.0, truncate=False),
+)
+MXFP4 = dict(experts_per_token=2, initial_context_length=64, quantization_config=dict(
+    quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                  "model.embed_tokens", "lm_head"]))
 MLA = dict(
     kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, n_shared_experts=1,
     moe_intermediate_size=16, first_k_dense_replace=1, tie_word_embeddings=False,
@@ -66,16 +80,30 @@ ROWS = {
                   layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
                   rope_parameters=dict(
                       sliding_attention=dict(rope_type="default", rope_theta=10000.0),
-                      full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))), "new"),
+                      full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))), "new",
+                  gguf=False),
+    "gemma3-pattern": Row("Gemma3TextConfig", dict(SMALL, num_hidden_layers=6, num_key_value_heads=1,
+                          hidden_activation="gelu_pytorch_tanh", query_pre_attn_scalar=16, sliding_window=8,
+                          tie_word_embeddings=True, layer_types=["sliding_attention"] * 5 + ["full_attention"],
+                          rope_parameters=dict(
+                              sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+                              full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0))), "new"),
     "smollm3": Row("SmolLM3Config", dict(SHARED, num_hidden_layers=4, tie_word_embeddings=True,
                    no_rope_layers=[1, 0, 1, 1],
-                   rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old"),
+                   rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old", gguf=False),
+    "smollm3-pattern": Row("SmolLM3Config", dict(SMALL, num_hidden_layers=4, tie_word_embeddings=True,
+                           rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old"),
     "qwen2": Row("Qwen2Config", dict(SHARED, tie_word_embeddings=True, use_sliding_window=False,
                  rope_parameters=dict(YARN, rope_theta=1000000.0)), "old"),
     "qwen2_moe": Row("Qwen2MoeConfig", dict(SHARED, **EXPERTS, num_hidden_layers=3, tie_word_embeddings=False,
                      shared_expert_intermediate_size=32, norm_topk_prob=False, decoder_sparse_step=1,
                      mlp_only_layers=[1], use_sliding_window=False,
-                     rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "old", steady=False),
+                     rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "old", steady=False,
+                     gguf=False),
+    "qwen2_moe-sparse": Row("Qwen2MoeConfig", dict(SMALL, **EXPERTS, tie_word_embeddings=False,
+                            shared_expert_intermediate_size=24, norm_topk_prob=False, decoder_sparse_step=1,
+                            mlp_only_layers=[], use_sliding_window=False,
+                            rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "old"),
     "qwen3": Row("Qwen3Config", dict(SHARED, head_dim=24, tie_word_embeddings=True, use_sliding_window=False,
                  rope_parameters=dict(rope_type="default", rope_theta=1000000.0)), "new"),
     "qwen3_moe": Row("Qwen3MoeConfig", dict(SHARED, **EXPERTS, head_dim=24, tie_word_embeddings=False,
@@ -85,17 +113,11 @@ ROWS = {
                     attention_out_bias=False,
                     rope_parameters=dict(rope_type="default", rope_theta=10000000.0)), "new"),
     # The limit is low enough that some gates and ups pass it.
-    "gpt_oss": Row("GptOssConfig", dict(SHARED, num_hidden_layers=4, head_dim=16, intermediate_size=32,
-                   num_local_experts=4, num_experts_per_tok=2, sliding_window=8, swiglu_limit=1.5,
-                   tie_word_embeddings=False, attention_bias=True,
-                   layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
-                   rope_parameters=dict(YARN, rope_theta=150000.0, beta_fast=32.0, beta_slow=1.0,
-                                        truncate=False)), "old",
-                   keys=dict(experts_per_token=2, initial_context_length=64, quantization_config=dict(
-                       quant_method="mxfp4",
-                       modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router",
-                                               "model.embed_tokens", "lm_head"])),
-                   without=("swiglu_alpha",), packing="mxfp4"),
+    "gpt_oss": Row("GptOssConfig", dict(SHARED, **GPT_OSS, num_hidden_layers=4, swiglu_limit=1.5), "old",
+                   keys=MXFP4, without=("swiglu_alpha",), packing="mxfp4", gguf=False),
+    "gpt_oss-limit": Row("GptOssConfig", dict(SHARED, **GPT_OSS, vocab_size=128, num_hidden_layers=2,
+                         swiglu_limit=7.0), "old", keys=MXFP4, without=("swiglu_alpha",), packing="mxfp4",
+                         gains=dict(gate_up_proj=5.0, down_proj=0.1)),
     "deepseek_v2_lite": Row("DeepseekV2Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3, q_lora_rank=None,
                             n_routed_experts=4, num_experts_per_tok=2, topk_method="greedy", n_group=1,
                             topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0,
@@ -108,7 +130,7 @@ ROWS = {
                        keys=DEEPSEEK, without=NOT_DEEPSEEK),
     # Wider than one block of scales in its dense layer.
     "deepseek_v3": Row("DeepseekV3Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3,
-                       intermediate_size=160, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
+                       vocab_size=128, intermediate_size=136, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
                        n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5,
                        num_mtp_layers=0, rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
                        keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",

@@ -12,21 +12,22 @@ STEADY = 2e-3
 def randomise(model, row, generator):
     """Weights of a spread that lets every part matter; norms around 1, biases around 0."""
     for name, parameter in model.named_parameters():
-        value = drawn(name, parameter, model, generator)
+        value = drawn(name, parameter, model, row, generator)
         parameter.data.copy_(value if name.endswith(row.floats) else value.to(torch.bfloat16).to(torch.float32))
     for name, buffer in model.named_buffers():
         # Not those that are computed, as tables of rope are.
         if name in model.state_dict():
-            buffer.data.copy_(drawn(name, buffer, model, generator))
+            buffer.data.copy_(drawn(name, buffer, model, row, generator))
 
 
-def drawn(name, parameter, model, generator):
+def drawn(name, parameter, model, row, generator):
     draw = torch.randn(parameter.shape, generator=generator)
     if parameter.dim() == 1 or name.endswith("bias"):
         return centre(name, model.config.model_type) + 0.3 * draw
     if "embed_tokens" in name or "lm_head" in name:
         return draw * 2.5 / parameter.shape[-1] ** 0.5
-    return draw * 1.4 / parameter.shape[-1] ** 0.5
+    gain = next((gain for end, gain in row.gains.items() if name.endswith(end)), 1.0)
+    return draw * 1.4 * gain / parameter.shape[-1] ** 0.5
 
 
 def centre(name, family):
