@@ -2,16 +2,20 @@
 
 Development only. Needs the packages of tools/requirements-goldens.txt:
 
-    python tools/make_goldens.py [ROW ...]
+    python tools/make_goldens.py [--llama-cpp DIR] [ROW ...]
 
 Each row is a folder as its family is published (config.json, model.safetensors in BF16, FP8 or MXFP4) with
 a golden.safetensors beside: for three prompts their tokens, the float32 logits of every position, and
 sixteen greedy tokens. Every norm, bias and gate is moved away from its default, where a mistake in it
 would not show. Running it again gives the same bytes.
+
+With a source tree of llama.cpp (its converter, `conversion` and `gguf-py`; the source package of
+llama-cpp-python on PyPI has it in vendor/llama.cpp), each row that GGUF can describe is also written so, the same
+weights in BF16 or MXFP4, to crates/model/tests/golden/families-gguf.
 """
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 # Threads that spin while they wait are far slower with matrices this small.
@@ -21,11 +25,11 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from goldens import published
+from goldens import llama_cpp, published
 from goldens.rows import ROWS
 from goldens.weights import is_steady, randomise
 
-FOLDER = Path(__file__).resolve().parent.parent / "crates/model/tests/golden/families"
+GOLDEN = Path(__file__).resolve().parent.parent / "crates/model/tests/golden"
 PROMPTS = (1, 12, 48)
 GREEDY = 16
 # A greedy token must lead by this share of the logits' spread, so that rounding cannot change it.
@@ -55,7 +59,7 @@ def golden(model, row, generator):
 
 
 def make(name):
-    row, folder = ROWS[name], FOLDER / name
+    row, folder = ROWS[name], GOLDEN / "families" / name
     config = getattr(transformers, row.config)(**row.settings)
     for seed in range(1, SEEDS):
         generator = torch.Generator().manual_seed(seed)
@@ -75,10 +79,29 @@ def make(name):
     assert size <= BYTES_MAX, "too large to be kept"
 
 
-if __name__ == "__main__":
+def make_gguf(name, conversion):
+    path = GOLDEN / "families-gguf" / f"{name}.gguf"
+    llama_cpp.write_gguf(conversion, name, GOLDEN / "families" / name, path, ROWS[name].settings["vocab_size"])
+    size = path.stat().st_size
+    print(f"{name}: GGUF of {size // 1000} KB", flush=True)
+    assert size <= BYTES_MAX, "too large to be kept"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--llama-cpp", type=Path, metavar="DIR", help="a source tree of llama.cpp: make GGUF too")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="default: all")
+    arguments = parser.parse_args()
     # The order of sums depends on it.
     torch.set_num_threads(2)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    for row in sys.argv[1:] or ROWS:
-        make(row)
+    conversion = arguments.llama_cpp and llama_cpp.converter(arguments.llama_cpp)
+    for name in arguments.rows or ROWS:
+        make(name)
+        if conversion and ROWS[name].gguf:
+            make_gguf(name, conversion)
+
+
+if __name__ == "__main__":
+    main()
