@@ -10,8 +10,8 @@ sixteen greedy tokens. Every norm, bias and gate is moved away from its default,
 would not show. Running it again gives the same bytes.
 
 With a source tree of llama.cpp (its converter, `conversion` and `gguf-py`; the source package of
-llama-cpp-python on PyPI has it in vendor/llama.cpp), each row that GGUF can describe is also written so, the same
-weights in BF16 or MXFP4, to crates/model/tests/golden/families-gguf.
+llama-cpp-python 0.3.36 on PyPI has it in vendor/llama.cpp), each row that GGUF can describe is also written
+so, the same weights in BF16 or MXFP4, to crates/model/tests/golden/families-gguf.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def make_gguf(name, conversion):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--llama-cpp", type=Path, metavar="DIR", help="a source tree of llama.cpp: make GGUF too")
+    parser.add_argument("--llama-cpp", type=Path, metavar="DIR", help="source tree of llama.cpp: make GGUF too")
     parser.add_argument("rows", nargs="*", metavar="ROW", help="default: all")
     arguments = parser.parse_args()
     # The order of sums depends on it.

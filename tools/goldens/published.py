@@ -11,6 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 FP4_VALUES = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+NOT_TEXT = ("model.visual.blocks.0.norm1.weight", "mtp.norm.weight")
 FP8_BLOCK = 128
 NOT_FP8 = ("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight", "indexer.weights_proj.weight")
 
@@ -27,6 +28,10 @@ def write(model, row, folder):
     stored = {}
     for name, tensor in tensors.items():
         stored.update(PACKINGS[row.packing](name, tensor, row))
+    if row.wrapper:
+        stored = {name.replace("model.", "model.language_model.", 1): tensor for name, tensor in stored.items()}
+        # What is not of the text, and is to be passed over.
+        stored |= {name: torch.ones(4, dtype=torch.bfloat16) for name in NOT_TEXT}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     config["dtype"] = "bfloat16"
     if row.positions != "new":
@@ -34,6 +39,9 @@ def write(model, row, folder):
     if row.positions == "type":
         config["rope_scaling"]["type"] = config["rope_scaling"].pop("rope_type")
     config = {key: value for key, value in {**config, **row.keys}.items() if key not in row.without}
+    if row.wrapper:
+        del config["architectures"]
+        config = dict(row.wrapper, text_config=config)
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
@@ -43,8 +51,11 @@ def read(folder):
         tensors = load_file(folder / "model.safetensors")
         if any(name.endswith("_scale_inv") for name in tensors):
             folder = without_fp8(folder, tensors, Path(scratch))
-        return transformers.AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", dtype=torch.float32).eval()
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", dtype=torch.float32, output_loading_info=True)
+    # What is missing would be random, without an error.
+    assert not found["missing_keys"] and not found["mismatched_keys"], found
+    return model.eval()
 
 
 def without_fp8(folder, tensors, scratch):

@@ -16,6 +16,8 @@ class Row:
     # Keys of the published `config.json` that the class does not write, and keys it should not have.
     keys: dict = field(default_factory=dict)
     without: tuple = ()
+    # What `config.json` has around this as its `text_config`; tensors are then of `model.language_model`.
+    wrapper: dict = field(default_factory=dict)
     # Ends of names of what is stored as F32 amid BF16.
     floats: tuple = ("A_log", "e_score_correction_bias")
     # Whether all experts of a layer are one tensor, where the family's files may have either.
@@ -42,7 +44,7 @@ LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64)
 SMALL = dict(SHARED, vocab_size=128, hidden_size=32, head_dim=16, intermediate_size=48)
 GPT_OSS = dict(
-    head_dim=16, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
+    SHARED, head_dim=16, intermediate_size=32, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
     tie_word_embeddings=False, attention_bias=True,
     rope_parameters=dict(YARN, rope_theta=150000.0, beta_fast=32.0, beta_slow=1.0, truncate=False),
 )
@@ -50,8 +52,8 @@ MXFP4 = dict(experts_per_token=2, initial_context_length=64, quantization_config
     quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router",
                                                   "model.embed_tokens", "lm_head"]))
 MLA = dict(
-    kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, n_shared_experts=1,
-    moe_intermediate_size=16, first_k_dense_replace=1, tie_word_embeddings=False,
+    SHARED, num_key_value_heads=4, kv_lora_rank=32, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16,
+    n_shared_experts=1, moe_intermediate_size=16, first_k_dense_replace=1, tie_word_embeddings=False,
 )
 # What files of DeepSeek have beside what transformers writes, and what they have not.
 DEEPSEEK = dict(scoring_func="softmax", moe_layer_freq=1, seq_aux=True, ep_size=1)
@@ -87,7 +89,8 @@ ROWS = {
                           tie_word_embeddings=True, layer_types=["sliding_attention"] * 5 + ["full_attention"],
                           rope_parameters=dict(
                               sliding_attention=dict(rope_type="default", rope_theta=10000.0),
-                              full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0))), "new"),
+                              full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0))),
+                          "new"),
     "smollm3": Row("SmolLM3Config", dict(SHARED, num_hidden_layers=4, tie_word_embeddings=True,
                    no_rope_layers=[1, 0, 1, 1],
                    rope_parameters=dict(rope_type="default", rope_theta=50000.0)), "old", gguf=False),
@@ -113,26 +116,26 @@ ROWS = {
                     attention_out_bias=False,
                     rope_parameters=dict(rope_type="default", rope_theta=10000000.0)), "new"),
     # The limit is low enough that some gates and ups pass it.
-    "gpt_oss": Row("GptOssConfig", dict(SHARED, **GPT_OSS, num_hidden_layers=4, swiglu_limit=1.5), "old",
+    "gpt_oss": Row("GptOssConfig", dict(GPT_OSS, num_hidden_layers=4, swiglu_limit=1.5), "old",
                    keys=MXFP4, without=("swiglu_alpha",), packing="mxfp4", gguf=False),
-    "gpt_oss-limit": Row("GptOssConfig", dict(SHARED, **GPT_OSS, vocab_size=128, num_hidden_layers=2,
+    "gpt_oss-limit": Row("GptOssConfig", dict(GPT_OSS, vocab_size=128, num_hidden_layers=2,
                          swiglu_limit=7.0), "old", keys=MXFP4, without=("swiglu_alpha",), packing="mxfp4",
                          gains=dict(gate_up_proj=5.0, down_proj=0.1)),
-    "deepseek_v2_lite": Row("DeepseekV2Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3, q_lora_rank=None,
-                            n_routed_experts=4, num_experts_per_tok=2, topk_method="greedy", n_group=1,
-                            topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0,
+    "deepseek_v2_lite": Row("DeepseekV2Config", dict(MLA, num_hidden_layers=3,
+                            q_lora_rank=None, n_routed_experts=4, num_experts_per_tok=2,
+                            topk_method="greedy", n_group=1, topk_group=1, norm_topk_prob=False, routed_scaling_factor=1.0,
                             rope_parameters=dict(MLA_YARN, mscale=0.707, mscale_all_dim=0.707)), "type",
                             keys=DEEPSEEK, without=NOT_DEEPSEEK),
-    "deepseek_v2": Row("DeepseekV2Config", dict(SHARED, **MLA, num_key_value_heads=4, q_lora_rank=24,
+    "deepseek_v2": Row("DeepseekV2Config", dict(MLA, q_lora_rank=24,
                        n_routed_experts=8, num_experts_per_tok=3, topk_method="group_limited_greedy", n_group=4,
                        topk_group=2, norm_topk_prob=False, routed_scaling_factor=2.5,
                        rope_parameters=dict(MLA_YARN, mscale=0.707, mscale_all_dim=0.707)), "type",
                        keys=DEEPSEEK, without=NOT_DEEPSEEK),
     # Wider than one block of scales in its dense layer.
-    "deepseek_v3": Row("DeepseekV3Config", dict(SHARED, **MLA, num_key_value_heads=4, num_hidden_layers=3,
-                       vocab_size=128, intermediate_size=136, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
-                       n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5,
-                       num_mtp_layers=0, rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
+    "deepseek_v3": Row("DeepseekV3Config", dict(MLA, num_hidden_layers=3, vocab_size=128,
+                       intermediate_size=136, q_lora_rank=24, n_routed_experts=8, num_experts_per_tok=3,
+                       n_group=4, topk_group=2, norm_topk_prob=True, routed_scaling_factor=2.5, num_mtp_layers=0,
+                       rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
                        keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",
                                  num_nextn_predict_layers=0, quantization_config=FP8),
                        without=(*NOT_DEEPSEEK, "rope_interleave", "num_mtp_layers"), packing="fp8"),
@@ -143,14 +146,21 @@ ROWS = {
                       keys=dict(full_attention_interval=4), without=("layer_types",)),
     "qwen3_5": Row("Qwen3_5TextConfig", dict(HYBRID, tie_word_embeddings=True, rope_parameters=MROPE), "new",
                    keys=QWEN3_5, floats=QWEN3_5_FLOATS),
+    # As files of models that also see: the text's part among others.
+    "qwen3_5-wrapped": Row("Qwen3_5TextConfig", dict(
+                           HYBRID, hidden_size=32, intermediate_size=48, tie_word_embeddings=False,
+                           rope_parameters=MROPE), "new", keys=QWEN3_5, floats=QWEN3_5_FLOATS, gguf=False,
+                           wrapper=dict(architectures=["Qwen3_5ForConditionalGeneration"], model_type="qwen3_5",
+                                        image_token_id=3, video_token_id=4, vision_start_token_id=5,
+                                        vision_end_token_id=6, tie_word_embeddings=False)),
     "qwen3_5_moe": Row("Qwen3_5MoeTextConfig", dict(HYBRID, **EXPERTS, shared_expert_intermediate_size=16,
                        tie_word_embeddings=False, rope_parameters=MROPE), "new",
                        keys=QWEN3_5, floats=QWEN3_5_FLOATS, fused=True),
     # Chooses 8 of up to 64 positions; with fewer heads, scores that were cut off to zero are often tied.
-    "deepseek_v32": Row("DeepseekV32Config", dict(SHARED, **MLA, num_key_value_heads=4,
-                        q_lora_rank=24, n_routed_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1,
-                        norm_topk_prob=True, routed_scaling_factor=2.5, index_topk=8, index_n_heads=8,
-                        index_head_dim=16, rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
+    "deepseek_v32": Row("DeepseekV32Config", dict(MLA, q_lora_rank=24, n_routed_experts=4,
+                        num_experts_per_tok=2, n_group=2, topk_group=1, norm_topk_prob=True,
+                        routed_scaling_factor=2.5, index_topk=8, index_n_heads=8, index_head_dim=16,
+                        rope_parameters=dict(MLA_YARN, mscale=1.0, mscale_all_dim=1.0)), "type",
                         keys=dict(DEEPSEEK, scoring_func="sigmoid", topk_method="noaux_tc",
                                   num_nextn_predict_layers=0, quantization_config=dict(FP8, scale_fmt="ue8m0")),
                         without=(*NOT_DEEPSEEK, "mlp_layer_types", "layer_types"), packing="fp8"),

@@ -44,7 +44,7 @@ def centre(name, family):
 
 @torch.no_grad()
 def is_steady(model, tokens):
-    """Whether every router and indexer, fed with `tokens`, stays with its choice where its input moves a bit."""
+    """Whether every router and indexer, fed with `tokens`, keeps its choice where its input moves a bit."""
     generator = torch.Generator().manual_seed(0)
     steady = True
 
