@@ -25,8 +25,8 @@ pub struct EngineConfig {
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
-    /// States of prefixes that are kept for reuse, beside those of running requests: for models with
-    /// recurrent layers, which cannot take a prefix from the cache without one.
+    /// States of prefixes that are kept for reuse, beside those of running requests: for models
+    /// with recurrent layers, which cannot take a prefix from the cache without one.
     pub snapshots: usize,
 }
 

@@ -52,6 +52,8 @@ fn the_same_bits_in_every_company() {
         (Family::Qwen2, BlockType::Q4K),
         (Family::Qwen3, BlockType::F32),
         (Family::Llama, BlockType::BF16),
+        (Family::Qwen35, BlockType::Q8_0),
+        (Family::DeepSeek32, BlockType::Q4_0),
     ] {
         let model = model(family, kind);
         let requests = sixteen();
@@ -89,7 +91,13 @@ fn the_same_bits_in_any_chunks_and_order() {
 
 #[test]
 fn the_same_bits_after_preemption() {
-    let model = model(Family::Llama, BlockType::Q4_0);
+    for family in [Family::Llama, Family::Qwen35Moe] {
+        the_same_bits_after_preemption_of(family);
+    }
+}
+
+fn the_same_bits_after_preemption_of(family: Family) {
+    let model = model(family, BlockType::Q4_0);
     let requests: Vec<Request> = (0..6).map(|n| request(&tokens(30, n), 120, n)).collect();
     let right = alone(&requests, &model);
     // Six times 150 tokens want 30 pages: there are 12.
@@ -101,7 +109,13 @@ fn the_same_bits_after_preemption() {
 
 #[test]
 fn the_same_bits_when_others_come_and_go() {
-    let model = model(Family::Qwen3, BlockType::Q4_1);
+    for family in [Family::Qwen3, Family::Qwen3Next] {
+        the_same_bits_when_others_come_and_go_with(family);
+    }
+}
+
+fn the_same_bits_when_others_come_and_go_with(family: Family) {
+    let model = model(family, BlockType::Q4_1);
     let watched = request(&tokens(100, 3), 60, 7);
     let right = alone(std::slice::from_ref(&watched), &model).remove(0);
     let mut engine = engine(&model, 2, EngineConfig { step_tokens: 48, ..config() });
@@ -120,6 +134,35 @@ fn the_same_bits_when_others_come_and_go() {
         events.drain(..).filter(|event| common::id_of(event) == id).for_each(|e| found.note(e));
     }
     assert_eq!(found.essence(), right.essence());
+}
+
+/// A conversation goes on from the state at the end of its last whole page, the same prompt from
+/// that at its own last one; where no state was kept, nothing is shared.
+#[test]
+fn the_same_bits_from_a_snapshot() {
+    let model = model(Family::Qwen35, BlockType::Q8_0);
+    let compute = |snapshots| {
+        let config = EngineConfig { context: 2048, step_tokens: 200, snapshots, ..config() };
+        engine(&model, 2, config)
+    };
+    let model_context = model.config().context_length;
+    let first = request(&tokens(100, 1), 40, 1);
+    let mut engine_of_all = compute(8);
+    let answer = run_all(&mut engine_of_all, std::slice::from_ref(&first)).remove(0);
+    let mut longer = [first.prompt.clone(), answer.tokens.clone()].concat();
+    longer.extend(tokens(50, 2));
+    let turn = request(&longer, 10, 2);
+    let again = request(&tokens(100, 1), 10, 3);
+    // 90 of its tokens are those of the first prompt: no state ends there but at 64 + 32.
+    let other = request(&[&tokens(100, 1)[..90], &tokens(40, 4)[..]].concat(), 10, 4);
+    assert!(longer.len() + 10 <= model_context);
+    for (request, cached) in [(&turn, 128), (&again, 96), (&other, 0)] {
+        let request = std::slice::from_ref(request);
+        let found = run_all(&mut engine_of_all, request).remove(0);
+        let right = run_all(&mut compute(0), request).remove(0);
+        assert_eq!(found.essence(), right.essence());
+        assert_eq!((found.cached_tokens, right.cached_tokens), (Some(cached), Some(0)));
+    }
 }
 
 #[test]

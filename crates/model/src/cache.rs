@@ -1,5 +1,5 @@
-//! Turns a model's description into the memory of its sequences: keys and values in pages, states of
-//! recurrent layers in slots.
+//! Turns a model's description into the memory of its sequences: keys and values in pages, states
+//! of recurrent layers in slots.
 
 use myriad_kernels::{KvCache, KvType, RecurrentStates};
 

@@ -286,24 +286,27 @@ impl<'a> Checkpoint<'a> {
         };
         // Of one key head: its value heads' rows of values, and of numbers.
         let (heads, values) = (value_heads / key_heads, value_heads / key_heads * value_size);
-        let (stride, parts) = match part {
+        let whole = 2 * key_size + 2 * values;
+        let stride = match part {
+            DeltaPart::Qkv | DeltaPart::Gate => whole,
+            DeltaPart::Beta | DeltaPart::Alpha => 2 * heads,
+        };
+        let after = |start: usize, rows: usize| start..start + rows;
+        let parts = match part {
             DeltaPart::Qkv => {
-                let ends = [0, key_size, 2 * key_size, 2 * key_size + values];
-                (ends[3] + values, ends.windows(2).map(|ends| ends[0]..ends[1]).collect())
+                let values = after(2 * key_size, values);
+                vec![after(0, key_size), after(key_size, key_size), values]
             }
-            DeltaPart::Gate => {
-                let start = 2 * key_size + values;
-                (start + values, vec![start..start + values])
-            }
-            DeltaPart::Beta => (2 * heads, vec![0..heads]),
-            DeltaPart::Alpha => (2 * heads, vec![heads..2 * heads]),
+            DeltaPart::Gate => vec![after(whole - values, values)],
+            DeltaPart::Beta => vec![after(0, heads)],
+            DeltaPart::Alpha => vec![after(heads, heads)],
         };
         if view.rows() != key_heads * stride {
             return Ok(tensor);
         }
-        let parts: Vec<Range<usize>> = parts;
         let rows = parts.iter().map(|part| part.len() * key_heads).sum();
-        let runs = parts.into_iter().flat_map(|part| runs_of(key_heads, stride, part)).collect();
+        let runs = parts.into_iter().flat_map(|part| runs_of(key_heads, stride, part));
+        let runs = runs.collect();
         Ok(Tensor { shape: vec![view.columns(), rows], runs, ..tensor })
     }
 

@@ -48,7 +48,10 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
             (key, found, Family::parse(found), Settings::Gguf(gguf.metadata()))
         }
         Source::Folder(folder) => {
-            let (key, json) = ("model_type", folder.config());
+            // Models that also see or hear keep what their decoder is apart.
+            let whole = folder.config();
+            let (key, json) =
+                ("model_type", whole.optional_object("text_config")?.unwrap_or(whole));
             let found = json.str(key)?;
             (key, found, Family::of_model_type(found), Settings::Folder(json))
         }

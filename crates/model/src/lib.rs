@@ -91,8 +91,8 @@ impl Model {
         self.weights.file_bytes_per_token
     }
 
-    /// Memory for `pages` pages of [`PAGE_TOKENS`] positions, of half floats, and for `slots` states
-    /// of whole sequences (which only models with recurrent layers have).
+    /// Memory for `pages` pages of [`PAGE_TOKENS`] positions, of half floats, and for `slots`
+    /// states of whole sequences (which only models with recurrent layers have).
     ///
     /// # Errors
     /// [`ModelError::Cache`] and [`ModelError::States`] where it would not fit in memory.

@@ -60,7 +60,7 @@ enum MixerTwin {
 
 enum FeedForward {
     Dense(SwiGlu),
-    Moe(Experts),
+    Moe(Box<Experts>),
 }
 
 struct SwiGlu {
@@ -204,8 +204,8 @@ fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
     out
 }
 
-/// Turns each pair of each head, from element `offset` on, by an angle that grows with the position:
-/// row `n` is position `n`.
+/// Turns each pair of each head, from element `offset` on, by an angle that grows with the
+/// position: row `n` is position `n`.
 fn turn(x: &mut [f32], width: usize, head_size: usize, offset: usize, rope: &RopeConfig) {
     let pairs = rope.dims / 2;
     for (position, row) in x.chunks_exact_mut(width).enumerate() {
@@ -349,7 +349,9 @@ impl File<'_> {
                 config::FeedForward::Dense { activation, .. } => {
                     FeedForward::Dense(self.swiglu(index, "", *activation)?)
                 }
-                config::FeedForward::Moe(moe) => FeedForward::Moe(Experts::load(self, index, moe)?),
+                config::FeedForward::Moe(moe) => {
+                    FeedForward::Moe(Box::new(Experts::load(self, index, moe)?))
+                }
             },
         })
     }

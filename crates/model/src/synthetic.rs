@@ -265,8 +265,8 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     list
 }
 
-/// The keys of gated delta nets: two key heads, four value heads; and of a rope that turns a quarter
-/// of each head.
+/// The keys of gated delta nets: two key heads, four value heads; and of a rope that turns a
+/// quarter of each head.
 fn delta_metadata(shape: &Shape, add: &mut impl FnMut(&str, Value)) {
     for (key, number) in [
         ("rope.dimension_count", shape.head_size / 4),
@@ -289,6 +289,7 @@ fn latent_metadata(shape: &Shape, add: &mut impl FnMut(&str, Value)) {
         ("attention.key_length_mla", shape.head_size),
         ("attention.value_length_mla", value),
         ("rope.dimension_count", rope),
+        ("leading_dense_block_count", 1),
         ("expert_shared_count", 2),
         ("expert_gating_func", 2),
         ("expert_group_count", 4),

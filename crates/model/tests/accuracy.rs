@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Distance, distance, levels, logits, prompt, synthetic_model};
+use common::{Distance, distance, exact_logits, levels, logits, prompt, synthetic_model};
 use myriad_formats::Gguf;
 use myriad_kernels::{BlockType, Compute, Level};
 use myriad_model::reference::Reference;
@@ -22,16 +22,17 @@ fn bound(family: Family, kind: BlockType) -> Bound {
     // Mixtures, as experts' weights carry a difference on once more; and four layers, not three.
     let is_short =
         matches!(family, Family::Llama | Family::Qwen2 | Family::Qwen3 | Family::SeedOss);
+    let is_recurrent = matches!(family, Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe);
     match (kind.is_float(), is_short) {
-        // Measured 0.0045 and 0.0008: keys and values are kept as f16, everything else is f32.
-        (true, true) => Bound { max: 0.0057, rms: 0.001 },
-        // Measured 0.0076 and 0.0011.
-        (true, false) => Bound { max: 0.0095, rms: 0.0014 },
+        // All in f32, keys and values too: sums in another order.
+        (true, _) => Bound { max: 1e-4, rms: 1e-5 },
         // Measured 0.22 and 0.038, whatever the block type: what counts is that activations are
         // rounded to int8, one scale for 32 of them, before each product.
         (false, true) => Bound { max: 0.28, rms: 0.047 },
-        // Measured 0.41 and 0.047.
-        (false, false) => Bound { max: 0.51, rms: 0.059 },
+        // Measured 0.57 and 0.08: what was rounded stays in a memory.
+        (false, false) if is_recurrent => Bound { max: 0.72, rms: 0.1 },
+        // Measured 0.52 and 0.055.
+        (false, false) => Bound { max: 0.65, rms: 0.068 },
     }
 }
 
@@ -73,7 +74,10 @@ fn every_family_kind_and_level_is_close_to_the_reference() {
                 // Slow levels get the text's beginning: what comes later does not change it.
                 let is_fast = Level::available().iter().max() == Some(&kernels.level());
                 let count = if is_fast { tokens.len() } else { 24 };
-                let found = logits(&model, &compute, &tokens[..count]);
+                let found = match kind.is_float() {
+                    true => exact_logits(&model, &compute, &tokens[..count]),
+                    false => logits(&model, &compute, &tokens[..count]),
+                };
                 let found = distance(&found, &right[..found.len()], shape.vocab);
                 let label = format!("{} {} {}", family.name(), kind.name(), kernels.level().name());
                 println!("{label}: {found:?}");

@@ -1,5 +1,6 @@
 //! Holds both forward paths against the logits that transformers computes of tiny checkpoints of
-//! each family, in the format that Hugging Face publishes.
+//! each family, in the format that Hugging Face publishes, and as llama.cpp's converter made GGUF
+//! files of them.
 //!
 //! The fixtures were made by `tools/make_goldens.py`. They say how each family's `config.json` and
 //! tensors are meant: names, pairs of rope, order of heads, norms, biases, routers.
@@ -9,10 +10,10 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{distance, exact_logits, levels, logits, logits_in_chunks, pages_for};
-use myriad_formats::{ModelFolder, Safetensors, TensorSource};
+use myriad_formats::{Gguf, ModelFolder, Safetensors, TensorSource};
 use myriad_kernels::{BlockType, Compute};
-use myriad_model::Model;
 use myriad_model::reference::Reference;
+use myriad_model::{Model, Source};
 
 /// Largest error of a logit, as a share of the spread of all: f32 sums in another order.
 const REFERENCE_MAX: f64 = 1e-4;
@@ -31,14 +32,40 @@ struct Prompt {
     greedy: Vec<u32>,
 }
 
-fn rows() -> Vec<PathBuf> {
-    let folder =
-        std::path::PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
-            .join("tests/golden/families");
-    let mut rows: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    rows.sort();
-    rows
+/// A folder or a file with the weights of a row.
+enum File {
+    Folder(ModelFolder),
+    Gguf(Gguf),
+}
+
+impl File {
+    fn open(path: &Path) -> File {
+        match path.is_dir() {
+            true => File::Folder(ModelFolder::open(path).unwrap()),
+            false => File::Gguf(Gguf::open(path).unwrap()),
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        match self {
+            File::Folder(folder) => folder.into(),
+            File::Gguf(gguf) => gguf.into(),
+        }
+    }
+}
+
+fn goldens() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"))
+        .join("tests/golden")
+}
+
+fn entries(folder: &str) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(goldens().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    entries
 }
 
 fn prompts(folder: &Path) -> Vec<Prompt> {
@@ -72,49 +99,62 @@ fn greedy(
 }
 
 #[test]
-fn every_family_computes_what_transformers_computes() {
-    let rows = rows();
-    assert!(rows.len() >= 8, "fixtures are missing");
-    for row in rows {
-        let folder = ModelFolder::open(&row).unwrap();
-        let name = row.file_name().unwrap().to_string_lossy().into_owned();
-        let reference = Reference::load(&folder).unwrap();
-        let vocab = reference.config().vocab;
-        let prompts = prompts(&row);
+fn folders_of_every_family_compute_what_transformers_computes() {
+    let rows = entries("families");
+    assert!(rows.len() >= 22, "fixtures are missing");
+    rows.iter().for_each(|row| check(row, row));
+}
+
+#[test]
+fn files_of_every_family_compute_what_transformers_computes() {
+    let files = entries("families-gguf");
+    assert!(files.len() >= 17, "fixtures are missing");
+    for file in files {
+        let row = file.file_stem().expect("a name").to_owned();
+        check(&file, &goldens().join("families").join(row));
+    }
+}
+
+/// The model at `path` against the goldens in `row`.
+fn check(path: &Path, row: &Path) {
+    let file = File::open(path);
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let reference =
+        Reference::load(file.source()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let vocab = reference.config().vocab;
+    let prompts = prompts(row);
+    for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
+        let found = distance(&reference.logits(tokens), right, vocab);
+        println!("{name}, {} tokens, reference: {found:?}", tokens.len());
+        assert!(found.max <= REFERENCE_MAX, "{name}: reference {found:?}");
+        let last = |tokens: &[u32]| reference.logits(tokens).split_off((tokens.len() - 1) * vocab);
+        assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: reference");
+    }
+    for kernels in levels() {
+        let level = kernels.level();
+        let compute = Compute::new(kernels, 2);
+        let model = Model::load(file.source(), &compute, &mut |_| ()).unwrap();
+        let kind = Some(BlockType::F32);
+        let exact = Model::load_as(file.source(), kind, &compute, &mut |_| ()).unwrap();
+        let (max, rms) = match name.starts_with("gpt_oss") {
+            true => (ROUNDED_MAX, ROUNDED_RMS),
+            false => (FORWARD_MAX, FORWARD_RMS),
+        };
         for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
-            let found = distance(&reference.logits(tokens), right, vocab);
-            println!("{name}, {} tokens, reference: {found:?}", tokens.len());
-            assert!(found.max <= REFERENCE_MAX, "{name}: reference {found:?}");
-            let last =
-                |tokens: &[u32]| reference.logits(tokens).split_off((tokens.len() - 1) * vocab);
-            assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: reference");
-        }
-        for kernels in levels() {
-            let level = kernels.level();
-            let compute = Compute::new(kernels, 2);
-            let model = Model::load(&folder, &compute, &mut |_| ()).unwrap();
-            let kind = Some(BlockType::F32);
-            let exact = Model::load_as(&folder, kind, &compute, &mut |_| ()).unwrap();
-            let (max, rms) = match name.as_str() {
-                "gpt_oss" => (ROUNDED_MAX, ROUNDED_RMS),
-                _ => (FORWARD_MAX, FORWARD_RMS),
+            let at_once = logits(&model, &compute, tokens);
+            let found = distance(&at_once, right, vocab);
+            println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
+            assert!(found.max <= max && found.rms <= rms, "{name}: {level:?} {found:?}");
+            let found = distance(&exact_logits(&exact, &compute, tokens), right, vocab);
+            println!("{name}, {} tokens, {level:?}, f32: {found:?}", tokens.len());
+            assert!(found.max <= REFERENCE_MAX, "{name}: {level:?}, f32: {found:?}");
+            let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).rev().collect();
+            let in_pieces = logits_in_chunks(&model, &compute, tokens, &[7, 1], &pages);
+            assert!(in_pieces == at_once, "{name}: {level:?}: decoded after a prefill");
+            let last = |tokens: &[u32]| {
+                exact_logits(&exact, &compute, tokens).split_off((tokens.len() - 1) * vocab)
             };
-            for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
-                let at_once = logits(&model, &compute, tokens);
-                let found = distance(&at_once, right, vocab);
-                println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
-                assert!(found.max <= max && found.rms <= rms, "{name}: {level:?} {found:?}");
-                let found = distance(&exact_logits(&exact, &compute, tokens), right, vocab);
-                println!("{name}, {} tokens, {level:?}, f32: {found:?}", tokens.len());
-                assert!(found.max <= REFERENCE_MAX, "{name}: {level:?}, f32: {found:?}");
-                let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).rev().collect();
-                let in_pieces = logits_in_chunks(&model, &compute, tokens, &[7, 1], &pages);
-                assert!(in_pieces == at_once, "{name}: {level:?}: decoded after a prefill");
-                let last = |tokens: &[u32]| {
-                    exact_logits(&exact, &compute, tokens).split_off((tokens.len() - 1) * vocab)
-                };
-                assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: {level:?}");
-            }
+            assert_eq!(greedy(tokens, chosen.len(), last), *chosen, "{name}: {level:?}");
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::config::{Config, Family};
 /// What models without and with other parts (vision, speech) write before the names of a decoder.
 const PREFIXES: [&str; 3] = ["model.", "model.language_model.", "language_model.model."];
 
-/// Beginnings of names that do not belong to a decoder: of parts that see, and of a part that guesses
-/// further tokens.
+/// Beginnings of names that do not belong to a decoder: of parts that see, and of a part that
+/// guesses further tokens.
 const OTHER_PARTS: [&str; 6] = [
     "model.visual.",
     "visual.",
@@ -82,8 +82,8 @@ const WITH_OWN_ENDING: [(&str, &str, Part); 5] = [
     ("ssm_dt.bias", "linear_attn.dt_bias", Part::Whole),
 ];
 
-/// What gated delta nets may have in one matrix: the name of the part, of the matrix in GGUF, and in
-/// folders. The first GGUF files of Qwen3-Next have the folder's four parts in one, too.
+/// What gated delta nets may have in one matrix: the name of the part, of the matrix in GGUF, and
+/// in folders. The first GGUF files of Qwen3-Next have the folder's four parts in one, too.
 const DELTA_PARTS: [(&str, &str, &str, DeltaPart); 4] = [
     ("attn_qkv.weight", "ssm_in.weight", "linear_attn.in_proj_qkvz.weight", DeltaPart::Qkv),
     ("attn_gate.weight", "ssm_in.weight", "linear_attn.in_proj_qkvz.weight", DeltaPart::Gate),

@@ -22,8 +22,9 @@ pub(super) fn read(keys: &Keys<'_>, has_indexer: bool) -> Result<Config, ModelEr
     let context_length = keys.size("context_length", CONTEXT_MAX)? as usize;
     let (mla, ropes) = latent_attention(keys, layers, context_length, has_indexer)?;
     let moe = moe(keys)?;
+    let dense = keys.optional_u32("leading_dense_block_count")?.unwrap_or(0) as usize;
     let layer = |layer: usize| {
-        let feed_forward = match keys.is_dense_layer(layer) {
+        let feed_forward = match layer < dense {
             true => {
                 let size = keys.width_of_layers("feed_forward_length", layers)? as usize;
                 FeedForward::Dense { size, activation: Activation::Silu }

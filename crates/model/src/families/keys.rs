@@ -23,7 +23,7 @@ pub(super) enum Settings<'a> {
 }
 
 /// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
-const IN_FOLDER: [(&str, &str); 37] = [
+const IN_FOLDER: [(&str, &str); 38] = [
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
     ("attention.indexer.head_count", "index_n_heads"),
@@ -52,6 +52,7 @@ const IN_FOLDER: [(&str, &str); 37] = [
     ("expert_weights_scale", "routed_scaling_factor"),
     ("feed_forward_length", "intermediate_size"),
     ("full_attention_interval", "full_attention_interval"),
+    ("leading_dense_block_count", "first_k_dense_replace"),
     ("nextn_predict_layers", "num_nextn_predict_layers"),
     ("rope.dimension_count", "qk_rope_head_dim"),
     ("ssm.conv_kernel", "linear_conv_kernel_dim"),

@@ -156,7 +156,8 @@ impl Keys<'_> {
                 let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
                 // DeepSeek's, a tenth of `mscale_all_dim` as its converter writes it: all of the
                 // stretching is in the scores then (llama.cpp's `models/deepseek2.cpp`).
-                let all = self.optional_f32("rope.scaling.yarn_log_mul")?.map(|tenth| tenth / 0.1);
+                let all =
+                    self.optional_f32("rope.scaling.yarn_log_multiplier")?.map(|tenth| tenth / 0.1);
                 let stretch = attention_factor * magnitude_of(factor, all.unwrap_or(0.0));
                 Scaling::Yarn(Yarn {
                     factor,
@@ -226,20 +227,14 @@ fn scaling_of_folder(
             None => Ok(context_length as f32),
         }
     };
-    let required = |key: &str| -> Result<f32, ModelError> {
-        match positive(&rope, key)? {
-            Some(value) => Ok(value),
-            None => Ok(rope.f32(key)?),
-        }
-    };
     let scaling = match kind {
         "default" => Scaling::None,
-        "linear" => Scaling::Linear { factor: required("factor")? },
+        "linear" => Scaling::Linear { factor: required(&rope, "factor")? },
         "llama3" => Scaling::Llama3 {
-            factor: required("factor")?,
+            factor: required(&rope, "factor")?,
             original: original()?,
-            low: required("low_freq_factor")?,
-            high: required("high_freq_factor")?,
+            low: required(&rope, "low_freq_factor")?,
+            high: required(&rope, "high_freq_factor")?,
         },
         "yarn" => {
             let original = original()?;
@@ -267,6 +262,14 @@ fn scaling_of_folder(
         }
     };
     Ok((theta, scaling))
+}
+
+/// A number greater than zero that must be there.
+fn required(json: &JsonObject<'_>, key: &str) -> Result<f32, ModelError> {
+    match positive(json, key)? {
+        Some(value) => Ok(value),
+        None => Ok(json.f32(key)?),
+    }
 }
 
 /// An optional number greater than zero.

@@ -4,7 +4,7 @@ use super::keys::{Keys, Settings, in_range, shorten};
 use crate::error::ModelError;
 
 impl Keys<'_> {
-    /// Which layers have a window: all but each last of `pattern`, where the file says nothing else.
+    /// Which layers have a window: all but each last of `pattern`, where the file does not say.
     pub(super) fn local_layers(
         &self,
         layers: usize,
