@@ -1,8 +1,10 @@
 //! Turns text and chats into token ids, and token ids into text.
 //!
 //! A question's way: [`ChatTemplate`] renders messages, [`Tokenizer`] turns the text into ids;
-//! back: [`StreamDecoder`] turns ids into text and [`StopMatcher`] looks for its end.
+//! back: [`StreamDecoder`] turns ids into text, [`StopMatcher`] looks for its end and
+//! [`AnswerParser`] tells reasoning, text and tool calls apart.
 
+mod answer;
 mod bpe;
 mod bytes;
 mod check;
@@ -24,6 +26,9 @@ mod template;
 mod tokenizer;
 mod unicode;
 
+pub use answer::{
+    AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, ReasoningFormat,
+};
 pub use error::TokenizerError;
 pub use myriad_formats::{TokenType, VocabSpec};
 pub use pretoken::{PreTokenizer, PreTokens};

@@ -33,3 +33,15 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Lists and maps inside one another in what a template stores: more than JSON from a request has
 /// (128), few enough for minijinja to walk them by recursion on any thread's stack.
 pub const KEPT_DEPTH_MAX: usize = 192;
+
+/// Tool calls in one answer: as many as a request may define tools in the OpenAI API. What looks
+/// like a further one is text.
+pub const TOOL_CALLS_MAX: usize = 128;
+
+/// Bytes in the name of a tool or of one of its parameters in an answer: four times what the OpenAI
+/// API allows. Until a name is complete, what may be a call is held back.
+pub const TOOL_NAME_BYTES_MAX: usize = 256;
+
+/// Bytes in the header of a harmony message: a role, a recipient (as long as a name), a channel and
+/// a content type.
+pub const MESSAGE_HEADER_BYTES_MAX: usize = 512;

@@ -5,7 +5,10 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{default_tokenizer, small_sentencepiece, tiny_spec};
-use myriad_token::{PreTokenizer, Specials, TokenType, Tokenizer};
+use myriad_token::{
+    AnswerFormat, AnswerParser, AnswerTool, CallFormat, PreTokenizer, ReasoningFormat, Specials,
+    TokenType, Tokenizer,
+};
 
 /// Asserts that four times the text takes as long as four texts, and a little: less than 2.5 times
 /// as long for twice the text, which is 25/16 times as long as four texts for four times the text.
@@ -156,4 +159,54 @@ fn long_special_tokens_do_not_make_a_text_quadratic() {
     assert_linear("long special", "<<<<<<<<<!", 10_000, |text| {
         std::hint::black_box(tokenizer.encode(text, Specials::Parse));
     });
+}
+
+#[test]
+fn answers_take_linear_time() {
+    let units = [
+        ("letters", "a"),
+        ("spaces", " "),
+        ("brackets", "<"),
+        ("beginnings of tags", "<tool_cal"),
+        ("tags", "<tool_call>"),
+        ("open calls", "<tool_call>{\"name\": \""),
+        ("calls", "<tool_call>{\"name\": \"stop\"}</tool_call>"),
+        ("parameters", "<parameter=a>1</parameter>"),
+        ("functions", "<function=a>"),
+        ("separators", "<｜tool▁call▁begin｜>a<｜tool▁sep｜>"),
+        ("channels", "<|channel|>"),
+        ("messages", "<|start|>assistant<|channel|>final<|message|>a<|end|>"),
+        ("semicolons", "; "),
+        ("fences", "```"),
+    ];
+    let begins = [
+        "",
+        "<think>",
+        "<function=a>",
+        "<function=a><parameter=b>",
+        "<tool_call>",
+        "<tool_call>{\"name\": \"a\", \"arguments\": {\"b\": \"",
+        "<｜tool▁calls▁begin｜>",
+        "{\"name\": \"stop\", \"parameters\": {}}",
+        "<|channel|>final<|message|>",
+    ];
+    use CallFormat::{DeepSeek, Dsml, Harmony, Hermes, Llama3, Qwen3Coder};
+    for calls in [Hermes, Qwen3Coder, DeepSeek, Dsml, Llama3, Harmony] {
+        let format = AnswerFormat { reasoning: ReasoningFormat::Think, calls };
+        for begin in begins {
+            for (name, unit) in units {
+                assert_linear(&format!("{calls:?}, {begin}, {name}"), unit, 10_000, |text| {
+                    let text = format!("{begin}{text}");
+                    let tool = AnswerTool { name: "stop".to_owned(), parameters: None };
+                    let mut whole = AnswerParser::new(format, "", vec![tool]);
+                    let mut streamed = whole.clone();
+                    std::hint::black_box((whole.push(&text), whole.finish()));
+                    for c in text.chars() {
+                        std::hint::black_box(streamed.push(c.encode_utf8(&mut [0; 4])));
+                    }
+                    std::hint::black_box(streamed.finish());
+                });
+            }
+        }
+    }
 }

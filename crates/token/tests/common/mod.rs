@@ -1,6 +1,8 @@
 //! Vocabularies and golden files for the tests.
 #![allow(dead_code)]
 
+pub mod answers;
+
 use std::path::PathBuf;
 
 use myriad_formats::Gguf;
