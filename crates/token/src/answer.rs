@@ -199,11 +199,17 @@ impl AnswerParser {
         let (open, close) = self.tags;
         if let Reasoning::Begin { opened } = self.reasoning {
             out.hold(input.take_space());
-            match input.starts(&[open]) {
-                Start::Is(_) => {
+            match input.starts(&[open, close]) {
+                Start::Is(0) => {
                     input.take(open.len());
                     out.frame();
                     self.reasoning = Reasoning::Inside;
+                }
+                // No reasoning: DeepSeek-V4 is told so by this alone.
+                Start::Is(_) => {
+                    input.take(close.len());
+                    out.frame();
+                    self.reasoning = Reasoning::Over;
                 }
                 Start::Maybe => return Step::Wait,
                 Start::Not if opened => {

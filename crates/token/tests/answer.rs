@@ -52,6 +52,8 @@ fn reasoning_is_told_from_text() {
         ("", "\n <think></think>Yes.", "T Yes."),
         ("", "Yes. <think>No.</think>", "T Yes. <think>No.</think>"),
         ("", "\n Yes.", "T \n Yes."),
+        ("", "</think>Yes.</think>", "T Yes.</think>"),
+        ("", "</thin", "T </thin"),
         ("", "<think>Hm. ", "R Hm. "),
         ("", "<think>Hm.</thin", "R Hm.</thin"),
         ("", "<think>a </thin b</think>c", "R a </thin b | T c"),
