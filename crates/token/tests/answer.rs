@@ -2,10 +2,13 @@
 
 mod common;
 
-use common::Random;
 use common::answers::{check, cut, format, parse, show, tools};
+use common::{Random, golden};
 use myriad_token::limits::{JSON_DEPTH_MAX, TOOL_CALLS_MAX, TOOL_NAME_BYTES_MAX};
 use myriad_token::{AnswerEvent, AnswerFormat, AnswerParser, CallFormat, ReasoningFormat};
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::Value;
 
 const CALLS: [CallFormat; 8] = [
     CallFormat::None,
@@ -22,328 +25,51 @@ const CALLS: [CallFormat; 8] = [
 fn assert_parses(format: AnswerFormat, prompt: &str, text: &str, expected: &str) {
     let events = parse(format, prompt, &tools(), [text]);
     check(&events, text);
-    assert_eq!(show(&events), expected, "{format:?} of {text:?}");
+    assert_eq!(show(&events), expected, "{format:?}, {prompt:?} of {text:?}");
     for seed in 0..20 {
         let pieces = cut(text, &mut Random(seed), 1 + seed as usize);
         let streamed = parse(format, prompt, &tools(), pieces.iter().copied());
-        assert_eq!(show(&streamed), expected, "{format:?}, seed {seed}: {pieces:?}");
-    }
-}
-
-fn assert_all(calls: CallFormat, cases: &[(&str, &str)]) {
-    for (text, expected) in cases {
-        assert_parses(format(ReasoningFormat::None, calls), "", text, expected);
+        assert_eq!(show(&streamed), expected, "{format:?}, {prompt:?}, seed {seed}: {pieces:?}");
     }
 }
 
 #[test]
-fn plain_answers_are_text() {
-    let texts = ["", "Hi.", "  <think> \n", "<tool_call>{}</tool_call>\n", "<|channel|>"];
-    for text in texts {
-        let expected = if text.is_empty() { String::new() } else { format!("T {text}") };
-        assert_parses(AnswerFormat::PLAIN, "<think>", text, &expected);
-    }
-}
-
-#[test]
-fn reasoning_is_told_from_text() {
-    let think = [
-        ("", "<think>\nHm.\n\nOh.\n</think>\n\nYes.\n", "R Hm.\n\nOh. | T Yes.\n"),
-        ("", "\n <think></think>Yes.", "T Yes."),
-        ("", "Yes. <think>No.</think>", "T Yes. <think>No.</think>"),
-        ("", "\n Yes.", "T \n Yes."),
-        ("", "</think>Yes.</think>", "T Yes.</think>"),
-        ("", "</thin", "T </thin"),
-        ("", "<think>Hm. ", "R Hm. "),
-        ("", "<think>Hm.</thin", "R Hm.</thin"),
-        ("", "<think>a </thin b</think>c", "R a </thin b | T c"),
-        ("", "<think>Hm.</think>\n\n", "R Hm."),
-        ("", "<thin", "T <thin"),
-        ("", "<b>", "T <b>"),
-        ("assistant\n<think>\n", "Hm.\n</think>\n\nYes.", "R Hm. | T Yes."),
-        ("assistant\n<think>\n", "<think>\nHm.</think>Yes.", "R Hm. | T Yes."),
-        ("assistant\n<think>\n", "Hm. <think> again", "R Hm. <think> again"),
-        ("assistant\n<think>\n", "<thin", "R <thin"),
-        ("assistant\n<think>\n", "</think>Yes.", "T Yes."),
-        ("<think>\n\n</think>\n\n", "Yes. </think>", "T Yes. </think>"),
-    ];
-    for (prompt, text, expected) in think {
-        for calls in [CallFormat::None, CallFormat::Hermes, CallFormat::DeepSeek] {
-            assert_parses(format(ReasoningFormat::Think, calls), prompt, text, expected);
+fn answers_become_what_the_golden_file_says() {
+    let golden = golden("answers.json");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut seen = 0;
+    for group in golden.as_array().expect("groups") {
+        let reasoning = match text(&group["reasoning"]).as_str() {
+            "none" => ReasoningFormat::None,
+            "think" => ReasoningFormat::Think,
+            "seed_think" => ReasoningFormat::SeedThink,
+            other => panic!("reasoning as {other}"),
+        };
+        for name in group["calls"].as_array().expect("names").iter().map(text) {
+            let calls = CALLS.into_iter().find(|calls| calls.name() == name).expect("a format");
+            for answer in group["answers"].as_array().expect("answers") {
+                let format = format(reasoning, calls);
+                assert_parses(
+                    format,
+                    &text(&group["prompt"]),
+                    &text(&answer[0]),
+                    &text(&answer[1]),
+                );
+                seen += 1;
+            }
         }
     }
-    let text = "<seed:think>Hm.<seed:cot_budget_reflect>9 left.</seed:cot_budget_reflect> Oh.\n\
-                </seed:think>Yes.";
-    let expected = "R Hm.<seed:cot_budget_reflect>9 left.</seed:cot_budget_reflect> Oh. | T Yes.";
-    let seed = format(ReasoningFormat::SeedThink, CallFormat::SeedOss);
-    assert_parses(seed, "<seed:bos>assistant\n", text, expected);
+    assert!(seen >= 140, "{seen} answers");
 }
 
 #[test]
-fn hermes_calls() {
-    assert_all(
-        CallFormat::Hermes,
-        &[
-            (
-                "Let me see. \n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \
-             \"Zürich <&> </tool_call>\", \"days\": 3}}\n</tool_call>\n",
-                "T Let me see. | C get_weather {\"city\": \"Zürich <&> </tool_call>\", \"days\": 3}",
-            ),
-            (
-                "<tool_call>{\"name\": \"stop\", \"arguments\": {}}</tool_call>\n<tool_call>\n\
-             {\"arguments\": {\"a\": [{}, -1.5e3]}, \"id\": 7, \"name\": \"st\\u006fp\"}</tool_call>\
-             \n\nDone.",
-                "C stop {} | C stop {\"a\": [{}, -1.5e3]} | T Done.",
-            ),
-            ("<tool_call>\n{\"name\": \"stop\"}\n</tool_call>", "C stop {}"),
-            // Without what belongs around it, or with two in one.
-            ("<tool_call>{\"name\": \"stop\", \"arguments\": {}}", "C stop {}"),
-            (
-                "<tool_call>{\"name\": \"a\"}\n{\"name\": \"b\"}</tool_call> </tool_call>",
-                "C a {} | C b {} | T </tool_call>",
-            ),
-            ("<tool_call>{\"name\": \"a\"}<tool_call>{\"name\": \"b\"}", "C a {} | C b {}"),
-            ("<tool_call>{\"name\": \"a\"} so.</tool_call>", "C a {} | T so.</tool_call>"),
-            (
-                "<tool_call>{\"name\": \"a\", \"arguments\": {\"b\": 1}\n</tool_call> c",
-                "C a {\"b\": 1} | T c",
-            ),
-            // As tags.
-            ("<tool_call><function=stop></function></tool_call>", "C stop {}"),
-            // No calls.
-            ("<tool_call>", "T <tool_call>"),
-            ("a <tool_call> b", "T a <tool_call> b"),
-            ("a\n<tool_call>\n</tool_call> b", "T a\n<tool_call>\n</tool_call> b"),
-            ("<tool_call>[]</tool_call>", "T <tool_call>[]</tool_call>"),
-            ("<tool_call>{}</tool_call>", "T <tool_call>{}</tool_call>"),
-            ("<tool_call>{'name': 1}", "T <tool_call>{'name': 1}"),
-            ("<tool_call>{\"name\": \"a\",}", "T <tool_call>{\"name\": \"a\",}"),
-            ("<tool_call>{\"name\": \"\"}", "T <tool_call>{\"name\": \"\"}"),
-            ("<tool_call>{\"name\": \"a\\n\"}", "T <tool_call>{\"name\": \"a\\n\"}"),
-            (
-                "<tool_call>{\"name\": \"a\", \"arguments\": []}",
-                "T <tool_call>{\"name\": \"a\", \"arguments\": []}",
-            ),
-            (
-                "<tool_call>{\"name\": \"a\", \"name\": \"b\"}",
-                "T <tool_call>{\"name\": \"a\", \"name\": \"b\"}",
-            ),
-            ("<tool_call>{\"arguments\": {\"a\": 1}}", "T <tool_call>{\"arguments\": {\"a\": 1}}"),
-            (
-                "<tool_call>{bad <tool_call>{\"name\": \"stop\", \"arguments\": {}}</tool_call>",
-                "T <tool_call>{bad | C stop {}",
-            ),
-            // Broken off or broken in the middle of the arguments.
-            ("<tool_call>{\"name\": \"a\", \"argum", "T <tool_call>{\"name\": \"a\", \"argum"),
-            ("<tool_call>{\"name\": \"a\", \"arguments\": {\"b\": \"c", "C a {\"b\": \"c!"),
-            ("<tool_call>{\"name\": \"a\", \"arguments\": {\"b\": é} d", "C a {\"b\": ! | T é} d"),
-        ],
-    );
-}
-
-#[test]
-fn calls_of_tags() {
-    let text = "I look.\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\n12\n</parameter>\n\
-                <parameter=days>\n3\n</parameter>\n<parameter=code>\n\n  if a < b:\n\tc(\"</p>\")\n\n\
-                </parameter>\n<parameter=exact>\nTrue\n</parameter>\n<parameter=list>\n[1, {}]\n\
-                </parameter>\n<parameter=other>4</parameter>\n</function>\n</tool_call>\n\
-                <tool_call><function=stop></function></tool_call>";
-    let expected = "T I look. | C get_weather {\"city\": \"12\", \"days\": 3, \
-                    \"code\": \"\\n  if a < b:\\n\\tc(\\\"</p>\\\")\\n\", \"exact\": true, \
-                    \"list\": [1, {}], \"other\": \"4\"} | C stop {}";
-    assert_all(
-        CallFormat::Qwen3Coder,
-        &[
-            (text, expected),
-            ("<function=stop>\n</function>\n</tool_call>", "C stop {}"),
-            ("<tool_call>{\"name\": \"stop\", \"arguments\": {}}</tool_call>", "C stop {}"),
-            (
-                "<tool_call><function=a></function>\n<function=b></function></tool_call>",
-                "C a {} | C b {}",
-            ),
-            ("Use <function=NAME> for it.", "T Use <function=NAME> for it."),
-            ("<function=a>b</function> c", "T <function=a>b</function> c"),
-            ("<function=></function>", "T <function=></function>"),
-            ("<function=a\nb></function>", "T <function=a\nb></function>"),
-            (
-                "<function=a><parameter=b>1</parameter><parameter=b>2</parameter></function>",
-                "T <function=a><parameter=b>1</parameter><parameter=b>2</parameter></function>",
-            ),
-            ("<function=a><parameter=b>c</param", "T <function=a><parameter=b>c</param"),
-            ("<function=a>\n<param", "T <function=a>\n<param"),
-        ],
-    );
-    assert_all(
-        CallFormat::SeedOss,
-        &[
-            (
-                "\nOh.\n\n<seed:tool_call>\n<function=get_weather>\n<parameter=city>\n a</parameter>\n\
-             <parameter=map>{'b': [None, 'c']}</parameter>\n</function>\n</seed:tool_call>",
-                "T \nOh. | C get_weather {\"city\": \"\\n a\", \"map\": {\"b\": [null, \"c\"]}}",
-            ),
-            ("<tool_call>{\"name\": \"stop\"}", "T <tool_call>{\"name\": \"stop\"}"),
-            ("<function=stop></function>", "T <function=stop></function>"),
-            ("<seed:tool_call>{\"name\": \"stop\"}", "T <seed:tool_call>{\"name\": \"stop\"}"),
-        ],
-    );
-    assert_all(
-        CallFormat::Dsml,
-        &[
-            (
-                "Oh.\n\n<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter \
-             name=\"city\" string=\"true\">1</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" \
-             string=\"false\">2</｜DSML｜parameter>\n</｜DSML｜invoke>\n<｜DSML｜invoke name=\"stop\">\n\
-             </｜DSML｜invoke>\n</｜DSML｜function_calls>",
-                "T Oh. | C get_weather {\"city\": \"1\", \"days\": 2} | C stop {}",
-            ),
-            (
-                "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"stop\">\n\n</｜DSML｜invoke>\n\
-             </｜DSML｜tool_calls>\n",
-                "C stop {}",
-            ),
-            (
-                "<｜DSML｜tool_calls><｜DSML｜invoke name=\"stop\"><｜DSML｜parameter name=\"a\">",
-                "T <｜DSML｜tool_calls><｜DSML｜invoke name=\"stop\"><｜DSML｜parameter name=\"a\">",
-            ),
-            (
-                "<｜DSML｜tool_calls><｜DSML｜invoke name=\"stop\"><｜DSML｜parameter name=\"a\">b\
-             </｜DSML｜parameter>c",
-                "T <｜DSML｜tool_calls><｜DSML｜invoke name=\"stop\"><｜DSML｜parameter name=\"a\">b\
-             </｜DSML｜parameter>c",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn deepseek_calls() {
-    assert_all(
-        CallFormat::DeepSeek,
-        &[
-            (
-                "Oh.\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n\
-             ```json\n{\"days\": 3}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>\
-             stop\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
-                "T Oh. | C get_weather {\"days\": 3} | C stop {}",
-            ),
-            (
-                "Oh.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{\"a\": \"```\"}\
-             <｜tool▁call▁end｜><｜tool▁call▁begin｜>stop<｜tool▁sep｜>{}<｜tool▁call▁end｜>\
-             <｜tool▁calls▁end｜>",
-                "T Oh. | C get_weather {\"a\": \"```\"} | C stop {}",
-            ),
-            ("<｜tool▁call▁begin｜>stop<｜tool▁sep｜>{}", "C stop {}"),
-            (
-                "<｜tool▁calls▁begin｜> <｜tool▁calls▁end｜>",
-                "T <｜tool▁calls▁begin｜> <｜tool▁calls▁end｜>",
-            ),
-            ("<｜tool▁calls▁begin｜>x", "T <｜tool▁calls▁begin｜>x"),
-            (
-                "<｜tool▁call▁begin｜>stop<｜tool▁sep｜>[]",
-                "T <｜tool▁call▁begin｜>stop<｜tool▁sep｜>[]",
-            ),
-            (
-                "<｜tool▁call▁begin｜>a<｜tool▁sep｜>b {}",
-                "T <｜tool▁call▁begin｜>a<｜tool▁sep｜>b {}",
-            ),
-            ("<｜tool▁call▁begin｜>stop<｜tool▁sep｜>{\"a", "C stop {\"a!"),
-            (
-                "<｜tool▁call▁begin｜>stop<｜tool▁sep｜>{a}<｜tool▁call▁end｜>",
-                "C stop {! | T a}<｜tool▁call▁end｜>",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn llama_calls() {
-    assert_all(
-        CallFormat::Llama3,
-        &[
-            ("{\"name\": \"stop\", \"parameters\": {\"a\": \"b\"}}", "C stop {\"a\": \"b\"}"),
-            ("\n{\"type\": \"function\", \"name\": \"stop\", \"parameters\": {}}\n", "C stop {}"),
-            (
-                "{\"name\": \"stop\", \"parameters\": {}}; {\"name\": \"stop\", \"parameters\": {}}",
-                "C stop {} | C stop {}",
-            ),
-            ("<|python_tag|>{\"name\": \"other\", \"parameters\": {}}", "C other {}"),
-            ("Oh. <|python_tag|>{\"name\": \"other\"}", "T Oh. | C other {}"),
-            // JSON that is an answer, and code.
-            ("{\"city\": \"Bern\"}", "T {\"city\": \"Bern\"}"),
-            ("{\"name\": \"Bern\"}", "T {\"name\": \"Bern\"}"),
-            ("{\"name\": \"stop\"}", "T {\"name\": \"stop\"}"),
-            (
-                "{\"parameters\": {\"a\": 1}, \"name\": \"x\"} y",
-                "T {\"parameters\": {\"a\": 1}, \"name\": \"x\"} y",
-            ),
-            (
-                "So: {\"name\": \"stop\", \"parameters\": {}}",
-                "T So: {\"name\": \"stop\", \"parameters\": {}}",
-            ),
-            ("<|python_tag|>stop.call(a=\"b\")", "T <|python_tag|>stop.call(a=\"b\")"),
-            ("<|python_tag|> <|python_tag|>", "T <|python_tag|> <|python_tag|>"),
-            ("{\"name\": \"stop\", \"parameters\": {}}; so", "C stop {} | T ; so"),
-        ],
-    );
-}
-
-#[test]
-fn harmony_messages() {
-    let prompt = "<|end|><|start|>assistant";
-    let cases = [
-        ("<|channel|>final<|message|>Yes.<|return|>", "T Yes."),
-        (
-            "<|channel|>analysis<|message|>Hm.\n<|end|><|start|>assistant<|channel|>final<|message|> \
-             Yes. ",
-            "R Hm.\n | T  Yes. ",
-        ),
-        (
-            "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>commentary \
-             to=functions.get_weather <|constrain|>json<|message|>{\"code\": \"<|end|>\"}<|call|>",
-            "R Hm. | C get_weather {\"code\": \"<|end|>\"}",
-        ),
-        (
-            "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant to=functions.stop\
-             <|channel|>commentary json<|message|>{}<|call|>",
-            "T I look. | C stop {}",
-        ),
-        (
-            "<|channel|>commentary<|message|>One.<|end|><|start|>assistant<|channel|>final<|message|>\
-             Two.<|return|>",
-            "T One.\n\nTwo.",
-        ),
-        (" to=functions.stop<|channel|>commentary<|message|><|call|>", "C stop {}"),
-        (" to=stop<|channel|>commentary<|message|> {} <|call|>", "C stop {}"),
-        ("<|channel|>analysis to=python code<|message|>1 + 1<|call|>", "R 1 + 1"),
-        ("<|message|>Yes.", "T Yes."),
-        ("<|channel|>final<|message|>Yes.<|channel|>final<|message|>No.", "T Yes.\n\nNo."),
-        // What does not follow the format.
-        ("Yes.<|return|>", "T Yes."),
-        ("to be", "T to be"),
-        ("<|channel|>final", "T <|channel|>final"),
-        ("<|channel|>final<|message|>a<|e", "T a<|e"),
-        ("<|channel|>analysis<|message|>a<|e", "R a<|e"),
-        ("<|channel|>final<|message|>a<|end|> b", "T ab"),
-        ("<|start|>user<|message|>Hi<|end|>", "T <|start|>user<|message|>Hi"),
-        (
-            "<|channel|>commentary to=functions.stop<|message|> [1]<|call|>",
-            "T <|channel|>commentary to=functions.stop<|message|> [1]",
-        ),
-        (
-            "<|channel|>commentary to=functions.stop<|message|>{\"a\": 1<|call|>",
-            "C stop {\"a\": 1!",
-        ),
-        ("<|channel|>commentary to=functions.stop<|message|>{} x<|call|>", "C stop {} | T x"),
-    ];
-    let harmony = format(ReasoningFormat::None, CallFormat::Harmony);
-    for (text, expected) in cases {
-        assert_parses(harmony, prompt, text, expected);
-    }
-    let open = "<|start|>assistant<|channel|>analysis<|message|>Well, ";
-    assert_parses(harmony, open, "so.<|end|>", "R so.");
-    assert_parses(harmony, "<|start|>assistant<|channel|>final<|message|>", "so.", "T so.");
+fn without_tools_there_are_no_calls() {
     let text = "<|channel|>commentary to=functions.stop<|message|>{}<|call|>";
-    assert_eq!(show(&parse(harmony, prompt, &[], [text])), "T {}", "no tool was offered");
+    let harmony = format(ReasoningFormat::None, CallFormat::Harmony);
+    assert_eq!(show(&parse(harmony, "", &[], [text])), "T {}");
+    let text = "a \n<tool_call>{\"name\": \"stop\"}</tool_call>\n";
+    let hermes = format(ReasoningFormat::None, CallFormat::Hermes);
+    assert_eq!(show(&parse(hermes, "", &[], [text])), format!("T {text}"));
 }
 
 #[test]
@@ -395,7 +121,7 @@ fn limits_end_calls_and_names() {
     let deep = "[".repeat(JSON_DEPTH_MAX);
     let text = format!("<｜tool▁call▁begin｜>stop<｜tool▁sep｜>{{\"a\": {deep}");
     let expected = format!("C stop {{\"a\": {}! | T [[", "[".repeat(JSON_DEPTH_MAX - 2));
-    assert_all(CallFormat::DeepSeek, &[(&text, &expected)]);
+    assert_parses(format(ReasoningFormat::None, CallFormat::DeepSeek), "", &text, &expected);
 }
 
 /// Texts that are made of what the formats are made of.
@@ -522,7 +248,7 @@ fn cuts_make_no_difference_and_text_without_markers_stays() {
     use ReasoningFormat::{None, SeedThink, Think};
     let prompts = ["", "<think>\n", "<seed:think>", "<|start|>assistant"];
     let (mut calls, mut reasoning) = (0, 0);
-    for seed in 0..60_000 {
+    for seed in 0..20_000 {
         let mut random = Random(seed);
         let format = format(*random.pick(&[None, Think, SeedThink]), *random.pick(&CALLS));
         let prompt = *random.pick(&prompts);
@@ -553,7 +279,7 @@ fn cuts_make_no_difference_and_text_without_markers_stays() {
             }
         }
     }
-    assert!(calls > 20_000 && reasoning > 10_000, "{calls} calls, {reasoning} with reasoning");
+    assert!(calls > 7000 && reasoning > 4000, "{calls} calls, {reasoning} with reasoning");
 }
 
 #[test]
@@ -591,4 +317,23 @@ fn markers_are_the_tokens_that_a_parser_needs_to_see() {
     assert!(has(None, CallFormat::Llama3, "<|python_tag|>"));
     assert!(has(SeedThink, CallFormat::SeedOss, "<seed:cot_budget_reflect>"));
     assert!(!has(Think, CallFormat::Hermes, "<|im_end|>"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_or_depends_on_its_pieces(
+        calls in select(&CALLS[..]),
+        opened in any::<bool>(),
+        text in any::<String>(),
+        marks in "([<>{}\"|:,/a-z\\[\\]\\\\ \n]|<tool_call>|</think>|\\{\"name\": |<\\|channel\\|>){0,60}",
+        seed in any::<u64>(),
+    ) {
+        let format = format(ReasoningFormat::Think, calls);
+        let prompt = if opened { "<think>" } else { "" };
+        let text = format!("{marks}{text}");
+        let whole = parse(format, prompt, &tools(), [text.as_str()]);
+        check(&whole, &text);
+        let pieces = cut(&text, &mut Random(seed), 6);
+        prop_assert_eq!(parse(format, prompt, &tools(), pieces), whole);
+    }
 }

@@ -253,7 +253,8 @@ fn round_trip(row: &Row, template: &ChatTemplate, calls: usize, text: &str, thou
         let options = RenderOptions { add_generation_prompt, extra, ..RenderOptions::default() };
         template.render(messages, &options).unwrap_or_else(|error| panic!("{}: {error}", row.name))
     };
-    let (base, prompt) = (render(&[user.clone()], false), render(&[user.clone()], true));
+    let asked = std::slice::from_ref(&user);
+    let (base, prompt) = (render(asked, false), render(asked, true));
     let whole = render(&[user, message("assistant", text, Value::Object(extra))], false);
     let (prompt, answer) = answer(&whole, &base, &prompt);
 

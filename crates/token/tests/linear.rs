@@ -4,7 +4,8 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{default_tokenizer, small_sentencepiece, tiny_spec};
+use common::answers::cut;
+use common::{Random, default_tokenizer, small_sentencepiece, tiny_spec};
 use myriad_token::{
     AnswerFormat, AnswerParser, AnswerTool, CallFormat, PreTokenizer, ReasoningFormat, Specials,
     TokenType, Tokenizer,
@@ -201,8 +202,8 @@ fn answers_take_linear_time() {
                     let mut whole = AnswerParser::new(format, "", vec![tool]);
                     let mut streamed = whole.clone();
                     std::hint::black_box((whole.push(&text), whole.finish()));
-                    for c in text.chars() {
-                        std::hint::black_box(streamed.push(c.encode_utf8(&mut [0; 4])));
+                    for piece in &cut(&text, &mut Random(1), 30) {
+                        std::hint::black_box(streamed.push(piece));
                     }
                     std::hint::black_box(streamed.finish());
                 });

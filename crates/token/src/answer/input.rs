@@ -81,22 +81,7 @@ impl Input {
     /// Bytes before the first marker, and which one it is; without one, the bytes that are certain
     /// to be no part of a marker. No marker may be the beginning of another.
     pub(super) fn scan(&self, markers: &[&str]) -> (usize, Option<usize>) {
-        let rest = self.rest();
-        // Never beyond the first marker: a text of many markers would be looked at many times.
-        let mut from = 0;
-        let first = |byte: &u8| markers.iter().any(|marker| marker.as_bytes()[0] == *byte);
-        while let Some(found) = rest.as_bytes()[from..].iter().position(|byte| first(byte)) {
-            let at = from + found;
-            let here = &rest[at..];
-            if let Some(index) = markers.iter().position(|marker| here.starts_with(marker)) {
-                return (at, Some(index));
-            }
-            if markers.iter().any(|marker| marker.starts_with(here)) {
-                return (at, None);
-            }
-            from = at + 1;
-        }
-        (rest.len(), None)
+        scan(self.rest(), markers)
     }
 
     /// Consumes text up to a marker and the marker into the held text of `out`, the former also
@@ -109,11 +94,15 @@ impl Input {
         bytes_max: usize,
         out: &mut Output,
     ) -> Part {
-        let (before, found) = self.scan(&[marker]);
+        let rest = self.rest();
         let room = bytes_max - text.len();
+        // What lies beyond must not be looked at, for it may be looked at again.
+        let ends = |at: &usize| *at >= rest.len() || rest.is_char_boundary(*at);
+        let seen = (room + marker.len()..).find(ends).map_or(rest.len(), |at| at.min(rest.len()));
+        let (before, found) = scan(&rest[..seen], &[marker]);
         if before > room {
-            let ends = (0..=room).rev().find(|at| self.rest().is_char_boundary(*at));
-            out.hold(self.take(ends.unwrap_or(0)));
+            let fits = (0..=room).rev().find(|at| rest.is_char_boundary(*at));
+            out.hold(self.take(fits.unwrap_or(0)));
             return Part::Broken;
         }
         let taken = self.take(before);
@@ -125,4 +114,22 @@ impl Input {
         out.hold(self.take(marker.len()));
         Part::Done
     }
+}
+
+fn scan(text: &str, markers: &[&str]) -> (usize, Option<usize>) {
+    // Never beyond the first marker: a text of many markers would be looked at many times.
+    let mut from = 0;
+    let first = |byte: &u8| markers.iter().any(|marker| marker.as_bytes()[0] == *byte);
+    while let Some(found) = text.as_bytes()[from..].iter().position(first) {
+        let at = from + found;
+        let here = &text[at..];
+        if let Some(index) = markers.iter().position(|marker| here.starts_with(marker)) {
+            return (at, Some(index));
+        }
+        if markers.iter().any(|marker| marker.starts_with(here)) {
+            return (at, None);
+        }
+        from = at + 1;
+    }
+    (text.len(), None)
 }
