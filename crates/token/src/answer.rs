@@ -149,8 +149,8 @@ impl AnswerParser {
         }
     }
 
-    /// What becomes certain by further text. Special tokens that are markers of the format
-    /// ([`AnswerFormat::is_marker`]) are part of the text.
+    /// What becomes certain by further text. Special tokens that are markers of the format are part
+    /// of it, as [`StreamDecoder::for_answer`](crate::StreamDecoder::for_answer) decodes them.
     pub fn push(&mut self, text: &str) -> Vec<AnswerEvent> {
         self.input.push(text);
         while self.step() == Step::Again {}

@@ -1,6 +1,6 @@
 //! A stream of token ids into text that is safe to show, and the search for stop strings in it.
 
-use crate::Tokenizer;
+use crate::{AnswerFormat, Tokenizer};
 
 /// Ids to text, one id at a time: bytes of an unfinished character are held back, bytes that are no
 /// UTF-8 become U+FFFD. All pieces together are `String::from_utf8_lossy` of all bytes together.
@@ -10,6 +10,8 @@ use crate::Tokenizer;
 #[derive(Clone, Debug, Default)]
 pub struct StreamDecoder {
     pending: Vec<u8>,
+    /// Control tokens that have a text nevertheless; few.
+    shown: Vec<u32>,
 }
 
 impl StreamDecoder {
@@ -18,10 +20,17 @@ impl StreamDecoder {
         Self::default()
     }
 
+    /// A decoder for an [`AnswerParser`](crate::AnswerParser): control tokens that are markers of
+    /// the format have a text.
+    pub fn for_answer(tokenizer: &Tokenizer, format: &AnswerFormat) -> Self {
+        let shown = format.markers().filter_map(|marker| tokenizer.id_of(marker)).collect();
+        StreamDecoder { pending: Vec::new(), shown }
+    }
+
     /// The text that became certain by `id`; empty while a character is unfinished. Control tokens
-    /// have no text.
+    /// have no text, but for those of [`Self::for_answer`].
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
-        if tokenizer.is_hidden(id) {
+        if tokenizer.is_hidden(id) && !self.shown.contains(&id) {
             return String::new();
         }
         self.push_bytes(tokenizer.token_bytes(id).unwrap_or_default())

@@ -3,9 +3,12 @@
 mod common;
 
 use common::answers::{check, cut, format, parse, show, tools};
-use common::{Random, golden};
+use common::{Random, golden, tiny_spec};
 use myriad_token::limits::{JSON_DEPTH_MAX, TOOL_CALLS_MAX, TOOL_NAME_BYTES_MAX};
-use myriad_token::{AnswerEvent, AnswerFormat, AnswerParser, CallFormat, ReasoningFormat};
+use myriad_token::{
+    AnswerEvent, AnswerFormat, AnswerParser, CallFormat, ReasoningFormat, StreamDecoder, TokenType,
+    Tokenizer,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
@@ -308,16 +311,42 @@ fn no_more_is_held_back_than_needed() {
 }
 
 #[test]
-fn markers_are_the_tokens_that_a_parser_needs_to_see() {
-    let has = |reasoning, calls, token: &str| format(reasoning, calls).is_marker(token);
+fn markers_are_the_control_tokens_that_a_parser_needs_to_see() {
     use ReasoningFormat::{None, SeedThink, Think};
-    assert!(has(Think, CallFormat::None, "</think>") && !has(None, CallFormat::None, "</think>"));
-    assert!(has(None, CallFormat::Harmony, "<|channel|>"));
-    assert!(has(None, CallFormat::DeepSeek, "<｜tool▁sep｜>"));
-    assert!(has(None, CallFormat::Llama3, "<|python_tag|>"));
-    assert!(has(SeedThink, CallFormat::SeedOss, "<seed:cot_budget_reflect>"));
-    assert!(!has(Think, CallFormat::Hermes, "<|im_end|>"));
+    let texts = [
+        "<|im_end|>",
+        "<|channel|>",
+        "</think>",
+        "<seed:cot_budget_reflect>",
+        "<｜tool▁sep｜>",
+        "<|python_tag|>",
+        "</seed:tool_call>",
+        "</tool_call>",
+    ];
+    let spec = tiny_spec(&texts.map(|text| (text, TokenType::Control)), &[]);
+    let tokenizer = Tokenizer::new(&spec).expect("a vocabulary");
+    let cases = [
+        (None, CallFormat::None, vec![]),
+        (Think, CallFormat::None, vec!["</think>"]),
+        (Think, CallFormat::Hermes, vec!["</think>", "</tool_call>"]),
+        (None, CallFormat::Harmony, vec!["<|channel|>"]),
+        (None, CallFormat::DeepSeek, vec!["<｜tool▁sep｜>"]),
+        (None, CallFormat::Llama3, vec!["<|python_tag|>"]),
+        (SeedThink, CallFormat::SeedOss, vec!["<seed:cot_budget_reflect>", "</seed:tool_call>"]),
+    ];
+    for (reasoning, calls, expected) in cases {
+        let mut decoder = StreamDecoder::for_answer(&tokenizer, &format(reasoning, calls));
+        let shown = (256..264).map(|id| decoder.push(&tokenizer, id));
+        let shown: Vec<String> = shown.filter(|text| !text.is_empty()).collect();
+        assert_eq!(shown, expected, "{reasoning:?}, {calls:?}");
+    }
 }
+
+/// What formats are made of, as a regular expression.
+const MARKS: &str = concat!(
+    r#"([<>{}"|:,/a-z\[\]\\ \n]|<tool_call>|</think>|<\|channel\|>|<\|message\|>|<function=|"#,
+    r#"\{"name": |"stop"|"arguments": |<｜tool▁sep｜>|<｜DSML｜tool_calls>){0,60}"#
+);
 
 proptest! {
     #[test]
@@ -325,7 +354,7 @@ proptest! {
         calls in select(&CALLS[..]),
         opened in any::<bool>(),
         text in any::<String>(),
-        marks in "([<>{}\"|:,/a-z\\[\\]\\\\ \n]|<tool_call>|</think>|\\{\"name\": |<\\|channel\\|>){0,60}",
+        marks in MARKS,
         seed in any::<u64>(),
     ) {
         let format = format(ReasoningFormat::Think, calls);

@@ -82,9 +82,9 @@ struct CallRow {
     all: &'static [&'static str],
     /// What it does not have: formats that share a tag with it.
     none: &'static [&'static str],
-    /// The markers, as far as they may be special tokens. A vocabulary that has all of them is
-    /// enough where there is no template, unless `None` of it can be told apart by tokens.
+    /// The markers, as far as they may be special tokens.
     tokens: &'static [&'static str],
+    /// Whether a vocabulary that has all of them shows the format where there is no template.
     by_tokens: bool,
 }
 
@@ -190,13 +190,17 @@ impl AnswerFormat {
         AnswerFormat { reasoning: reasoning.map_or(ReasoningFormat::None, |row| row.format), calls }
     }
 
-    /// Whether a special token of this text must be part of the text that a parser of this format
-    /// is given. Other special tokens have no place in it.
-    pub fn is_marker(&self, token: &str) -> bool {
-        let calls = CALLS.iter().find(|row| row.format == self.calls);
-        calls.is_some_and(|row| row.tokens.contains(&token))
-            || self.reasoning_tags().is_some_and(|(open, close)| token == open || token == close)
-            || (self.reasoning == ReasoningFormat::SeedThink && BUDGET.contains(&token))
+    /// The markers that may be special tokens. They must be part of the text that a parser of this
+    /// format is given; other special tokens have no place in it.
+    pub fn markers(&self) -> impl Iterator<Item = &'static str> {
+        let calls = CALLS.iter().find(|row| row.format == self.calls).map(|row| row.tokens);
+        let tags = self.reasoning_tags().map(|(open, close)| [open, close]);
+        let budget = Some(BUDGET).filter(|_| self.reasoning == ReasoningFormat::SeedThink);
+        calls
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .chain([tags, budget].into_iter().flatten().flatten())
     }
 
     /// What begins and ends reasoning.
