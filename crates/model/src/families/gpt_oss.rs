@@ -1,7 +1,8 @@
 //! Turns the keys of gpt-oss into a `Config`.
 //!
 //! Every other layer sees a window only, each head has a sink, all products have biases, and
-//! experts clamp what they multiply (llama.cpp's `models/openai-moe.cpp`, transformers' `models/gpt_oss`).
+//! experts clamp what they multiply (llama.cpp's `models/openai-moe.cpp`, transformers'
+//! `models/gpt_oss`).
 
 use myriad_kernels::Activation;
 
