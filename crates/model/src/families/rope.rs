@@ -156,8 +156,11 @@ impl Keys<'_> {
                 let attention_factor = self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0);
                 // DeepSeek's, a tenth of `mscale_all_dim` as its converter writes it: all of the
                 // stretching is in the scores then (llama.cpp's `models/deepseek2.cpp`).
-                let all =
-                    self.optional_f32("rope.scaling.yarn_log_multiplier")?.map(|tenth| tenth / 0.1);
+                let all = match self.optional_f32("rope.scaling.yarn_log_multiplier")? {
+                    None | Some(0.0) => None,
+                    Some(_) => self.positive("rope.scaling.yarn_log_multiplier")?,
+                };
+                let all = all.map(|tenth| tenth / 0.1);
                 let stretch = attention_factor * magnitude_of(factor, all.unwrap_or(0.0));
                 Scaling::Yarn(Yarn {
                     factor,
