@@ -1,5 +1,5 @@
-//! Turns each rule about latent attention, recurrent layers and windows into files that break it, for
-//! `bad_files.rs`.
+//! Turns each rule about latent attention, recurrent layers and windows into files that break it,
+//! for `bad_files.rs`.
 
 use myriad_formats::Value;
 use myriad_model::Family;
