@@ -97,8 +97,8 @@ impl<E> Segment<'_, E> {
     }
 }
 
-/// Dimensions after which some more of the values are called. (Unrolled, so many would need more
-/// registers than AVX2 has: a tenth of the speed.)
+/// Dimensions after which some more of the values are called. (The loop over them stays a loop:
+/// unrolled, so many would need more registers than AVX2 has.)
 const STEP: usize = 8;
 
 /// The blocks of queries that a kernel takes at a time: first query and how many, of equal size as
