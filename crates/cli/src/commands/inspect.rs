@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
+use myriad_formats::TensorView;
 use myriad_kernels::{Kernels, PAGE_TOKENS};
 use myriad_model::{Config, FeedForward, Mixer};
 use myriad_token::{ChatTemplate, Tokenizer};
@@ -194,7 +195,7 @@ fn report(path: &Path, file: &ModelFile) -> Report {
         family: file.family().map_or_else(|| "unknown".into(), short),
         title: file.general("name").map(short),
         licence: file.general("license").map(short),
-        parameters: file.tensors().tensor_views().map(|view| view.elements() as u64).sum(),
+        parameters: file.tensors().tensor_views().map(|view| parameters(&view)).sum(),
         runs: reasons.is_empty(),
         reason: reasons.pop(),
         shape,
@@ -234,6 +235,16 @@ fn shape(config: &Config) -> Shape {
         vocab: config.vocab,
         context: config.context_length,
         tied_output: config.tied_output,
+    }
+}
+
+/// Weights that a tensor holds: two in each byte of 4-bit floats, none in scales of others.
+fn parameters(view: &TensorView<'_>) -> u64 {
+    let elements = view.elements() as u64;
+    match view.name {
+        name if name.ends_with("_blocks") => 2 * elements,
+        name if name.ends_with("_scales") || name.ends_with("_scale_inv") => 0,
+        _ => elements,
     }
 }
 
@@ -279,11 +290,14 @@ fn recurrence(config: &Config) -> Option<Recurrence> {
 
 /// Which work a tensor does, by the names that converters give.
 fn class_of(name: &str) -> &'static str {
-    const CLASSES: [(&str, &str); 10] = [
+    const CLASSES: [(&str, &str); 13] = [
         ("token_embd", "embedding"),
         ("embed_tokens", "embedding"),
         ("norm", "norms"),
         ("bias", "biases"),
+        ("ssm_", "recurrence"),
+        ("linear_attn", "recurrence"),
+        ("indexer", "attention"),
         ("attn_", "attention"),
         ("self_attn", "attention"),
         ("ffn_", "feed-forward"),

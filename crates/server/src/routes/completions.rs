@@ -79,8 +79,7 @@ impl Encoded {
         match prompt {
             Prompt::Text(text) => {
                 let ids = tokenizer.encode_prompt(&text, Specials::Parse);
-                let bytes = tokenizer.decode(&ids, true);
-                Encoded { begun: bytes.len() > text.len(), ids, text }
+                Encoded { begun: is_begun(tokenizer, &text, &ids), ids, text }
             }
             Prompt::Tokens(ids) => {
                 let bytes = tokenizer.decode(&ids, true);
@@ -89,6 +88,19 @@ impl Encoded {
             }
         }
     }
+}
+
+/// Whether more of the ids are the model's beginning than the client wrote.
+fn is_begun(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
+    let Some(bos) = tokenizer.bos() else { return false };
+    let mark = tokenizer.decode(&[bos], true);
+    let mut rest = text.as_bytes();
+    let mut written = 0;
+    while !mark.is_empty() && rest.starts_with(&mark) {
+        rest = &rest[mark.len()..];
+        written += 1;
+    }
+    ids.iter().take_while(|&&id| id == bos).count() > written
 }
 
 /// Writes one answer, whole or in pieces.
