@@ -114,18 +114,23 @@ pub fn run(arguments: Arguments) -> Result<()> {
         threads: arguments.threads.count(),
         locked: !config.api_keys.is_empty(),
     };
+    // Before the banner: whoever reads it may press Ctrl-C at once.
+    let signals = {
+        let _context = tokio.enter();
+        StopSignals::new()?
+    };
     banner.show(arguments.log_format)?;
-    tokio.block_on(serve(listener, runtime, config, arguments.log_format))
+    tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
 }
 
 async fn serve(
     listener: TcpListener,
     runtime: std::sync::Arc<Runtime>,
     config: ServerConfig,
+    mut signals: StopSignals,
     format: LogFormat,
 ) -> Result<()> {
     let grace = config.shutdown_grace.as_secs();
-    let mut signals = StopSignals::new()?;
     let shutdown = async move {
         signals.next().await;
         match format {
