@@ -78,7 +78,29 @@ const PATTERNS: &[(&[&str], &str)] = &[
         )],
         "seed-coder",
     ),
+    (
+        &[
+            r"[\r\n]",
+            concat!(
+                r"\s?[",
+                "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ",
+                "-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂ",
+                "ℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚ",
+                "ａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃",
+                "]+"
+            ),
+            r"\s?[!-/:-~！-／：-～‘-‟　-。]+",
+            r"\s+$",
+            EAST_ASIAN,
+            r"\p{N}",
+        ],
+        "deepseek-llm",
+    ),
+    (&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN, r"\p{N}"], "deepseek-coder"),
 ];
+
+/// Of DeepSeek's first tokenizers.
+const EAST_ASIAN: &str = "[一-龥ࠀ-一가-퟿]+";
 
 /// Llama 3's name, which stands for `ignore_merges` too; without it the same pattern is `dbrx`.
 const LLAMA3: &str = "llama-bpe";
@@ -133,10 +155,13 @@ pub(super) fn recognise(parts: &Parts) -> Result<Scheme, VocabError> {
 }
 
 fn named(steps: &[Step]) -> Option<&'static str> {
+    let is = |known: &str, step: &Step| match step {
+        Step::Digits => known == r"\p{N}",
+        step => *step == Step::Pattern(canonical(known)),
+    };
     let same = |patterns: &[&str]| {
         let pairs = patterns.iter().zip(steps);
-        patterns.len() == steps.len()
-            && pairs.into_iter().all(|(known, step)| *step == Step::Pattern(canonical(known)))
+        patterns.len() == steps.len() && pairs.into_iter().all(|(known, step)| is(known, step))
     };
     PATTERNS.iter().find(|(patterns, _)| same(patterns)).map(|(_, name)| *name)
 }

@@ -9,6 +9,18 @@ pub const LLAMA3: &str = concat!(
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
+/// Parts of the patterns of DeepSeek-V2.
+const EAST_ASIAN: &str = "[一-龥ࠀ-一가-퟿]+";
+const LISTED: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
+const CASED: &str = concat!(
+    r"\s?[",
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ",
+    "-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂ",
+    "ℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚ",
+    "ａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃",
+    "]+"
+);
+
 /// What comes before BPE.
 #[derive(Clone)]
 pub enum Pre<'a> {
@@ -16,6 +28,8 @@ pub enum Pre<'a> {
     Digits,
     Regex(&'a str),
     Regexes(Vec<&'a str>),
+    /// The same, then every digit alone.
+    AndDigits(Vec<&'a str>),
     /// The same, written as what is to be kept.
     Inverted(&'a str),
 }
@@ -42,6 +56,11 @@ impl Tokenizer {
             Pre::Regexes(list) => {
                 let splits = list.into_iter().map(|regex| split(regex, "Isolated", false));
                 splits.chain([last(false)]).collect()
+            }
+            Pre::AndDigits(list) => {
+                let splits = list.into_iter().map(|regex| split(regex, "Isolated", false));
+                let digits = json!({"type": "Digits", "individual_digits": true});
+                splits.chain([digits, last(false)]).collect()
             }
         };
         let pre_tokenizer = match steps.as_slice() {
@@ -153,6 +172,8 @@ pub fn known() -> Vec<(Pre<'static>, &'static str)> {
         (Pre::Inverted(qwen2), "qwen2"),
         (Pre::Regex(qwen35), "qwen35"),
         (Pre::Regexes(vec![r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", deepseek]), "deepseek-v3"),
+        (Pre::AndDigits(vec!["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", EAST_ASIAN]), "deepseek-coder"),
+        (Pre::AndDigits(vec!["[\r\n]", CASED, LISTED, r"\s+$", EAST_ASIAN]), "deepseek-llm"),
         (Pre::Regex(o200k), "gpt-4o"),
         (Pre::Regex(seed), "seed-coder"),
     ]
