@@ -62,7 +62,8 @@ impl Answer {
     pub fn take(&mut self, event: TextEvent) -> Result<String> {
         match event {
             TextEvent::Started { cached_tokens } => self.usage.cached_tokens = cached_tokens,
-            TextEvent::Prompt { .. } => {}
+            // Answers are shown as they are written: nothing is parsed here.
+            TextEvent::Prompt { .. } | TextEvent::Part { .. } => {}
             TextEvent::Text { text, tokens } => {
                 self.usage.completion_tokens += tokens.len();
                 self.tick();

@@ -6,6 +6,14 @@ use crate::EngineError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(crate) u64);
 
+impl RequestId {
+    /// The id with this number; an engine of another kind than [`Engine`](crate::Engine) counts
+    /// its own.
+    pub const fn new(number: u64) -> RequestId {
+        RequestId(number)
+    }
+}
+
 /// What is to be generated.
 #[derive(Clone, Debug, Default)]
 pub struct Request {

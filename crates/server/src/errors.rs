@@ -100,6 +100,13 @@ impl ApiError {
         ApiError { code: Some("unknown_url"), ..error }
     }
 
+    /// 404 for a part of OpenAI's API that is not here.
+    pub fn absent(method: &str, path: &str, what: &str) -> ApiError {
+        let unknown = ApiError::unknown_url(method, path);
+        let message = format!("This server has no {what}. {}", unknown.message);
+        ApiError { message, code: Some("not_implemented"), ..unknown }
+    }
+
     /// 404 for a model that is not served.
     pub fn unknown_model(model: &str, served: &[String]) -> ApiError {
         let shown: String = model.chars().take(128).collect();
@@ -182,6 +189,8 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.body())).into_response();
+        // For those who speak another dialect.
+        response.extensions_mut().insert(self.clone());
         let headers = response.headers_mut();
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => {

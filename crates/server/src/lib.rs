@@ -21,7 +21,7 @@ mod stalled;
 pub mod wire;
 
 pub use runtime::{
-    Finish, GenerateError, GenerateRequest, Generation, LoadedModel, OutputToken, Runtime,
-    RuntimeConfig, StartError, TextEvent, Usage,
+    Finish, GenerateError, GenerateRequest, Generation, LoadedModel, Manners, OutputToken, Parsing,
+    Runtime, RuntimeConfig, StartError, TextEvent, Usage,
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};

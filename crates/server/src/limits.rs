@@ -83,3 +83,21 @@ pub const WRITE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of a request's head, and of answers that wait for a slow reader, per connection.
 pub const HTTP_BUFFER_BYTES: usize = 64 << 10;
+
+/// Tools of a request, as OpenAI's.
+pub const TOOLS_MAX: usize = 128;
+
+/// Bytes of all tools of a request. They are rendered into its prompt; agents send some 100 kB.
+pub const TOOLS_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a tool's name: OpenAI takes 64, servers of tools put their own names before it.
+pub const TOOL_NAME_BYTES_MAX: usize = 128;
+
+/// Bytes of a tool's description.
+pub const TOOL_DESCRIPTION_BYTES_MAX: usize = 64 << 10;
+
+/// Nesting of a tool's schema: those in use reach about 20.
+pub const TOOL_SCHEMA_DEPTH_MAX: usize = 32;
+
+/// Tool calls of one earlier message.
+pub const CALLS_MAX: usize = 128;

@@ -204,11 +204,12 @@ const WRONG: &[(&str, &str)] = &[
     ("chat_template_kwargs", "[]"),
     ("chat_template", r#""{{ messages }}""#),
     ("continue_final_message", "1"),
-    ("tools", r#"[{"type":"function"}]"#),
+    ("tools", "5"),
+    ("tools", r#""f""#),
     ("tool_choice", r#""required""#),
     ("response_format", r#"{"type":"json_object"}"#),
     ("modalities", r#"["audio"]"#),
-    ("reasoning_effort", r#""high""#),
+    ("reasoning_effort", r#""much""#),
     ("store", "true"),
     ("audio", "{}"),
     ("guided_json", "{}"),
@@ -250,7 +251,19 @@ fn wrong_messages_are_named_with_their_place() {
             r#"[{"role":"user","content":"a"},{"role":"user","content":[{"type":"text","text":"a"},
             {"type":"image_url","image_url":{"url":"http://example.org"}}]}]"#,
         ),
-        ("messages[0].tool_calls", r#"[{"role":"assistant","tool_calls":[{"id":"a"}]}]"#),
+        (
+            "messages[0].tool_calls[0].function",
+            r#"[{"role":"assistant","tool_calls":[{"id":"a"}]}]"#,
+        ),
+        (
+            "messages[0].tool_calls[0].type",
+            r#"[{"role":"assistant","tool_calls":[{"type":"custom","custom":{"name":"a"}}]}]"#,
+        ),
+        (
+            "messages[0].tool_calls",
+            r#"[{"role":"user","content":"a","tool_calls":[{"function":{"name":"f"}}]}]"#,
+        ),
+        ("messages[0].function_call.name", r#"[{"role":"assistant","function_call":{}}]"#),
         ("messages[0].words", r#"[{"role":"user","content":"a","words":1}]"#),
     ] {
         let error = chat_bytes(format!("{{\"messages\":{messages}}}").as_bytes());

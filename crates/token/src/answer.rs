@@ -174,6 +174,12 @@ impl AnswerParser {
         self.out.take_events()
     }
 
+    /// Bytes at the end of the text that are not decided yet: they may turn out to be text, a call
+    /// or a marker.
+    pub fn undecided(&self) -> usize {
+        self.input.rest().len() + self.out.undecided()
+    }
+
     fn step(&mut self) -> Step {
         let (input, out) = (&mut self.input, &mut self.out);
         if self.reasoning != Reasoning::Over {

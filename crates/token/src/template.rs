@@ -4,10 +4,10 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde_json::{Map, json};
 
-use crate::Tokenizer;
 use crate::guard::{self, CUT, Guard, Trust};
 use crate::jinja::{self, Raised};
 use crate::limits::TEMPLATE_BYTES_MAX;
+use crate::{AnswerFormat, Tokenizer};
 
 /// Why a template cannot be used, or refuses a chat.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +72,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     guard: Guard,
     knows_developer: bool,
+    answer_format: AnswerFormat,
     /// `bos_token` and its like, as the vocabulary writes them.
     special_tokens: Vec<(&'static str, String)>,
 }
@@ -93,11 +94,17 @@ impl ChatTemplate {
             environment: jinja::environment(source).map_err(TemplateError::Syntax)?,
             guard: Guard::new(tokenizer, source),
             knows_developer: source.contains("developer"),
+            answer_format: AnswerFormat::of(Some(source), |text| tokenizer.id_of(text).is_some()),
             special_tokens: tokens
                 .into_iter()
                 .filter_map(|(name, id)| Some((name, text(id)?)))
                 .collect(),
         })
+    }
+
+    /// How the model of this template writes its answers.
+    pub fn answer_format(&self) -> AnswerFormat {
+        self.answer_format
     }
 
     /// Token ids of a chat. The text of a message never becomes a special token.

@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::process;
+use std::path::Path;
+use std::{fs, process};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use myriad_server::runtime::scripted::Script;
 use myriad_server::{Runtime, ServeError, ServerConfig, bind, serve_on};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -23,6 +25,7 @@ Examples:
   myriad serve MODEL --port 8081 --parallel 32
   MYRIAD_API_KEY=secret myriad serve --host 0.0.0.0   for other machines (put TLS in front of it)
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
+  myriad serve script:answers.json                 a test double: it answers what a file says
 
 The first Ctrl-C lets running answers finish for a while, the second stops at once. MYRIAD_LOG=debug
 says more (or warn: less); logs carry sizes and timings, never content.";
@@ -87,17 +90,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
         allowed_origins: arguments.allow_origin.clone(),
         ..ServerConfig::default()
     };
+    if let Some(file) = arguments.model.model.as_deref().and_then(script_of) {
+        return serve_script(file, config, &arguments);
+    }
     let opened = load::open(arguments.model.model.as_deref())?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
         parallel: arguments.parallel as usize,
     })?;
-    let tokio = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("http")
-        .enable_all()
-        .build()?;
+    let tokio = executor()?;
     // Before the weights: a taken port is found out in a moment, large weights take a minute.
     let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, &arguments))?;
     let address = listener.local_addr()?;
@@ -121,6 +123,32 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     banner.show(arguments.log_format)?;
     tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
+}
+
+fn executor() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(2).thread_name("http").enable_all().build()?)
+}
+
+/// The file of `script:FILE`.
+fn script_of(model: &Path) -> Option<&str> {
+    model.to_str()?.strip_prefix("script:")
+}
+
+/// Serves a test double, which answers what its script says.
+fn serve_script(file: &str, config: ServerConfig, arguments: &Arguments) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
+    let script = Script::parse(&text).with_context(|| file.to_owned())?;
+    let names = match &arguments.name[..] {
+        [] => vec!["scripted".to_owned()],
+        names => names.to_vec(),
+    };
+    let tokio = executor()?;
+    let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, arguments))?;
+    let address = listener.local_addr()?;
+    let runtime = Runtime::start_scripted(script, names)?;
+    note(format!("Myriad plays {file} at http://{address}: a test double, no model computes here"));
+    tokio.block_on(serve(listener, runtime, config, arguments.log_format))
 }
 
 async fn serve(
@@ -286,7 +314,7 @@ impl Banner<'_> {
              Ctrl-C stops it.",
             model = self.runtime.name(),
             url = self.url(),
-            weights = size(self.runtime.model().weight_bytes() as u64),
+            weights = size(self.runtime.model().map_or(0, |model| model.weight_bytes()) as u64),
             family = self.opened.config.family.name(),
             threads = self.threads,
             context = count(self.runtime.context_max()),

@@ -75,9 +75,9 @@ impl Choices {
     /// [`TextEvent::Failed`].
     pub async fn next(&mut self) -> Option<(usize, TextEvent)> {
         let (index, event) = self.events.next().await?;
-        if let TextEvent::Finished { usage, .. } = &event {
+        if let TextEvent::Finished { usage, reasoning_tokens, .. } = &event {
             self.finished += 1;
-            self.usage.add(usage, index % self.per_prompt == 0);
+            self.usage.add(usage, *reasoning_tokens, index % self.per_prompt == 0);
         }
         Some((index, event))
     }

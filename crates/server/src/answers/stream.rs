@@ -1,4 +1,4 @@
-//! Turns the events of choices into server-sent events, one whole event per write.
+//! Turns the events of choices into a streamed body, one whole event per write.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,24 +18,36 @@ use crate::errors::ApiError;
 use crate::runtime::TextEvent;
 use crate::wire::usage::Usage;
 
-const DONE: &[u8] = b"data: [DONE]\n\n";
+/// The last event of OpenAI's streams.
+pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// A comment: clients skip it, proxies see life.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// How one endpoint writes the pieces of its answers.
+/// How one endpoint writes the pieces of its answers; each piece is one write.
 pub trait Pieces: Send + 'static {
-    /// A piece as JSON.
-    type Piece: Serialize;
+    /// What the body is.
+    const CONTENT_TYPE: &'static str = "text/event-stream; charset=utf-8";
 
     /// What is sent before anything is computed.
-    fn opening(&mut self, choices: usize) -> Vec<Self::Piece>;
+    fn opening(&mut self, choices: usize) -> Vec<Bytes>;
 
     /// What an event of a choice becomes; often nothing.
-    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Self::Piece>;
+    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Bytes>;
 
-    /// The piece with the usage, where asked for.
-    fn closing(&mut self, usage: Usage) -> Option<Self::Piece>;
+    /// The end of an answer that is whole.
+    fn closing(&mut self, usage: Usage) -> Vec<Bytes>;
+
+    /// The end of an answer that broke off. Clients raise on a top-level `error`; without the usual
+    /// end none takes the answer for whole.
+    fn failed(&mut self, error: &ApiError) -> Bytes {
+        data(&error.body())
+    }
+
+    /// What is sent after a long silence.
+    fn keep_alive(&self) -> Option<Bytes> {
+        Some(Bytes::from_static(KEEP_ALIVE))
+    }
 }
 
 /// The answer as it comes: status and headers at once, then one event for each piece.
@@ -43,7 +55,7 @@ pub trait Pieces: Send + 'static {
 /// Nothing is computed ahead of the client by this side: events are made as they are sent. A client
 /// that goes away drops the body, and with it the choices.
 pub fn respond<P: Pieces>(app: Arc<App>, choices: Choices, mut pieces: P) -> Response {
-    let queue = pieces.opening(choices.count()).iter().map(data).collect();
+    let queue = pieces.opening(choices.count()).into();
     let silent_until = Instant::now() + app.config.keep_alive;
     let live = Live { app, choices: Some(choices), pieces, queue, silent_until };
     let events = stream::unfold(live, |mut live| async move {
@@ -51,7 +63,7 @@ pub fn respond<P: Pieces>(app: Arc<App>, choices: Choices, mut pieces: P) -> Res
         Some((Ok::<_, Infallible>(event), live))
     });
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CONTENT_TYPE, HeaderValue::from_static(P::CONTENT_TYPE)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         // nginx would otherwise collect events before it sends them.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
@@ -77,10 +89,13 @@ impl<P: Pieces> Live<P> {
             }
             let choices = self.choices.as_mut()?;
             match timeout_at(self.silent_until, choices.next()).await {
-                Err(_) => self.queue.push_back(Bytes::from_static(KEEP_ALIVE)),
+                Err(_) => {
+                    self.queue.extend(self.pieces.keep_alive());
+                    self.silent_until = Instant::now() + self.app.config.keep_alive;
+                }
                 Ok(Some((_, TextEvent::Failed))) => self.fail(),
                 Ok(Some((index, event))) => {
-                    self.queue.extend(self.pieces.pieces(index, event).iter().map(data));
+                    self.queue.extend(self.pieces.pieces(index, event));
                 }
                 Ok(None) => self.end(),
             }
@@ -89,25 +104,39 @@ impl<P: Pieces> Live<P> {
 
     fn end(&mut self) {
         let Some(choices) = self.choices.take() else { return };
-        self.queue.extend(self.pieces.closing(choices.usage()).iter().map(data));
-        self.queue.push_back(Bytes::from_static(DONE));
+        self.queue.extend(self.pieces.closing(choices.usage()));
     }
 
-    /// Clients raise on a top-level `error`; without [`DONE`] none takes the answer for whole.
     fn fail(&mut self) {
         self.choices = None;
-        self.queue.push_back(data(&self.app.engine_failed().body()));
+        self.queue.push_back(self.pieces.failed(&self.app.engine_failed()));
     }
 }
 
-/// An event that holds a value as JSON. Our own types have no maps with odd keys: they serialise.
-fn data<T: Serialize>(value: &T) -> Bytes {
-    let mut writer = BytesMut::from(&b"data: "[..]).writer();
+/// An event that holds a value as JSON.
+pub fn data<T: Serialize>(value: &T) -> Bytes {
+    framed("data: ", value, "\n\n")
+}
+
+/// An event with a name.
+pub fn named<T: Serialize>(name: &str, value: &T) -> Bytes {
+    framed(&format!("event: {name}\ndata: "), value, "\n\n")
+}
+
+/// A value on a line of its own.
+pub fn line<T: Serialize>(value: &T) -> Bytes {
+    framed("", value, "\n")
+}
+
+/// Our own types have no maps with odd keys: they serialise.
+fn framed<T: Serialize>(before: &str, value: &T, after: &str) -> Bytes {
+    let begun = || BytesMut::from(before.as_bytes()).writer();
+    let mut writer = begun();
     if serde_json::to_writer(&mut writer, value).is_err() {
-        writer = BytesMut::from(&b"data: "[..]).writer();
+        writer = begun();
         let _ = serde_json::to_writer(&mut writer, &ApiError::internal().body());
     }
     let mut event = writer.into_inner();
-    event.put_slice(b"\n\n");
+    event.put_slice(after.as_bytes());
     event.freeze()
 }

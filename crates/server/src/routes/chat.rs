@@ -5,25 +5,28 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use myriad_token::{RenderOptions, TemplateError, Tokenizer};
+use bytes::Bytes;
+use myriad_token::{AnswerEvent, Tokenizer};
 
+use super::prompt::{PARAM, Prompt, encode};
 use crate::answers::choices::Choices;
-use crate::answers::stream::{self, Pieces};
+use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
 use crate::random;
-use crate::runtime::{GenerateRequest, TextEvent};
+use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
 use crate::wire::chat::{
-    AnswerMessage, Chat, ChatChoice, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, Delta,
+    AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, Delta,
+    FunctionCall, Reasoning, ToolCall, ToolCallDelta,
 };
 use crate::wire::generation::finish_reason;
 use crate::wire::logprobs::ChatLogprobs;
 use crate::wire::usage::Usage;
 
-/// The parameter that errors about the prompt name.
-const PARAM: &str = "messages";
+/// There is one tier, whichever was asked for.
+const SERVICE_TIER: &str = "default";
 
 /// The handler: everything that can be wrong is known before the answer begins.
 pub async fn create(
@@ -35,53 +38,26 @@ pub async fn create(
     let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
     let generation = &request.generation;
     let requests = (0..generation.n).map(|index| GenerateRequest {
-        prompt: prompt.clone(),
+        prompt: prompt.ids.clone(),
         max_tokens: request.max_tokens,
+        parsing: prompt.parsing.clone(),
         ..generation.request_of(index)
     });
     let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
-    let writer = Writer::new(&app, &request, prompt);
+    let writer = Writer::new(&app, &request, prompt.ids);
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }
     Ok(Json(writer.whole(&app, choices).await?).into_response())
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Vec<u32>), ApiError> {
+fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
     let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(request.model.as_deref())?;
     let prompt = encode(app, &request.chat)?;
     // Before it is copied for each choice: a prompt may be a thousand times too long.
-    app.check_length(prompt.len(), request.max_tokens, PARAM)?;
+    app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
     Ok((request, prompt))
-}
-
-/// The chat as the model's template writes it, in ids.
-pub fn encode(app: &App, chat: &Chat) -> Result<Vec<u32>, ApiError> {
-    let Some(template) = app.runtime.template() else {
-        let name = app.runtime.name();
-        let message = format!(
-            "The model '{name}' has no chat template: it continues texts. Use /v1/completions."
-        );
-        return Err(ApiError::unsupported(PARAM, message));
-    };
-    let options = RenderOptions {
-        add_generation_prompt: chat.add_generation_prompt,
-        now_unix_seconds: i64::try_from(unix_seconds()).unwrap_or(i64::MAX),
-        continue_final_message: chat.continue_final_message,
-        extra: chat.template_kwargs.clone(),
-    };
-    template.encode(app.runtime.tokenizer(), &chat.messages, &options).map_err(|error| {
-        let param = match error {
-            TemplateError::TwoContinuations | TemplateError::CannotContinue => {
-                "continue_final_message"
-            }
-            _ => PARAM,
-        };
-        // What a template says may quote the chat: not at any length.
-        let message: String = error.to_string().chars().take(500).collect();
-        ApiError::invalid(param, message)
-    })
 }
 
 /// Writes one answer, whole or in pieces.
@@ -93,6 +69,8 @@ struct Writer {
     logprobs: bool,
     token_ids: bool,
     include_usage: bool,
+    /// Whether calls are `function_call`.
+    legacy: bool,
     /// Where ids are asked for, until they are written.
     prompt_token_ids: Option<Vec<u32>>,
 }
@@ -108,6 +86,7 @@ impl Writer {
             logprobs: request.logprobs.is_some(),
             token_ids: generation.return_token_ids,
             include_usage: generation.include_usage,
+            legacy: request.chat.tools.legacy,
             prompt_token_ids: generation.return_token_ids.then_some(prompt),
         }
     }
@@ -116,28 +95,71 @@ impl Writer {
     fn piece(&self, index: usize, event: TextEvent) -> Option<ChunkChoice> {
         match event {
             TextEvent::Text { text, tokens } => {
-                let said = !tokens.is_empty() && (self.logprobs || self.token_ids);
+                // Tokens of calls and reasoning have no log-probabilities, as with OpenAI.
+                let scored = |token: &OutputToken| token.in_text && self.logprobs;
+                let said = tokens.iter().any(|token| self.token_ids || scored(token));
                 if text.is_empty() && !said {
                     return None;
                 }
-                let scores = tokens.iter().filter_map(|token| token.score.as_ref());
+                let scores = tokens.iter().filter(|token| token.in_text);
+                let scores = scores.filter_map(|token| token.score.as_ref());
                 Some(ChunkChoice {
-                    index,
-                    delta: Delta { content: Some(text), ..Delta::default() },
                     logprobs: self.logprobs.then(|| ChatLogprobs::new(&self.tokenizer, scores)),
-                    finish_reason: None,
-                    token_ids: self.token_ids.then(|| tokens.iter().map(|it| it.id).collect()),
+                    token_ids: self.ids(&tokens),
+                    ..ChunkChoice::of(index, Delta { content: Some(text), ..Delta::default() })
                 })
             }
-            TextEvent::Finished { finish, hidden, .. } => Some(ChunkChoice {
-                index,
-                delta: Delta::default(),
-                logprobs: None,
-                finish_reason: Some(finish_reason(&finish)),
+            TextEvent::Part { part, tokens } => {
+                let delta = self.delta(part);
+                let said = delta.is_some() || (self.token_ids && !tokens.is_empty());
+                let piece = ChunkChoice::of(index, delta.unwrap_or_default());
+                said.then(|| ChunkChoice { token_ids: self.ids(&tokens), ..piece })
+            }
+            TextEvent::Finished { finish, hidden, calls, .. } => Some(ChunkChoice {
+                finish_reason: Some(self.finish_reason(&finish, calls)),
                 token_ids: self.token_ids.then_some(hidden),
+                ..ChunkChoice::of(index, Delta::default())
             }),
             TextEvent::Started { .. } | TextEvent::Prompt { .. } | TextEvent::Failed => None,
         }
+    }
+
+    fn ids(&self, tokens: &[OutputToken]) -> Option<Vec<u32>> {
+        self.token_ids.then(|| tokens.iter().map(|token| token.id).collect())
+    }
+
+    fn finish_reason(&self, finish: &Finish, calls: usize) -> &'static str {
+        match finish_reason(finish) {
+            "stop" if calls > 0 && self.legacy => "function_call",
+            "stop" if calls > 0 => "tool_calls",
+            other => other,
+        }
+    }
+
+    /// Reasoning, or a piece of a call: name and id first, then fragments of the arguments.
+    fn delta(&self, part: AnswerEvent) -> Option<Delta> {
+        let (index, name, arguments) = match part {
+            AnswerEvent::Reasoning(text) => {
+                return Some(Delta { reasoning: Reasoning::new(text), ..Delta::default() });
+            }
+            AnswerEvent::ToolCallStart { index, name } => (index, Some(name), String::new()),
+            AnswerEvent::ToolCallArguments { index, json } => (index, None, json),
+            _ => return None,
+        };
+        let begins = name.is_some();
+        let function = FunctionCall { name, arguments };
+        if self.legacy {
+            // There is room for one.
+            return (index == 0)
+                .then(|| Delta { function_call: Some(function), ..Delta::default() });
+        }
+        let call = ToolCallDelta {
+            index,
+            id: begins.then(|| random::identifier("call_")),
+            kind: begins.then_some("function"),
+            function,
+        };
+        Some(Delta { tool_calls: vec![call], ..Delta::default() })
     }
 
     fn chunk(&self, choices: Vec<ChunkChoice>, usage: Option<Usage>) -> ChatChunk {
@@ -147,6 +169,7 @@ impl Writer {
             created: self.created,
             model: self.model.clone(),
             system_fingerprint: fingerprint(),
+            service_tier: SERVICE_TIER,
             choices,
             usage: self.include_usage.then_some(usage),
             prompt_token_ids: None,
@@ -171,15 +194,23 @@ impl Writer {
             choices: whole,
             usage: choices.usage(),
             system_fingerprint: fingerprint(),
+            service_tier: SERVICE_TIER,
             prompt_token_ids: self.prompt_token_ids,
         })
     }
 
     fn begun(&self, index: usize) -> ChatChoice {
-        let content = String::new();
         ChatChoice {
             index,
-            message: AnswerMessage { role: "assistant", content, refusal: (), annotations: [] },
+            message: AnswerMessage {
+                role: "assistant",
+                content: Some(String::new()),
+                refusal: (),
+                annotations: [],
+                reasoning: Reasoning::default(),
+                tool_calls: Vec::new(),
+                function_call: None,
+            },
             logprobs: self.logprobs.then(ChatLogprobs::default),
             finish_reason: "stop",
             token_ids: self.token_ids.then(Vec::new),
@@ -189,7 +220,28 @@ impl Writer {
 
 /// A whole answer is the sum of its pieces, so that both ways say the same.
 fn add(choice: &mut ChatChoice, piece: ChunkChoice) {
-    choice.message.content.push_str(piece.delta.content.as_deref().unwrap_or_default());
+    let (message, delta) = (&mut choice.message, piece.delta);
+    if let Some(text) = delta.content {
+        message.content.get_or_insert_default().push_str(&text);
+    }
+    message.reasoning.extend(delta.reasoning);
+    for call in delta.tool_calls {
+        match call.id {
+            Some(id) => {
+                let function = call.function;
+                message.tool_calls.push(ToolCall { id, kind: "function", function });
+            }
+            None => {
+                let Some(known) = message.tool_calls.get_mut(call.index) else { continue };
+                known.function.arguments.push_str(&call.function.arguments);
+            }
+        }
+    }
+    if let Some(call) = delta.function_call {
+        let known = message.function_call.get_or_insert_default();
+        known.name = known.name.take().or(call.name);
+        known.arguments.push_str(&call.arguments);
+    }
     if let (Some(all), Some(new)) = (&mut choice.logprobs, piece.logprobs) {
         all.extend(new);
     }
@@ -198,37 +250,35 @@ fn add(choice: &mut ChatChoice, piece: ChunkChoice) {
     }
     if let Some(reason) = piece.finish_reason {
         choice.finish_reason = reason;
+        let calls = !message.tool_calls.is_empty() || message.function_call.is_some();
+        // Only calls: OpenAI has null for the text then.
+        message.content = message.content.take().filter(|text| !calls || !text.is_empty());
     }
 }
 
 impl Pieces for Writer {
-    type Piece = ChatChunk;
-
     /// The role of each choice, before the prompt is computed: the client sees that it is heard.
-    fn opening(&mut self, choices: usize) -> Vec<ChatChunk> {
-        let delta =
-            || Delta { role: Some("assistant"), content: Some(String::new()), refusal: Some(()) };
-        let role = |index| ChunkChoice {
-            index,
-            delta: delta(),
-            logprobs: None,
-            finish_reason: None,
-            token_ids: None,
+    fn opening(&mut self, choices: usize) -> Vec<Bytes> {
+        let role = |index| {
+            let (role, content) = (Some("assistant"), Some(String::new()));
+            let delta = Delta { role, content, refusal: Some(()), ..Delta::default() };
+            ChunkChoice::of(index, delta)
         };
         let mut chunks: Vec<_> =
             (0..choices).map(|index| self.chunk(vec![role(index)], None)).collect();
         if let Some(first) = chunks.first_mut() {
             first.prompt_token_ids = self.prompt_token_ids.take();
         }
-        chunks
+        chunks.iter().map(data).collect()
     }
 
-    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<ChatChunk> {
+    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Bytes> {
         let piece = self.piece(index, event);
-        piece.map(|piece| self.chunk(vec![piece], None)).into_iter().collect()
+        piece.map(|piece| data(&self.chunk(vec![piece], None))).into_iter().collect()
     }
 
-    fn closing(&mut self, usage: Usage) -> Option<ChatChunk> {
-        self.include_usage.then(|| self.chunk(Vec::new(), Some(usage)))
+    fn closing(&mut self, usage: Usage) -> Vec<Bytes> {
+        let usage = self.include_usage.then(|| data(&self.chunk(Vec::new(), Some(usage))));
+        usage.into_iter().chain([Bytes::from_static(DONE)]).collect()
     }
 }

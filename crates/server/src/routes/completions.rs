@@ -5,11 +5,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use bytes::Bytes;
 use myriad_engine::TokenScore;
 use myriad_token::{Specials, Tokenizer};
 
 use crate::answers::choices::Choices;
-use crate::answers::stream::{self, Pieces};
+use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
@@ -152,7 +153,8 @@ impl Writer {
     fn parts(&mut self, index: usize, event: TextEvent) -> Vec<CompletionChoice> {
         let mut parts = Vec::new();
         match event {
-            TextEvent::Started { .. } | TextEvent::Failed => {}
+            // Texts are not parsed.
+            TextEvent::Started { .. } | TextEvent::Part { .. } | TextEvent::Failed => {}
             TextEvent::Prompt { score, .. } => self.prompt_score(index, &score),
             TextEvent::Text { text, tokens } => {
                 parts.extend(self.beginning(index));
@@ -301,18 +303,17 @@ fn characters(tokenizer: &Tokenizer, token: u32) -> usize {
 }
 
 impl Pieces for Writer {
-    type Piece = Completion;
-
-    fn opening(&mut self, _choices: usize) -> Vec<Completion> {
+    fn opening(&mut self, _choices: usize) -> Vec<Bytes> {
         Vec::new()
     }
 
-    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Completion> {
+    fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Bytes> {
         let parts = self.parts(index, event);
-        parts.into_iter().map(|part| self.completion(vec![part], None)).collect()
+        parts.into_iter().map(|part| data(&self.completion(vec![part], None))).collect()
     }
 
-    fn closing(&mut self, usage: Usage) -> Option<Completion> {
-        self.include_usage.then(|| self.completion(Vec::new(), Some(usage)))
+    fn closing(&mut self, usage: Usage) -> Vec<Bytes> {
+        let usage = self.include_usage.then(|| data(&self.completion(Vec::new(), Some(usage))));
+        usage.into_iter().chain([Bytes::from_static(DONE)]).collect()
     }
 }

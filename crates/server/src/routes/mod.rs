@@ -1,10 +1,12 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
+mod absent;
 mod chat;
 mod completions;
 mod health;
 mod metrics;
 mod models;
+mod prompt;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -14,12 +16,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::layers::{journal, key, origin};
+use crate::layers::{dialect, journal, key, origin};
 
 /// All routes with all layers.
 pub fn router(app: Arc<App>) -> Router {
@@ -41,12 +43,13 @@ pub fn router(app: Arc<App>) -> Router {
         // The last one is the outermost.
         .layer(from_fn_with_state(Arc::clone(&app), key::ask))
         .layer(from_fn_with_state(Arc::clone(&app), origin::check))
+        .layer(from_fn(dialect::translate))
         .layer(from_fn_with_state(Arc::clone(&app), journal::keep))
         .with_state(app)
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {
-    ApiError::unknown_url(method.as_str(), uri.path())
+    absent::error(method.as_str(), &uri)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {

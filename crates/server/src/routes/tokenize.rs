@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use myriad_token::Specials;
 
-use super::chat::encode;
+use super::prompt::encode;
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
@@ -29,7 +29,7 @@ pub async fn tokenize(
                 tokenizer.encode_prompt(text, Specials::Parse)
             }
             TokenizeInput::Text { text, .. } => tokenizer.encode(text, Specials::Parse),
-            TokenizeInput::Chat(chat) => encode(app, chat)?,
+            TokenizeInput::Chat(chat) => encode(app, chat)?.ids,
         };
         let text = |id: &u32| tokenizer.token_text(*id).unwrap_or_default().to_owned();
         Ok(Json(TokenizeResponse {

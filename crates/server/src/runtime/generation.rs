@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use myriad_engine::{RequestId, TokenScore, Usage};
+use myriad_token::AnswerEvent;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::thread::Command;
@@ -34,12 +35,23 @@ pub enum TextEvent {
         /// Its tokens.
         tokens: Vec<OutputToken>,
     },
+    /// Reasoning, or a part of a tool call, where the answer is parsed.
+    Part {
+        /// Anything but text.
+        part: AnswerEvent,
+        /// Its tokens.
+        tokens: Vec<OutputToken>,
+    },
     /// The last event of a request that ran.
     Finished {
         /// Why it ended.
         finish: Finish,
         /// Tokens in and out.
         usage: Usage,
+        /// Tokens that were reasoning.
+        reasoning_tokens: usize,
+        /// Tool calls in the answer.
+        calls: usize,
         /// Generated tokens that show no text: those of a stop string, the end token.
         hidden: Vec<u32>,
         /// The score of the end token, where there is one and scores are asked for.
@@ -56,6 +68,8 @@ pub struct OutputToken {
     pub id: u32,
     /// Its log-probability and alternatives, where asked for.
     pub score: Option<TokenScore>,
+    /// Whether it is part of the answer's text: not of reasoning, a call or a marker.
+    pub in_text: bool,
 }
 
 /// Why an answer ended.
@@ -65,6 +79,8 @@ pub enum Finish {
     EndToken(u32),
     /// This stop string was met.
     StopString(String),
+    /// The only tool call that was allowed is complete.
+    ToolCall,
     /// The tokens asked for, or the context, are used up.
     Length,
 }

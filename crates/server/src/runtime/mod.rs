@@ -6,23 +6,30 @@
 
 mod assembly;
 mod generation;
+mod manners;
+mod reader;
+pub mod scripted;
+mod steps;
 mod thread;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use myriad_engine::{EngineConfig, EngineError, Sampling, Stats};
+use myriad_engine::{Engine, EngineConfig, EngineError, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
-use myriad_token::{ChatTemplate, Tokenizer};
+use myriad_token::{AnswerFormat, AnswerParser, AnswerTool, ChatTemplate, Tokenizer};
 use tokio::sync::oneshot;
 
 pub use generation::{Finish, Generation, OutputToken, TextEvent};
+pub use manners::Manners;
 pub use myriad_engine::Usage;
 
 use crate::limits;
 use crate::metrics::Metrics;
-use thread::{Command, Shared};
+use scripted::Script;
+use steps::{ModelRecipe, Recipe};
+use thread::{Command, Parts, Shared};
 
 /// A model, its tokenizer and its template, ready to run.
 pub struct LoadedModel {
@@ -76,6 +83,27 @@ pub struct GenerateRequest {
     pub prompt_logprobs: Option<usize>,
     /// Prompts share cached prefixes only under the same salt.
     pub cache_salt: u64,
+    /// How the answer is told apart into reasoning, text and calls; `None`: all is text.
+    pub parsing: Option<Parsing>,
+}
+
+/// How an answer is read.
+#[derive(Clone, Debug)]
+pub struct Parsing {
+    /// How the model writes it.
+    pub format: AnswerFormat,
+    /// The end of the prompt's text, which may have opened the reasoning.
+    pub prompt_end: String,
+    /// The tools that were offered; without any no text is a call.
+    pub tools: Vec<AnswerTool>,
+    /// Whether the answer ends with its first whole call.
+    pub one_call: bool,
+}
+
+impl Parsing {
+    fn parser(&self) -> AnswerParser {
+        AnswerParser::new(self.format, &self.prompt_end, self.tools.clone())
+    }
 }
 
 /// Why nothing is generated.
@@ -131,9 +159,11 @@ pub enum StartError {
 /// Dropping it ends the thread; generations that still run end with an error event.
 pub struct Runtime {
     names: Vec<String>,
-    model: Arc<Model>,
+    /// None where a script answers.
+    model: Option<Arc<Model>>,
     tokenizer: Arc<Tokenizer>,
     template: Option<Arc<ChatTemplate>>,
+    manners: Manners,
     context_max: usize,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
@@ -150,17 +180,51 @@ impl Runtime {
         config: impl Into<RuntimeConfig>,
     ) -> Result<Arc<Runtime>, StartError> {
         let config = config.into();
-        let name = model.names.first().ok_or(StartError::NoName)?;
+        let recipe = ModelRecipe {
+            model: Arc::clone(&model.model),
+            kernels: model.compute.kernels,
+            threads: model.compute.pool.threads(),
+            config: config.engine.clone(),
+        };
+        let engine = Engine::new(Arc::clone(&model.model), model.compute, config.engine)?;
+        let parts = Parts {
+            engine: Box::new(engine),
+            recipe: Box::new(recipe),
+            tokenizer: model.tokenizer,
+            queue_max: config.queue_max,
+        };
+        Runtime::assemble(model.names, Some(model.model), model.template, parts)
+    }
+
+    /// Starts a test double: instead of a model, a script answers.
+    ///
+    /// # Errors
+    /// [`StartError`] where no thread can be had, or the list of names is empty.
+    pub fn start_scripted(script: Script, names: Vec<String>) -> Result<Arc<Runtime>, StartError> {
+        let (tokenizer, template) = (script.tokenizer(), script.template());
+        let queue_max = limits::QUEUE_MAX;
+        let recipe = script.recipe();
+        let parts =
+            Parts { engine: recipe.make()?, recipe: Box::new(recipe), tokenizer, queue_max };
+        Runtime::assemble(names, None, template, parts)
+    }
+
+    fn assemble(
+        names: Vec<String>,
+        model: Option<Arc<Model>>,
+        template: Option<Arc<ChatTemplate>>,
+        parts: Parts,
+    ) -> Result<Arc<Runtime>, StartError> {
+        let name = names.first().ok_or(StartError::NoName)?;
         let shared = Arc::new(Shared::new(Metrics::new(name)));
         let (commands, receiver) = mpsc::channel();
-        let names = model.names.clone();
-        let tokenizer = Arc::clone(&model.tokenizer);
-        let (weights, template) = (Arc::clone(&model.model), model.template.clone());
+        let tokenizer = Arc::clone(&parts.tokenizer);
         let (thread, context_max) =
-            thread::spawn(model, config, receiver, commands.clone(), Arc::clone(&shared))?;
+            thread::spawn(parts, receiver, commands.clone(), Arc::clone(&shared))?;
         Ok(Arc::new(Runtime {
             names,
-            model: weights,
+            model,
+            manners: template.as_ref().map_or_else(Manners::none, |it| Manners::of(it)),
             tokenizer,
             template,
             context_max,
@@ -227,9 +291,9 @@ impl Runtime {
         &self.names
     }
 
-    /// The weights' description.
-    pub fn model(&self) -> &Model {
-        &self.model
+    /// The weights' description; none where a script answers.
+    pub fn model(&self) -> Option<&Model> {
+        self.model.as_deref()
     }
 
     /// Text to ids and back.
@@ -240,6 +304,11 @@ impl Runtime {
     /// How a chat becomes a prompt, if the model file says so.
     pub fn template(&self) -> Option<&Arc<ChatTemplate>> {
         self.template.as_ref()
+    }
+
+    /// How the model of the template is spoken to.
+    pub fn manners(&self) -> &Manners {
+        &self.manners
     }
 
     /// Tokens of prompt and answer together that a request may have.

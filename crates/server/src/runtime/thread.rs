@@ -7,18 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use myriad_engine::{
-    Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
-};
-use myriad_kernels::{Compute, Kernels};
-use myriad_model::Model;
+use myriad_engine::{Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage};
 use myriad_token::Tokenizer;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::assembly::{Assembly, Certain};
 use super::generation::{Finish, Generation, TextEvent};
-use super::{GenerateError, GenerateRequest, LoadedModel, RuntimeConfig, StartError};
+use super::steps::{Recipe, Steps};
+use super::{GenerateError, GenerateRequest, StartError};
 use crate::limits::ENGINE_FAILURES_MAX;
 use crate::metrics::{Metrics, Timing};
 
@@ -60,29 +57,29 @@ impl Shared {
     }
 }
 
-/// Makes the engine and gives it a thread. Also returns the tokens that a request may have.
+/// What the thread is made of.
+pub struct Parts {
+    pub engine: Box<dyn Steps>,
+    pub recipe: Box<dyn Recipe>,
+    pub tokenizer: Arc<Tokenizer>,
+    pub queue_max: usize,
+}
+
+/// Gives an engine its thread. Also returns the tokens that a request may have.
 pub fn spawn(
-    model: LoadedModel,
-    config: RuntimeConfig,
+    parts: Parts,
     receiver: mpsc::Receiver<Command>,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
 ) -> Result<(JoinHandle<()>, usize), StartError> {
-    let recipe = Recipe {
-        model: model.model,
-        kernels: model.compute.kernels,
-        threads: model.compute.pool.threads(),
-        config: config.engine,
-    };
-    let engine = Engine::new(Arc::clone(&recipe.model), model.compute, recipe.config.clone())?;
-    let context_max = engine.context_max();
-    shared.publish(engine.stats());
+    let context_max = parts.engine.context_max();
+    shared.publish(parts.engine.stats());
     let mut worker = Worker {
-        engine,
-        recipe,
-        tokenizer: model.tokenizer,
+        engine: parts.engine,
+        recipe: parts.recipe,
+        tokenizer: parts.tokenizer,
         context_max,
-        queue_max: config.queue_max,
+        queue_max: parts.queue_max,
         receiver,
         commands,
         shared,
@@ -93,17 +90,9 @@ pub fn spawn(
     Ok((thread, context_max))
 }
 
-/// What a new engine is made of after the old one failed.
-struct Recipe {
-    model: Arc<Model>,
-    kernels: &'static Kernels,
-    threads: usize,
-    config: EngineConfig,
-}
-
 struct Worker {
-    engine: Engine,
-    recipe: Recipe,
+    engine: Box<dyn Steps>,
+    recipe: Box<dyn Recipe>,
     tokenizer: Arc<Tokenizer>,
     context_max: usize,
     queue_max: usize,
@@ -159,6 +148,12 @@ impl Worker {
                 return Next::Stop;
             }
         }
+        let pause = self.engine.pause().filter(|_| self.engine.has_work());
+        if let Some(command) = pause.and_then(|pause| self.receiver.recv_timeout(pause).ok())
+            && self.obey(command) == Next::Stop
+        {
+            return Next::Stop;
+        }
         while let Ok(command) = self.receiver.try_recv() {
             if self.obey(command) == Next::Stop {
                 return Next::Stop;
@@ -199,7 +194,7 @@ impl Worker {
             self.shared.metrics.rejected();
             return Err(GenerateError::Busy { waiting, limit: self.queue_max });
         }
-        let assembly = Assembly::new(&request.stops, request.include_stop, request.min_tokens);
+        let assembly = Assembly::new(&self.tokenizer, &request);
         let prompt_tokens = request.prompt.len();
         let id = self.engine.submit(self.engine_request(request))?;
         let (sender, receiver) = unbounded_channel();
@@ -253,9 +248,9 @@ impl Worker {
                 let certain = running.assembly.push(&self.tokenizer, token, score);
                 let stopped = certain.stopped.clone();
                 running.show(certain);
-                if let Some(stop) = stopped {
+                if let Some(finish) = stopped {
                     self.engine.cancel(id);
-                    self.finish(id, Finish::StopString(stop), None, None);
+                    self.finish(id, finish, None, None);
                 }
             }
             Event::Finished { id, reason, usage, end_score } => {
@@ -276,11 +271,11 @@ impl Worker {
         end_score: Option<TokenScore>,
     ) {
         let Some(mut running) = self.running.remove(&id) else { return };
-        let stopped = matches!(finish, Finish::StopString(_));
+        let stopped = matches!(finish, Finish::StopString(_) | Finish::ToolCall);
         let (certain, mut hidden) = running.assembly.finish(stopped);
         // The text that the end set free may itself complete a stop string.
         if let Some(stop) = &certain.stopped {
-            finish = Finish::StopString(stop.clone());
+            finish = stop.clone();
         }
         running.show(certain);
         if let Finish::EndToken(token) = finish {
@@ -290,7 +285,11 @@ impl Worker {
         usage.completion_tokens = completion_tokens.unwrap_or(running.assembly.tokens());
         let label = if finish == Finish::Length { "length" } else { "stop" };
         self.shared.metrics.finished(&running.timing, &usage, label);
-        let _ = running.sender.send(TextEvent::Finished { finish, usage, hidden, end_score });
+        let (reasoning_tokens, calls) =
+            (running.assembly.reasoning_tokens(), running.assembly.calls());
+        let last =
+            TextEvent::Finished { finish, usage, reasoning_tokens, calls, hidden, end_score };
+        let _ = running.sender.send(last);
     }
 
     fn fail_all(&mut self) {
@@ -303,11 +302,7 @@ impl Worker {
 
     /// Replaces an engine that nobody can trust any more. The cache starts empty.
     fn rebuild(&mut self) -> bool {
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            let compute = Compute::new(self.recipe.kernels, self.recipe.threads);
-            let model = Arc::clone(&self.recipe.model);
-            Engine::new(model, compute, self.recipe.config.clone())
-        }));
+        let made = catch_unwind(AssertUnwindSafe(|| self.recipe.make()));
         let Ok(Ok(engine)) = made else { return false };
         let broken = std::mem::replace(&mut self.engine, engine);
         // Its drop may meet the same broken state.
@@ -319,9 +314,8 @@ impl Worker {
 
 impl Running {
     fn show(&mut self, certain: Certain) {
-        let Certain { text, tokens, .. } = certain;
-        if !text.is_empty() || !tokens.is_empty() {
-            let _ = self.sender.send(TextEvent::Text { text, tokens });
+        for event in certain.events {
+            let _ = self.sender.send(event);
         }
     }
 }

@@ -2,16 +2,17 @@
 
 use myriad_token::Message;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, elements, kind, wrong_type};
+use super::fields::{Fields, wrong_type};
 use super::generation::GenerationFields;
 use super::logprobs::ChatLogprobs;
-use super::policy;
+use super::thinking::Thinking;
+use super::tools::Tools;
 use super::usage::Usage;
+use super::{messages, policy};
 use crate::errors::ApiError;
-use crate::limits::{MESSAGES_MAX, SMALL_TEXT_BYTES_MAX, TOP_LOGPROBS_MAX};
+use crate::limits::{SMALL_TEXT_BYTES_MAX, TOP_LOGPROBS_MAX};
 
 /// A chat request that is right as far as can be known without the model's template.
 #[derive(Clone, Debug)]
@@ -39,6 +40,10 @@ pub struct Chat {
     pub continue_final_message: bool,
     /// Variables for the template.
     pub template_kwargs: Map<String, Value>,
+    /// What the model may call.
+    pub tools: Tools,
+    /// How much it should think.
+    pub thinking: Thinking,
 }
 
 impl ChatRequest {
@@ -66,23 +71,17 @@ impl Chat {
     /// # Errors
     /// 400 naming the field that is wrong.
     pub fn take(fields: &mut Fields<'_>) -> Result<Chat, ApiError> {
-        let Some(values) = fields.list("messages", MESSAGES_MAX)? else {
-            return Err(ApiError::missing("messages"));
-        };
-        if values.is_empty() {
-            let message = "'messages' is empty. Right would be at least one message.";
-            return Err(ApiError::invalid("messages", message));
-        }
-        let messages: Result<_, _> =
-            values.into_iter().enumerate().map(|(at, value)| take_message(value, at)).collect();
+        let messages = messages::take(fields)?;
         let continue_final_message = fields.boolean("continue_final_message")?.unwrap_or(false);
         let add_generation_prompt =
             fields.boolean("add_generation_prompt")?.unwrap_or(!continue_final_message);
         Ok(Chat {
-            messages: messages?,
+            messages,
             add_generation_prompt,
             continue_final_message,
             template_kwargs: take_template_kwargs(fields)?,
+            tools: Tools::take(fields)?,
+            thinking: Thinking::take(fields)?,
         })
     }
 }
@@ -116,99 +115,6 @@ fn take_logprobs(fields: &mut Fields<'_>) -> Result<Option<usize>, ApiError> {
     Ok(wanted.then(|| top.unwrap_or(0) as usize))
 }
 
-/// What an assistant's message may carry that means nothing when it is empty: answers of this and
-/// other servers are sent back as they came.
-const EMPTY_ONLY: [&str; 5] = ["tool_calls", "function_call", "audio", "refusal", "annotations"];
-
-fn take_message(value: &RawValue, at: usize) -> Result<Message, ApiError> {
-    let mut fields = Fields::of_value(value, format!("messages[{at}]"))?;
-    let role = take_role(&mut fields)?;
-    let content = match fields.raw("content") {
-        Some(content) => take_content(content, &fields.name("content"))?,
-        // An answer that was only a tool call, or nothing at all.
-        None if role == "assistant" => String::new(),
-        None => return Err(ApiError::missing(&fields.name("content"))),
-    };
-    let mut extra = Map::new();
-    for name in ["name", "tool_call_id"] {
-        if let Some(text) = fields.string(name, SMALL_TEXT_BYTES_MAX)? {
-            extra.insert(name.to_owned(), text.into());
-        }
-    }
-    // Two names for one thing; templates know the first.
-    let thoughts = fields.string("reasoning_content", usize::MAX)?;
-    if let Some(text) = fields.string("reasoning", usize::MAX)?.or(thoughts) {
-        extra.insert("reasoning_content".to_owned(), text.into());
-    }
-    for name in EMPTY_ONLY {
-        if let Some(value) = fields.raw(name).filter(|value| !matches!(value.get(), "[]" | "\"\""))
-        {
-            let name = fields.name(name);
-            let found = kind(value);
-            let message = format!("'{name}' is not supported by this server, but got {found}.");
-            return Err(ApiError::unsupported(name, message));
-        }
-    }
-    fields.none_left()?;
-    Ok(Message { role, content, extra })
-}
-
-fn take_role(fields: &mut Fields<'_>) -> Result<String, ApiError> {
-    const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
-    let name = fields.name("role");
-    let Some(role) = fields.string("role", SMALL_TEXT_BYTES_MAX)? else {
-        return Err(ApiError::missing(&name));
-    };
-    if ROLES.contains(&role.as_str()) {
-        return Ok(role);
-    }
-    let shown: String = role.chars().take(32).collect();
-    let right = ROLES.join(", ");
-    let message = format!("Invalid value for '{name}': '{shown}'. Right would be one of: {right}.");
-    Err(ApiError::invalid(name, message))
-}
-
-/// A string, or text parts, which are put together line by line.
-fn take_content(value: &RawValue, place: &str) -> Result<String, ApiError> {
-    match kind(value) {
-        "a string" => serde_json::from_str(value.get())
-            .map_err(|_| wrong_type(place, "a string of valid Unicode", value)),
-        "an array" => {
-            let mut text = String::new();
-            for (at, part) in elements(value, place, MESSAGES_MAX)?.into_iter().enumerate() {
-                if at > 0 {
-                    text.push('\n');
-                }
-                text.push_str(&take_part(part, format!("{place}[{at}]"))?);
-            }
-            Ok(text)
-        }
-        _ => Err(wrong_type(place, "a string or an array of content parts", value)),
-    }
-}
-
-fn take_part(value: &RawValue, place: String) -> Result<String, ApiError> {
-    let mut fields = Fields::of_value(value, place)?;
-    let name = fields.name("type");
-    match fields.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
-        Some("text") => {}
-        Some(other) => {
-            let shown: String = other.chars().take(32).collect();
-            let message =
-                format!("'{name}' is '{shown}', but this model takes parts of type 'text' only.");
-            return Err(ApiError::unsupported(name, message));
-        }
-        None => return Err(ApiError::missing(&name)),
-    }
-    let name = fields.name("text");
-    let text = fields.string("text", usize::MAX)?.ok_or_else(|| ApiError::missing(&name))?;
-    // Hints where a cache might begin; the cache here finds its beginnings itself.
-    fields.raw("cache_control");
-    fields.raw("prompt_cache_breakpoint");
-    fields.none_left()?;
-    Ok(text)
-}
-
 /// A whole answer.
 #[derive(Clone, Debug, Serialize)]
 pub struct ChatCompletion {
@@ -226,6 +132,8 @@ pub struct ChatCompletion {
     pub usage: Usage,
     /// What the answer was computed with.
     pub system_fingerprint: String,
+    /// The tier that it was computed in: there is one.
+    pub service_tier: &'static str,
     /// Ids of the prompt, with `return_token_ids`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt_token_ids: Option<Vec<u32>>,
@@ -240,7 +148,7 @@ pub struct ChatChoice {
     pub message: AnswerMessage,
     /// Where asked for.
     pub logprobs: Option<ChatLogprobs>,
-    /// `stop` or `length`.
+    /// `stop`, `length`, `tool_calls` or `function_call`.
     pub finish_reason: &'static str,
     /// With `return_token_ids`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -252,12 +160,88 @@ pub struct ChatChoice {
 pub struct AnswerMessage {
     /// `assistant`
     pub role: &'static str,
-    /// The text.
-    pub content: String,
+    /// The text; null where there are only calls.
+    pub content: Option<String>,
     /// Always null.
     pub refusal: (),
     /// Always empty.
     pub annotations: [(); 0],
+    /// What the model thought first.
+    #[serde(flatten)]
+    pub reasoning: Reasoning,
+    /// The calls, where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+    /// The call, where tools came as `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionCall>,
+}
+
+/// Reasoning under both names that clients know; absent where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Reasoning {
+    /// DeepSeek's name, and that of most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// The name of vLLM, Ollama and OpenRouter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+}
+
+impl Reasoning {
+    /// Under both names.
+    pub fn new(text: String) -> Reasoning {
+        Reasoning { reasoning_content: Some(text.clone()), reasoning: Some(text) }
+    }
+
+    /// Adds what came later.
+    pub fn extend(&mut self, later: Reasoning) {
+        for (all, new) in [
+            (&mut self.reasoning_content, later.reasoning_content),
+            (&mut self.reasoning, later.reasoning),
+        ] {
+            if let Some(new) = new {
+                all.get_or_insert_default().push_str(&new);
+            }
+        }
+    }
+}
+
+/// A whole call.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolCall {
+    /// `call_…`; a result names it.
+    pub id: String,
+    /// `function`
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Which, with what.
+    pub function: FunctionCall,
+}
+
+/// What is called, with what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct FunctionCall {
+    /// Absent in all pieces but the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A JSON object as text, or a fragment of one.
+    pub arguments: String,
+}
+
+/// A piece of a call: name and id first, then fragments of the arguments.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolCallDelta {
+    /// Which call.
+    pub index: usize,
+    /// In the first piece.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`, in the first piece.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// What is new.
+    pub function: FunctionCall,
 }
 
 /// A piece of a streamed answer.
@@ -273,6 +257,8 @@ pub struct ChatChunk {
     pub model: String,
     /// What the answer is computed with.
     pub system_fingerprint: String,
+    /// The tier that it is computed in: there is one.
+    pub service_tier: &'static str,
     /// One piece of one choice; none in the piece that carries the usage.
     pub choices: Vec<ChunkChoice>,
     /// Absent unless asked for; then null in all pieces but the last.
@@ -299,7 +285,14 @@ pub struct ChunkChoice {
     pub token_ids: Option<Vec<u32>>,
 }
 
-/// What is new in a piece: the role first, then text, then nothing.
+impl ChunkChoice {
+    /// A piece that says nothing but this.
+    pub fn of(index: usize, delta: Delta) -> ChunkChoice {
+        ChunkChoice { index, delta, logprobs: None, finish_reason: None, token_ids: None }
+    }
+}
+
+/// What is new in a piece: the role first, then reasoning, text and calls, then nothing.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Delta {
     /// `assistant`, in the first piece.
@@ -311,4 +304,13 @@ pub struct Delta {
     /// Null, in the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<()>,
+    /// Thoughts.
+    #[serde(flatten)]
+    pub reasoning: Reasoning,
+    /// Pieces of calls.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallDelta>,
+    /// A piece of the call, where tools came as `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<FunctionCall>,
 }

@@ -25,13 +25,15 @@ struct CompletionTokensDetails {
 }
 
 impl Usage {
-    /// Adds one choice. The choices of a prompt share it: it counts with the first of them.
-    pub fn add(&mut self, usage: &runtime::Usage, first_of_prompt: bool) {
+    /// Adds one choice, `reasoning` of whose tokens were so. The choices of a prompt share it: it
+    /// counts with the first of them.
+    pub fn add(&mut self, usage: &runtime::Usage, reasoning: usize, first_of_prompt: bool) {
         if first_of_prompt {
             self.prompt_tokens += usage.prompt_tokens;
             self.prompt_tokens_details.cached_tokens += usage.cached_tokens;
         }
         self.completion_tokens += usage.completion_tokens;
+        self.completion_tokens_details.reasoning_tokens += reasoning;
         self.total_tokens = self.prompt_tokens + self.completion_tokens;
     }
 

@@ -57,6 +57,22 @@ fn paths_and_methods_that_are_not_there_have_openais_shape() {
     for path in ["/v1", "/v1/chat", "/v1/models/", "/v2/models", "/../etc/passwd", "/health/"] {
         assert_eq!(live.get(path).error(404)["code"], "unknown_url", "{path}");
     }
+    for (path, what) in [
+        ("/v1/fine_tuning/jobs", "fine-tuning"),
+        ("/v1/audio/speech", "speech"),
+        ("/v1/images/generations", "images"),
+        ("/v1/videos", "videos"),
+        ("/v1/realtime", "realtime"),
+        ("/v1/files", "files"),
+        ("/v1/embeddings", "embeddings"),
+        ("/v1/responses/resp_1", "responses"),
+    ] {
+        for method in ["GET", "POST"] {
+            let error = live.send(method, path, &[], b"").error(404);
+            assert_eq!(error["code"], "not_implemented", "{path}");
+            assert!(error["message"].as_str().unwrap().contains(what), "{error}");
+        }
+    }
     for (method, path) in [
         ("GET", "/v1/chat/completions"),
         ("PUT", "/v1/completions"),

@@ -43,6 +43,11 @@ impl Output {
         std::mem::take(&mut self.events)
     }
 
+    /// Bytes that are held back.
+    pub(super) fn undecided(&self) -> usize {
+        self.held.len() + self.space.len()
+    }
+
     /// The definition of a tool.
     pub(super) fn tool(&self, name: &str) -> Option<&AnswerTool> {
         self.tools.iter().find(|tool| tool.name == name)

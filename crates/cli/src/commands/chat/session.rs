@@ -170,7 +170,7 @@ impl Session {
 
     fn stats(&self, out: &mut impl Write) -> Result<()> {
         let total = &self.total;
-        let page = self.runtime.model().cache_bytes_per_page() as u64;
+        let page = self.runtime.model().map_or(0, |model| model.cache_bytes_per_page()) as u64;
         let rate = total.completion_tokens as f64 / total.seconds.max(f64::MIN_POSITIVE);
         let rate = if total.completion_tokens > 0 { rate } else { 0.0 };
         writeln!(
@@ -180,7 +180,7 @@ impl Session {
              prompts   {} tokens, of them {} found in the cache\n  \
              context   {} of {} tokens taken; {} of KV memory",
             self.runtime.name(),
-            size(self.runtime.model().weight_bytes() as u64),
+            size(self.runtime.model().map_or(0, |model| model.weight_bytes()) as u64),
             self.messages.len(),
             total.answers,
             count(total.completion_tokens),

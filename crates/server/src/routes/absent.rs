@@ -1,0 +1,55 @@
+//! Turns paths of the known APIs that are not here into a 404 that says what is not there.
+
+use axum::http::Uri;
+
+use crate::errors::ApiError;
+
+/// What OpenAI has under `/v1` and Myriad has not, by the first parts of its path.
+const ABSENT: &[(&str, &str)] = &[
+    ("assistants", "assistants"),
+    ("audio", "speech and transcription"),
+    ("batches", "batches"),
+    ("containers", "containers"),
+    ("conversations", "conversations"),
+    ("decisions", "decisions"),
+    ("embeddings", "embeddings"),
+    ("evals", "evaluations"),
+    ("files", "files"),
+    ("fine_tuning", "fine-tuning"),
+    ("images", "images"),
+    ("moderations", "moderations"),
+    ("organization", "organizations"),
+    ("projects", "projects"),
+    ("realtime", "realtime sessions"),
+    ("rerank", "reranking"),
+    ("responses", "responses"),
+    ("skills", "skills"),
+    ("threads", "threads"),
+    ("uploads", "uploads"),
+    ("vector_stores", "vector stores"),
+    ("videos", "videos"),
+];
+
+/// What Ollama has and Myriad has not.
+const OLLAMA: &[(&str, &str)] = &[
+    ("/api/embed", "embeddings"),
+    ("/api/embeddings", "embeddings"),
+    ("/api/pull", "downloads by its API (`myriad pull` gets models)"),
+    ("/api/push", "uploads of models"),
+    ("/api/create", "creation of models"),
+    ("/api/copy", "copies of models"),
+    ("/api/delete", "deletion of models"),
+];
+
+/// The error for a path that no route has.
+pub fn error(method: &str, uri: &Uri) -> ApiError {
+    let path = uri.path();
+    let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
+    if let Some((_, what)) = OLLAMA.iter().find(|(known, _)| *known == path) {
+        return ApiError::absent(method, path, what);
+    }
+    match ABSENT.iter().find(|(known, _)| Some(*known) == first) {
+        Some((_, what)) => ApiError::absent(method, path, what),
+        None => ApiError::unknown_url(method, path),
+    }
+}

@@ -1,0 +1,95 @@
+//! Turns a chat, in whichever dialect it came, into the ids of a prompt and how to read its answer.
+
+use myriad_token::{RenderOptions, TemplateError};
+use serde_json::{Map, Value};
+
+use crate::app::{App, unix_seconds};
+use crate::errors::ApiError;
+use crate::runtime::Parsing;
+use crate::wire::chat::Chat;
+
+/// The parameter that errors about the prompt name.
+pub const PARAM: &str = "messages";
+
+/// Tokens at a prompt's end that are looked at: it may have opened the reasoning.
+const END_TOKENS: usize = 32;
+
+/// A chat as the model sees it.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// The rendered chat.
+    pub ids: Vec<u32>,
+    /// How the answer is read; none where it is all text.
+    pub parsing: Option<Parsing>,
+}
+
+/// The chat as the model's template writes it.
+///
+/// # Errors
+/// 400 naming what the template cannot show.
+pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
+    let Some(template) = app.runtime.template() else {
+        let name = app.runtime.name();
+        let message = format!(
+            "The model '{name}' has no chat template: it continues texts. Use /v1/completions."
+        );
+        return Err(ApiError::unsupported(PARAM, message));
+    };
+    let manners = app.runtime.manners();
+    let options = RenderOptions {
+        add_generation_prompt: chat.add_generation_prompt,
+        now_unix_seconds: i64::try_from(unix_seconds()).unwrap_or(i64::MAX),
+        continue_final_message: chat.continue_final_message,
+        extra: variables(app, chat)?,
+    };
+    let messages: Vec<_> = chat.messages.iter().map(|it| manners.message(it)).collect();
+    let tokenizer = app.runtime.tokenizer();
+    let ids = template.encode(tokenizer, &messages, &options).map_err(|error| {
+        let param = match error {
+            TemplateError::TwoContinuations | TemplateError::CannotContinue => {
+                "continue_final_message"
+            }
+            _ => PARAM,
+        };
+        // What a template says may quote the chat: not at any length.
+        let message: String = error.to_string().chars().take(500).collect();
+        ApiError::invalid(param, message)
+    })?;
+    let offered = &chat.tools.offered;
+    let parsed = manners.reasons() || !offered.is_empty();
+    let parsing = parsed.then(|| {
+        let end = &ids[ids.len().saturating_sub(END_TOKENS)..];
+        Parsing {
+            format: manners.format,
+            prompt_end: String::from_utf8_lossy(&tokenizer.decode(end, true)).into_owned(),
+            tools: offered.iter().map(|tool| tool.for_parser()).collect(),
+            one_call: chat.tools.one_call,
+        }
+    });
+    Ok(Prompt { ids, parsing })
+}
+
+/// What the template is given besides the messages: the client's own variables win over what
+/// follows from other fields, but for the tools.
+fn variables(app: &App, chat: &Chat) -> Result<Map<String, Value>, ApiError> {
+    let manners = app.runtime.manners();
+    let mut variables = chat.thinking.variables(manners)?;
+    variables.extend(chat.template_kwargs.clone());
+    let offered = &chat.tools.offered;
+    if offered.is_empty() {
+        return Ok(variables);
+    }
+    if !manners.can_call() {
+        let param = if chat.tools.legacy { "functions" } else { "tools" };
+        let why = match manners.shows_tools {
+            true => "writes calls in a way that is not known here",
+            false => "has no place for tools",
+        };
+        let message =
+            format!("'{param}' cannot be honoured: the chat template of this model {why}.");
+        return Err(ApiError::unsupported(param, message));
+    }
+    let tools = offered.iter().map(|tool| tool.definition()).collect();
+    variables.insert("tools".to_owned(), Value::Array(tools));
+    Ok(variables)
+}

@@ -1,0 +1,120 @@
+//! Turns the ways to ask for more or less reasoning into one wish, and a wish into what a template
+//! knows.
+
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+use crate::errors::ApiError;
+use crate::limits::SMALL_TEXT_BYTES_MAX;
+use crate::runtime::Manners;
+
+/// How much a model should think before it answers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Thinking {
+    /// `reasoning_effort`, OpenAI's.
+    pub effort: Option<String>,
+    /// `enable_thinking`, as Model Studio and vLLM have it.
+    pub enabled: Option<bool>,
+    /// `thinking_budget`, in tokens.
+    pub budget: Option<i64>,
+    /// A budget that counts where the template knows budgets, and is none otherwise.
+    pub hint: Option<i64>,
+    /// The field that errors name instead of `enable_thinking`, where it was another one.
+    pub asked_as: &'static str,
+}
+
+const EFFORT: &str = "reasoning_effort";
+const ENABLED: &str = "enable_thinking";
+const BUDGET: &str = "thinking_budget";
+const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// Tokens that stand for an effort where a template knows budgets alone. Seed-OSS was trained on
+/// multiples of 512.
+fn budget_of(effort: &str) -> i64 {
+    match effort {
+        "none" => 0,
+        "minimal" => 512,
+        "low" => 1024,
+        "medium" => 4096,
+        "high" => 8192,
+        _ => 16384,
+    }
+}
+
+impl Thinking {
+    /// Takes what is said of reasoning out of a request.
+    ///
+    /// # Errors
+    /// 400 naming the field that is wrong.
+    pub fn take(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
+        let effort = fields.string(EFFORT, SMALL_TEXT_BYTES_MAX)?;
+        if let Some(effort) = effort.as_deref().filter(|effort| !EFFORTS.contains(effort)) {
+            let (shown, right): (String, _) =
+                (effort.chars().take(32).collect(), EFFORTS.join(", "));
+            let message =
+                format!("Invalid value for '{EFFORT}': '{shown}'. Right would be one of: {right}.");
+            return Err(ApiError::invalid(EFFORT, message));
+        }
+        Ok(Thinking {
+            effort,
+            enabled: fields.boolean(ENABLED)?,
+            budget: fields.integer(BUDGET, 0..=i64::from(i32::MAX))?,
+            ..Thinking::default()
+        })
+    }
+
+    /// The wish in the template's own variables.
+    ///
+    /// # Errors
+    /// 400 naming the field that the template has nothing for.
+    pub fn variables(&self, manners: &Manners) -> Result<Map<String, Value>, ApiError> {
+        let mut variables = Map::new();
+        if let Some(effort) = &self.effort {
+            let mut known = manners.effort || manners.budget || manners.switch.is_some();
+            // Nothing to turn off.
+            known |= effort == "none" && !manners.reasons();
+            let message = "the chat template of this model knows no effort";
+            check(known, EFFORT, message)?;
+            if manners.effort {
+                let word = match effort.as_str() {
+                    "none" | "minimal" => "low",
+                    "xhigh" => "high",
+                    other => other,
+                };
+                variables.insert(EFFORT.to_owned(), word.into());
+            }
+            if manners.budget && !manners.effort {
+                variables.insert(BUDGET.to_owned(), budget_of(effort).into());
+            }
+            if let Some(switch) = manners.switch {
+                variables.insert(switch.to_owned(), (effort != "none").into());
+            }
+        }
+        if let Some(enabled) = self.enabled {
+            // A budget of nothing is as good as a switch; what is so anyway needs none.
+            let off_by_budget = manners.budget && !enabled;
+            let known = manners.switch.is_some() || off_by_budget || enabled == manners.reasons();
+            let message = "the chat template of this model cannot turn reasoning on or off";
+            let place = if self.asked_as.is_empty() { ENABLED } else { self.asked_as };
+            check(known, place, message)?;
+            match manners.switch {
+                Some(switch) => variables.insert(switch.to_owned(), enabled.into()),
+                None if off_by_budget => variables.insert(BUDGET.to_owned(), 0.into()),
+                None => None,
+            };
+        }
+        if let Some(budget) = self.budget {
+            check(manners.budget, BUDGET, "the chat template of this model knows no budget")?;
+            variables.insert(BUDGET.to_owned(), budget.into());
+        }
+        if let Some(budget) = self.hint.filter(|_| manners.budget) {
+            variables.insert(BUDGET.to_owned(), budget.into());
+        }
+        Ok(variables)
+    }
+}
+
+fn check(known: bool, place: &str, why: &str) -> Result<(), ApiError> {
+    let message = || format!("'{place}' cannot be honoured: {why}.");
+    if known { Ok(()) } else { Err(ApiError::unsupported(place, message())) }
+}

@@ -1,0 +1,272 @@
+//! Turns `tools`, `tool_choice` and their older forms into the tools that a model is offered.
+
+use std::collections::HashSet;
+
+use myriad_token::AnswerTool;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::fields::{Fields, kind, wrong_type};
+use crate::errors::ApiError;
+use crate::limits::{
+    SMALL_TEXT_BYTES_MAX, TOOL_DESCRIPTION_BYTES_MAX, TOOL_NAME_BYTES_MAX, TOOL_SCHEMA_DEPTH_MAX,
+    TOOLS_BYTES_MAX, TOOLS_MAX,
+};
+
+/// What a model is offered, and how its calls are to come out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tools {
+    /// The tools, in order; none where the choice is `none`.
+    pub offered: Vec<Tool>,
+    /// Whether an answer has one call at most.
+    pub one_call: bool,
+    /// Whether they came as `functions`: answers have `function_call` then.
+    pub legacy: bool,
+}
+
+/// A function that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The JSON Schema of its arguments: an object.
+    pub parameters: Option<Value>,
+}
+
+impl Tool {
+    /// The tool as templates know it, in OpenAI's shape.
+    pub fn definition(&self) -> Value {
+        let mut function = Map::new();
+        function.insert("name".to_owned(), self.name.clone().into());
+        if let Some(description) = &self.description {
+            function.insert("description".to_owned(), description.clone().into());
+        }
+        if let Some(parameters) = &self.parameters {
+            function.insert("parameters".to_owned(), parameters.clone());
+        }
+        json!({ "type": "function", "function": function })
+    }
+
+    /// The tool as a parser of answers knows it.
+    pub fn for_parser(&self) -> AnswerTool {
+        AnswerTool { name: self.name.clone(), parameters: self.parameters.clone() }
+    }
+}
+
+impl Tools {
+    /// Takes what is said of tools out of a chat request.
+    ///
+    /// # Errors
+    /// 400 naming the field that is wrong, or that asks for forced output.
+    pub fn take(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
+        let offered = take_tools(fields)?;
+        let functions = take_functions(fields)?;
+        let legacy = !functions.is_empty();
+        if legacy && !offered.is_empty() {
+            let message = "'functions' and 'tools' exclude each other. Right would be 'tools'.";
+            return Err(ApiError::invalid("functions", message));
+        }
+        let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
+        let mut tools =
+            Tools { offered: [offered, functions].concat(), one_call: legacy || !parallel, legacy };
+        if let Some(choice) = fields.raw("tool_choice") {
+            tools.choose(choice, "tool_choice")?;
+        }
+        if let Some(choice) = fields.raw("function_call") {
+            tools.choose(choice, "function_call")?;
+        }
+        Ok(tools)
+    }
+
+    /// Applies a choice among the tools.
+    fn choose(&mut self, choice: &RawValue, place: &str) -> Result<(), ApiError> {
+        let expected = "'none', 'auto' or an object";
+        match kind(choice) {
+            "a string" => {
+                let word: String = serde_json::from_str(choice.get())
+                    .map_err(|_| wrong_type(place, expected, choice))?;
+                self.choose_mode(&word, place)
+            }
+            "an object" => self.choose_object(choice, place),
+            _ => Err(wrong_type(place, expected, choice)),
+        }
+    }
+
+    fn choose_mode(&mut self, mode: &str, place: &str) -> Result<(), ApiError> {
+        match mode {
+            "auto" => Ok(()),
+            "none" => {
+                self.offered.clear();
+                Ok(())
+            }
+            "required" => Err(forced(place, "a call that must come")),
+            other => {
+                let shown: String = other.chars().take(32).collect();
+                let message = format!(
+                    "Invalid value for '{place}': '{shown}'. Right would be 'none' or 'auto'."
+                );
+                Err(ApiError::invalid(place, message))
+            }
+        }
+    }
+
+    fn choose_object(&mut self, choice: &RawValue, place: &str) -> Result<(), ApiError> {
+        let mut fields = Fields::of_value(choice, place.to_owned())?;
+        let kind_name = fields.name("type");
+        match fields.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
+            Some("allowed_tools") => self.choose_allowed(&mut fields),
+            Some("custom") => Err(no_custom(kind_name)),
+            // `{"name": …}` is how `function_call` has it.
+            Some("function") | None => Err(forced(place, "a call of one named tool")),
+            Some(other) => Err(unknown_kind(kind_name, other, "'function' or 'allowed_tools'")),
+        }
+    }
+
+    /// `{"mode": "auto", "tools": [{"type": "function", "function": {"name": …}}]}`
+    fn choose_allowed(&mut self, fields: &mut Fields<'_>) -> Result<(), ApiError> {
+        let place = fields.name("allowed_tools");
+        let allowed = fields.raw("allowed_tools").ok_or_else(|| ApiError::missing(&place))?;
+        let mut allowed = Fields::of_value(allowed, place)?;
+        let mode_name = allowed.name("mode");
+        let mode = allowed.string("mode", SMALL_TEXT_BYTES_MAX)?;
+        let mode = mode.ok_or_else(|| ApiError::missing(&mode_name))?;
+        let list_name = allowed.name("tools");
+        let list = allowed.list("tools", TOOLS_MAX)?;
+        let list = list.ok_or_else(|| ApiError::missing(&list_name))?;
+        let mut names = HashSet::new();
+        for (at, value) in list.into_iter().enumerate() {
+            let mut tool = Fields::of_value(value, format!("{list_name}[{at}]"))?;
+            let place = tool.name("function");
+            let function = tool.raw("function").ok_or_else(|| ApiError::missing(&place))?;
+            let mut function = Fields::of_value(function, place)?;
+            let place = function.name("name");
+            let name = function.string("name", SMALL_TEXT_BYTES_MAX)?;
+            let name = name.ok_or_else(|| ApiError::missing(&place))?;
+            if !self.offered.iter().any(|tool| tool.name == name) {
+                let message = format!("'{place}' is not the name of one of the 'tools'.");
+                return Err(ApiError::invalid(place, message));
+            }
+            names.insert(name);
+        }
+        self.choose_mode(&mode, &mode_name)?;
+        self.offered.retain(|tool| names.contains(&tool.name));
+        Ok(())
+    }
+}
+
+/// 400: only an engine that forces its output could honour this.
+pub fn forced(place: &str, what: &str) -> ApiError {
+    let message = format!(
+        "'{place}' needs structured output, which this server does not have yet: {what} cannot be \
+         guaranteed. Right would be 'auto', and tools that are not strict."
+    );
+    ApiError::unsupported(place, message)
+}
+
+fn no_custom(place: String) -> ApiError {
+    let message = format!("'{place}' is 'custom', but tools are functions here.");
+    ApiError::unsupported(place, message)
+}
+
+fn unknown_kind(place: String, found: &str, right: &str) -> ApiError {
+    let shown: String = found.chars().take(32).collect();
+    let message = format!("Invalid value for '{place}': '{shown}'. Right would be {right}.");
+    ApiError::invalid(place, message)
+}
+
+/// The elements of a list of tools, which is not too large.
+fn tool_list<'a>(fields: &mut Fields<'a>, name: &str) -> Result<Vec<&'a RawValue>, ApiError> {
+    let values = fields.list(name, TOOLS_MAX)?.unwrap_or_default();
+    let bytes: usize = values.iter().map(|value| value.get().len()).sum();
+    if bytes > TOOLS_BYTES_MAX {
+        let message = format!("'{name}' has {bytes} bytes. Right would be {TOOLS_BYTES_MAX}.");
+        return Err(ApiError::invalid(name, message));
+    }
+    Ok(values)
+}
+
+fn take_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, ApiError> {
+    let mut tools = Vec::new();
+    for (at, value) in tool_list(fields, "tools")?.into_iter().enumerate() {
+        let mut tool = Fields::of_value(value, format!("tools[{at}]"))?;
+        let kind_name = tool.name("type");
+        match tool.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
+            Some("function") => {}
+            Some("custom") => return Err(no_custom(kind_name)),
+            Some(other) => return Err(unknown_kind(kind_name, other, "'function'")),
+            None => return Err(ApiError::missing(&kind_name)),
+        }
+        let place = tool.name("function");
+        let function = tool.raw("function").ok_or_else(|| ApiError::missing(&place))?;
+        tool.none_left()?;
+        tools.push(take_function(function, place, &tools)?);
+    }
+    Ok(tools)
+}
+
+fn take_functions(fields: &mut Fields<'_>) -> Result<Vec<Tool>, ApiError> {
+    let mut tools = Vec::new();
+    for (at, value) in tool_list(fields, "functions")?.into_iter().enumerate() {
+        tools.push(take_function(value, format!("functions[{at}]"), &tools)?);
+    }
+    Ok(tools)
+}
+
+fn take_function(value: &RawValue, place: String, others: &[Tool]) -> Result<Tool, ApiError> {
+    let mut fields = Fields::of_value(value, place)?;
+    let name = take_tool_name(&mut fields)?;
+    if others.iter().any(|other| other.name == name) {
+        let place = fields.name("name");
+        let message = format!("'{place}' is '{name}', which is the name of an earlier tool too.");
+        return Err(ApiError::invalid(place, message));
+    }
+    let description = fields.string("description", TOOL_DESCRIPTION_BYTES_MAX)?;
+    let place = fields.name("parameters");
+    let parameters = fields.raw("parameters");
+    let parameters = parameters.map(|schema| take_schema(schema, &place)).transpose()?;
+    let strict_name = fields.name("strict");
+    if fields.boolean("strict")?.unwrap_or(false) {
+        return Err(forced(&strict_name, "arguments that keep to their schema"));
+    }
+    fields.none_left()?;
+    Ok(Tool { name, description, parameters })
+}
+
+/// The name of a tool: what OpenAI takes, and what servers of tools add to it.
+pub fn take_tool_name(fields: &mut Fields<'_>) -> Result<String, ApiError> {
+    let place = fields.name("name");
+    let name = fields.string("name", TOOL_NAME_BYTES_MAX)?;
+    let name = name.ok_or_else(|| ApiError::missing(&place))?;
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:/".contains(&byte);
+    if name.is_empty() || !name.bytes().all(right) {
+        let message = format!(
+            "Invalid value for '{place}'. Right would be letters, digits and any of _ - . : /"
+        );
+        return Err(ApiError::invalid(place, message));
+    }
+    Ok(name)
+}
+
+/// A JSON Schema as far as a template needs one: an object that is not nested too deeply.
+pub fn take_schema(schema: &RawValue, place: &str) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_str(schema.get())
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| wrong_type(place, "an object", schema))?;
+    if depth(&value) > TOOL_SCHEMA_DEPTH_MAX {
+        let message = format!("'{place}' is nested deeper than {TOOL_SCHEMA_DEPTH_MAX} levels.");
+        return Err(ApiError::invalid(place, message));
+    }
+    Ok(value)
+}
+
+/// Levels of arrays and objects. The body's own limit bounds the recursion.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
