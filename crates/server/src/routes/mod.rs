@@ -4,6 +4,7 @@ mod absent;
 mod chat;
 mod completions;
 mod health;
+mod messages;
 mod metrics;
 mod models;
 mod prompt;
@@ -34,6 +35,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(models::show))
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))

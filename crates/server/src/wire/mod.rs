@@ -4,6 +4,7 @@
 //! its parameter; an explicit `null` is an absent field. Answers carry every field that OpenAI's
 //! have.
 
+pub mod anthropic;
 pub mod chat;
 pub mod completions;
 pub mod fields;

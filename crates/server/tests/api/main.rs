@@ -1,5 +1,6 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
+mod anthropic;
 mod chat;
 mod completions;
 mod endpoints;
