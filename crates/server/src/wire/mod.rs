@@ -12,6 +12,7 @@ pub mod generation;
 pub mod logprobs;
 pub mod messages;
 pub mod models;
+pub mod ollama;
 pub mod policy;
 pub mod thinking;
 pub mod tokenize;

@@ -8,5 +8,6 @@ mod gates;
 mod harness;
 mod hostile;
 mod logs;
+mod ollama;
 mod shutdown;
 mod tools;
