@@ -175,10 +175,9 @@ mod tests {
 
     /// The manners of a published template, or none where the folder of them is missing.
     fn published(name: &str) -> Option<Manners> {
-        let shared = std::env::var_os("MYRIAD_SHARED").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-            PathBuf::from,
-        );
+        let own = || std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+        let shared = std::env::var_os("MYRIAD_SHARED")
+            .map_or_else(|| PathBuf::from(own()).join("../../../shared"), PathBuf::from);
         let path = shared.join(format!("templates/{name}.jinja"));
         let Ok(source) = std::fs::read_to_string(&path) else {
             println!("skipped: there is no {}", path.display());
