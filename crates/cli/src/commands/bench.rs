@@ -118,7 +118,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         memory_bytes_per_second: limits.memory_bytes_per_second,
         int8_operations_per_second: limits.int8_operations_per_second,
         operations_per_prefilled_token: 2.0 * layer_weights(model.config()) as f64,
-        bytes_per_decoded_token: model.file_weight_bytes_per_token() as f64
+        bytes_per_decoded_token: model.weight_bytes_per_token() as f64
             + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0),
         rounds,
     };
