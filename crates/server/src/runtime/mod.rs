@@ -151,7 +151,9 @@ impl Runtime {
     ) -> Result<Arc<Runtime>, StartError> {
         let config = config.into();
         let name = model.names.first().ok_or(StartError::NoName)?;
-        let shared = Arc::new(Shared::new(Metrics::new(name)));
+        let mut metrics = Metrics::new(name);
+        metrics.watch_experts(Arc::clone(&model.model));
+        let shared = Arc::new(Shared::new(metrics));
         let (commands, receiver) = mpsc::channel();
         let names = model.names.clone();
         let tokenizer = Arc::clone(&model.tokenizer);
