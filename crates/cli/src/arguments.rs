@@ -9,6 +9,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use myriad_engine::Sampling;
+use myriad_kernels::BlockType;
+use myriad_model::Precision;
+
+use crate::load::Holding;
 
 /// More threads than any machine has cores.
 const THREADS_MAX: u32 = 1024;
@@ -58,6 +62,31 @@ pub struct Memory {
     /// needs]
     #[arg(long, value_name = "SIZE", help_heading = "Resources", value_parser = bytes)]
     pub kv_memory: Option<u64>,
+}
+
+/// As which types weights are held.
+#[derive(Args)]
+pub struct Weights {
+    /// Quantise weights while loading: q8_0, q6_k, q5_k, q4_k, mxfp4, iq4_nl … Takes less memory,
+    /// and time for each token; answers get worse below q4_k. Norms and routers stay floats, the
+    /// embedding and the output head get at least q6_k, and what the file has quantised already
+    /// stays as it is.
+    #[arg(long, alias = "quantise", value_name = "TYPE", help_heading = "Resources",
+          value_parser = block_type)]
+    quantize: Option<BlockType>,
+    /// Leave weights on the disk, for models larger than the memory: what is used is read, and kept
+    /// as long as memory is left. They are packed once into the cache folder, about as large as the
+    /// model. Slower wherever memory is not enough; the same answers.
+    #[arg(long, help_heading = "Resources")]
+    mmap: bool,
+}
+
+impl Weights {
+    /// For the loader.
+    pub fn holding(&self) -> Holding {
+        let precision = self.quantize.map_or(Precision::AsStored, Precision::quantised);
+        Holding { precision, mmap: self.mmap }
+    }
 }
 
 /// How tokens are chosen.
@@ -170,6 +199,14 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// `q4_k`, `Q8_0` and so on.
+pub fn block_type(text: &str) -> Result<BlockType, String> {
+    BlockType::parse(text).ok_or_else(|| {
+        let known = BlockType::ALL.map(|kind| kind.name().to_ascii_lowercase());
+        format!("right would be one of {}", known.join(", "))
+    })
+}
+
 fn not_negative(text: &str) -> Result<f32, String> {
     number(text, |value| value >= 0.0, "a number of at least 0")
 }
@@ -210,6 +247,14 @@ mod tests {
             assert!(not_negative(bad).is_err(), "{bad}");
         }
         assert!(share("1.1").is_err() && positive("0").is_err());
+    }
+
+    #[test]
+    fn types_are_known_by_their_names_in_either_case() {
+        assert_eq!(block_type("q4_k"), Ok(BlockType::Q4K));
+        assert_eq!(block_type("BF16"), Ok(BlockType::BF16));
+        let error = block_type("q4_k_m").unwrap_err();
+        assert!(error.contains("q4_k,") && error.contains("mxfp4"), "{error}");
     }
 
     #[test]

@@ -4,16 +4,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use myriad_kernels::{Compute, Kernels};
-use myriad_model::{Config, Model};
+use myriad_kernels::{BlockType, Compute, Kernels};
+use myriad_model::{Config, Model, Precision};
 use myriad_server::{LoadedModel, Runtime};
 use myriad_token::{ChatTemplate, Tokenizer};
 
 use crate::file::ModelFile;
 use crate::memory;
 use crate::models;
+use crate::packed;
 use crate::screen::{advise, note, size, steps_bar};
 use crate::sizes::{self, Sizes, Wishes};
+
+/// How weights are held.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holding {
+    /// As which types.
+    pub precision: Precision,
+    /// In a mapped file, instead of in memory.
+    pub mmap: bool,
+}
 
 /// A model file whose header is read and found good; no weight has been touched.
 pub struct Opened {
@@ -23,22 +33,25 @@ pub struct Opened {
     pub file: ModelFile,
     /// What the model is.
     pub config: Config,
+    holding: Holding,
+    /// Bytes of weights, held so.
+    weight_bytes: u64,
 }
 
 /// Reads the header of a model: a path, or a name from the cache.
-pub fn open(model: Option<&Path>) -> Result<Opened> {
+pub fn open(model: Option<&Path>, holding: Holding) -> Result<Opened> {
     let path = models::find(model)?;
     let file = ModelFile::open(&path)?;
-    let config = Config::read(file.source()).with_context(|| format!("{}", path.display()))?;
-    Ok(Opened { path, file, config })
+    let read = || {
+        let config = Config::read(file.source())?;
+        let weight_bytes = config.weight_bytes(file.source(), holding.precision)?;
+        anyhow::Ok((config, weight_bytes))
+    };
+    let (config, weight_bytes) = read().with_context(|| format!("{}", path.display()))?;
+    Ok(Opened { path, file, config, holding, weight_bytes })
 }
 
 impl Opened {
-    /// Bytes of weights in the file; packed ones take about as much.
-    pub fn weight_bytes(&self) -> u64 {
-        self.file.weight_bytes()
-    }
-
     /// Text to ids and back.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let read = || anyhow::Ok(Tokenizer::new(&self.file.vocab()?)?);
@@ -61,19 +74,48 @@ impl Opened {
     pub fn model(&self, compute: &Compute) -> Result<Model> {
         const STEPS: u64 = 1000;
         self.check_weights_fit()?;
+        self.note_what_stays();
         let bar = steps_bar(STEPS, "loading");
         bar.set_style(
             indicatif::ProgressStyle::with_template("{msg} {bar:28} {percent} %, {eta} left")
                 .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
         );
         let mut progress = |share: f32| bar.set_position((share * STEPS as f32) as u64);
-        let model = Model::load(self.file.source(), compute, &mut progress);
+        let model = self.hold(compute, &mut progress);
         bar.finish_and_clear();
         model.with_context(|| format!("{}", self.path.display()))
     }
 
+    fn hold(&self, compute: &Compute, progress: &mut dyn FnMut(f32)) -> Result<Model> {
+        let (source, precision) = (self.file.source(), self.holding.precision);
+        if !self.holding.mmap {
+            return Ok(Model::load_as(source, precision, compute, progress)?);
+        }
+        let bytes = self.weight_bytes;
+        let file = packed::map(&self.path, source, precision, bytes, compute, progress)?;
+        Ok(Model::load_packed(source, precision, file, compute, progress)?)
+    }
+
+    /// Bytes of weights that must fit into memory.
+    fn held_bytes(&self) -> u64 {
+        if self.holding.mmap { 0 } else { self.weight_bytes }
+    }
+
+    /// Quantised weights are not quantised again without a word.
+    fn note_what_stays(&self) {
+        let is_quantised = |kind: BlockType| !kind.is_float();
+        let kinds = self.file.tensors().tensor_views().filter_map(|view| view.kind.block_type());
+        let quantised = kinds.filter(|&kind| is_quantised(kind)).count();
+        if self.holding.precision != Precision::AsStored && quantised > 0 {
+            note(format!(
+                "{quantised} of {} tensors are quantised already and stay as they are",
+                self.file.tensors().tensor_count()
+            ));
+        }
+    }
+
     fn check_weights_fit(&self) -> Result<()> {
-        let (weights, free) = (self.weight_bytes(), memory::free_bytes());
+        let (weights, free) = (self.held_bytes(), memory::free_bytes());
         match free {
             Some(free) if weights > free => Err(advise(
                 format!(
@@ -81,7 +123,8 @@ impl Opened {
                     size(weights),
                     size(free)
                 ),
-                "end other programs, or take a smaller or more strongly quantised model",
+                "end other programs, take a smaller model, quantise this one (--quantize q4_k), or \
+                 leave its weights on the disk (--mmap)",
             )),
             _ => Ok(()),
         }
@@ -89,7 +132,7 @@ impl Opened {
 
     /// The engine's sizes in the memory that is free now.
     pub fn sizes(&self, wishes: Wishes) -> Result<Sizes> {
-        sizes::plan(&self.config, self.weight_bytes(), memory::free_bytes(), wishes)
+        sizes::plan(&self.config, self.held_bytes(), memory::free_bytes(), wishes)
     }
 
     /// Loads everything and starts the engine under these names.

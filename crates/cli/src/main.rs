@@ -12,6 +12,8 @@ mod file;
 mod load;
 mod memory;
 mod models;
+mod packed;
+mod partial;
 mod screen;
 mod sizes;
 
@@ -46,6 +48,7 @@ enum Command {
     Chat(commands::chat::Arguments),
     Run(commands::run::Arguments),
     Pull(commands::pull::Arguments),
+    Convert(commands::convert::Arguments),
     Inspect(commands::inspect::Arguments),
     Tokenize(commands::tokenize::Arguments),
     Perplexity(commands::perplexity::Arguments),
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => commands::chat::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Pull(arguments) => commands::pull::run(arguments),
+        Command::Convert(arguments) => commands::convert::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Tokenize(arguments) => commands::tokenize::run(arguments),
         Command::Perplexity(arguments) => commands::perplexity::run(arguments),

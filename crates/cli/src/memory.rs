@@ -1,6 +1,7 @@
-//! Turns what the system tells into the memory that is free for us.
+//! Turns what the system tells into the memory, and the room on disks, that is free for us.
 
 use std::fs;
+use std::path::Path;
 
 /// Bytes that a new process may take without swapping: what the system has available, and no more
 /// than its control group (a container) allows. None where the system does not tell.
@@ -15,6 +16,19 @@ pub fn free_bytes() -> Option<u64> {
     let cache = read("memory.stat").and_then(|stat| field(&stat, "inactive_file ")).unwrap_or(0);
     let allowed = limit.map(|limit| limit.saturating_sub(used.saturating_sub(cache)));
     Some(allowed.map_or(system, |allowed| allowed.min(system)))
+}
+
+/// Bytes that a user may still write to the disk of a folder. None where the system does not tell.
+#[cfg(unix)]
+pub fn free_disk_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+/// As above: here, the system is not asked.
+#[cfg(not(unix))]
+pub fn free_disk_bytes(_folder: &Path) -> Option<u64> {
+    None
 }
 
 fn available_of(meminfo: &str) -> Option<u64> {
@@ -54,7 +68,9 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn this_machine_has_memory() {
+    fn this_machine_has_memory_and_a_disk() {
+        assert!(free_disk_bytes(Path::new(".")).is_some_and(|bytes| bytes > 0));
+        assert_eq!(free_disk_bytes(Path::new("./is/not/there")), None);
         assert!(free_bytes().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

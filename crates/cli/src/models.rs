@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::memory;
 use crate::screen::{advise, size};
 
 /// The model that `make serve` gets; taken where several are in the cache and none is named.
@@ -25,6 +26,30 @@ pub struct Cached {
 /// Where pulled models are kept: `$XDG_CACHE_HOME/myriad/models`, else below `~/.cache`.
 pub fn folder() -> Result<PathBuf> {
     Ok(base("XDG_CACHE_HOME", ".cache")?.join("myriad/models"))
+}
+
+/// Where packed weights are kept that are mapped instead of loaded.
+pub fn packed_folder() -> Result<PathBuf> {
+    Ok(base("XDG_CACHE_HOME", ".cache")?.join("myriad/packed"))
+}
+
+/// Refuses to begin a file of so many bytes that has no room in the folder.
+///
+/// # Errors
+/// Says what is there and what to do.
+pub fn check_room(folder: &Path, bytes: u64) -> Result<()> {
+    match memory::free_disk_bytes(folder) {
+        Some(free) if free < bytes => Err(advise(
+            format!(
+                "the file takes {}, but only {} are free in {}",
+                size(bytes),
+                size(free),
+                folder.display()
+            ),
+            "make room, or take a smaller type: --quantize q4_k",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Where the history of chats is kept: `$XDG_STATE_HOME/myriad`, else below `~/.local/state`.

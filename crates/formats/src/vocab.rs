@@ -1,5 +1,7 @@
 //! Turns the `tokenizer.*` keys into a vocabulary whose parts fit together.
 
+mod write;
+
 use crate::error::{GgufError, shown};
 use crate::limits::TOKENS_MAX;
 use crate::metadata::Metadata;

@@ -1,12 +1,14 @@
 //! Turns keys and tensors into the bytes of a GGUF file.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use myriad_kernels::BlockType;
 
+use crate::error::GgufError;
 use crate::gguf::ALIGNMENT_DEFAULT;
-use crate::metadata::{Array, Value};
+use crate::metadata::{Array, Metadata, Value};
 use crate::types::block_type_id;
 
 /// The version of the format that is written.
@@ -27,6 +29,9 @@ struct Tensor<'a> {
     name: String,
     kind: BlockType,
     shape: Vec<usize>,
+    /// Bytes of its blocks.
+    size: usize,
+    /// Those bytes; none if they come later.
     bytes: Cow<'a, [u8]>,
 }
 
@@ -54,7 +59,47 @@ impl<'a> GgufWriter<'a> {
         bytes: impl Into<Cow<'a, [u8]>>,
     ) {
         let (name, shape, bytes) = (name.to_owned(), shape.to_vec(), bytes.into());
-        self.tensors.push(Tensor { name, kind, shape, bytes });
+        self.tensors.push(Tensor { name, kind, shape, size: bytes.len(), bytes });
+    }
+
+    /// Adds a tensor whose bytes come later, in this order, after [`begin`](GgufWriter::begin): for
+    /// files larger than memory.
+    pub fn declare(&mut self, name: &str, kind: BlockType, shape: &[usize]) {
+        let columns = shape.first().copied().unwrap_or(1);
+        let rows: usize = shape.iter().skip(1).product();
+        let size = kind.row_bytes(columns).unwrap_or(0) * rows;
+        let (name, shape, bytes) = (name.to_owned(), shape.to_vec(), Cow::Borrowed(&[][..]));
+        self.tensors.push(Tensor { name, kind, shape, size, bytes });
+    }
+
+    /// The keys as a reader would have them.
+    ///
+    /// # Errors
+    /// [`GgufError`] if a key is there twice, which [`set`](GgufWriter::set) does not do.
+    pub fn metadata(&self) -> Result<Metadata, GgufError> {
+        let entries = self.metadata.iter();
+        Metadata::new(entries.map(|(key, value)| (key.as_str().into(), value.clone())).collect())
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        let alignment = self.alignment();
+        let aligned = |size: usize| size.next_multiple_of(alignment) as u64;
+        let tensors = self.tensors.iter().map(|tensor| aligned(tensor.size));
+        aligned(self.header().len()) + tensors.sum::<u64>()
+    }
+
+    /// Writes everything before the tensors' bytes, which are to follow.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn begin<W: Write>(&self, mut out: W) -> io::Result<GgufBody<W>> {
+        let header = self.header();
+        out.write_all(&header)?;
+        let sizes = self.tensors.iter().map(|tensor| tensor.size).collect();
+        let mut body = GgufBody { out, sizes, written: 0, alignment: self.alignment() };
+        body.pad(header.len())?;
+        Ok(body)
     }
 
     /// The file in memory.
@@ -64,16 +109,11 @@ impl<'a> GgufWriter<'a> {
         bytes
     }
 
-    /// Writes the file.
-    pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
-        let header = self.header();
-        out.write_all(&header)?;
-        let mut written = self.pad(&mut out, header.len())?;
-        for Tensor { bytes, .. } in &self.tensors {
-            out.write_all(bytes)?;
-            written = self.pad(&mut out, written + bytes.len())?;
-        }
-        out.flush()
+    /// Writes the file, whose tensors all have their bytes.
+    pub fn write_to(&self, out: impl Write) -> io::Result<()> {
+        let mut body = self.begin(out)?;
+        self.tensors.iter().try_for_each(|tensor| body.write(&tensor.bytes))?;
+        body.finish()?.flush()
     }
 
     /// Everything before the data section.
@@ -89,13 +129,13 @@ impl<'a> GgufWriter<'a> {
             put_value(&mut header, value);
         }
         let mut offset = 0;
-        for Tensor { name, kind, shape, bytes } in &self.tensors {
+        for Tensor { name, kind, shape, size, .. } in &self.tensors {
             put_str(&mut header, name);
             put_u32(&mut header, shape.len() as u32);
             shape.iter().for_each(|&size| put_u64(&mut header, size));
             put_u32(&mut header, block_type_id(*kind));
             put_u64(&mut header, offset);
-            offset = (offset + bytes.len()).next_multiple_of(self.alignment());
+            offset = (offset + size).next_multiple_of(self.alignment());
         }
         header
     }
@@ -108,12 +148,58 @@ impl<'a> GgufWriter<'a> {
             _ => ALIGNMENT_DEFAULT as usize,
         }
     }
+}
 
-    /// Zeros up to the alignment; returns where that is.
-    fn pad(&self, out: &mut impl Write, position: usize) -> io::Result<usize> {
-        let end = position.next_multiple_of(self.alignment());
-        io::copy(&mut io::repeat(0).take((end - position) as u64), out)?;
-        Ok(end)
+/// A GGUF file whose tensors' bytes are being written, one tensor after the other.
+#[derive(Debug)]
+pub struct GgufBody<W> {
+    out: W,
+    /// Bytes of the tensors that are not complete yet.
+    sizes: VecDeque<usize>,
+    /// Bytes of the first of them that are written.
+    written: usize,
+    alignment: usize,
+}
+
+impl<W: Write> GgufBody<W> {
+    /// Writes the next bytes of the tensor that is not complete yet.
+    ///
+    /// # Errors
+    /// Those of the output, and [`io::ErrorKind::InvalidInput`] for more bytes than it has.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let size = self.sizes.front().copied().unwrap_or(0);
+        self.written += bytes.len();
+        if self.written > size {
+            let text = format!("{} bytes for a tensor of {size}", self.written);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        self.out.write_all(bytes)?;
+        if self.written == size {
+            self.sizes.pop_front();
+            self.written = 0;
+            self.pad(size)?;
+        }
+        Ok(())
+    }
+
+    /// The output, when everything is written.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if tensors are missing.
+    pub fn finish(self) -> io::Result<W> {
+        match self.sizes.len() {
+            0 => Ok(self.out),
+            missing => {
+                let text = format!("{missing} tensors are not written yet");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+        }
+    }
+
+    /// Zeros from `length`, a multiple of the alignment further back, up to the alignment.
+    fn pad(&mut self, length: usize) -> io::Result<()> {
+        let zeros = (length.next_multiple_of(self.alignment) - length) as u64;
+        io::copy(&mut io::repeat(0).take(zeros), &mut self.out).map(|_| ())
     }
 }
 

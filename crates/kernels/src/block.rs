@@ -128,6 +128,11 @@ impl BlockType {
         }
     }
 
+    /// The type of that name, whatever its case: `q4_k` as well as `Q4_K`.
+    pub fn parse(name: &str) -> Option<BlockType> {
+        BlockType::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+
     /// Whether the weights are plain floats.
     pub fn is_float(self) -> bool {
         matches!(self, BlockType::F32 | BlockType::F16 | BlockType::BF16)

@@ -2,10 +2,12 @@
 
 use crate::block::BlockType;
 use crate::compute::Compute;
+use crate::map::MappedFile;
 use crate::memory::Memory;
 use crate::pool::Shares;
 use crate::tiles::{BLOCK, GROUP_ROWS, group_bytes, read_row, write_row};
 use std::fmt;
+use std::sync::Arc;
 
 /// Why a tensor could not be packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +63,24 @@ pub struct Matrix {
     columns: usize,
     kind: BlockType,
     group_bytes: usize,
-    tiles: Memory,
+    tiles: Tiles,
+}
+
+/// Where packed weights are.
+enum Tiles {
+    /// In memory of their own.
+    Held(Memory),
+    /// In a file, from this byte on; the system brings what is touched, and lets go of it again.
+    Mapped { file: Arc<MappedFile>, start: usize, length: usize },
+}
+
+impl Tiles {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Tiles::Held(memory) => memory.bytes(),
+            Tiles::Mapped { file, start, length } => &file[*start..][..*length],
+        }
+    }
 }
 
 impl Matrix {
@@ -114,7 +133,36 @@ impl Matrix {
                 write_row(kind, tile, row, source);
             }
         });
+        Ok(Matrix { rows, columns, kind, group_bytes, tiles: Tiles::Held(tiles) })
+    }
+
+    /// A matrix whose [packed](Matrix::packed) weights stand in a file from byte `start` on, a
+    /// multiple of 64. Equal to the one that was written, bit for bit.
+    ///
+    /// # Errors
+    ///
+    /// If columns do not fill blocks, or the file ends before the matrix does.
+    pub fn mapped(
+        kind: BlockType,
+        rows: usize,
+        columns: usize,
+        file: &Arc<MappedFile>,
+        start: usize,
+    ) -> Result<Matrix, PackError> {
+        kind.row_bytes(columns).ok_or(PackError::Columns { kind, columns })?;
+        let group_bytes = group_bytes(kind, columns);
+        let expected = group_bytes.checked_mul(rows.div_ceil(GROUP_ROWS));
+        let found = file.len().saturating_sub(start);
+        let length = expected.filter(|&length| length <= found);
+        let length = length.ok_or(PackError::Bytes { expected, found })?;
+        let tiles = Tiles::Mapped { file: Arc::clone(file), start, length };
         Ok(Matrix { rows, columns, kind, group_bytes, tiles })
+    }
+
+    /// The packed weights, to be written to a file. Their layout is the same on every machine that
+    /// has little-endian numbers, and may change with Myriad's version.
+    pub fn packed(&self) -> &[u8] {
+        self.tiles.bytes()
     }
 
     /// Outputs of a product with this matrix.
@@ -132,9 +180,12 @@ impl Matrix {
         self.kind
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory held: none where weights are read from a mapped file.
     pub fn bytes(&self) -> usize {
-        self.tiles.bytes().len()
+        match &self.tiles {
+            Tiles::Held(memory) => memory.bytes().len(),
+            Tiles::Mapped { .. } => 0,
+        }
     }
 
     /// One row as floats, equal to `dequantise` of the file's row. `out`: [columns].

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Random, assert_same_bits, bits, compute, product, weights};
-use myriad_kernels::{BlockType, Level, Matrix, PackError, dequantise, quantise};
+use myriad_kernels::{BlockType, Level, MappedFile, Matrix, PackError, dequantise, quantise};
 
 #[test]
 fn packed_rows_read_back_exactly() {
@@ -23,6 +25,34 @@ fn packed_rows_read_back_exactly() {
             }
         }
     }
+}
+
+#[test]
+fn a_mapped_matrix_is_the_one_that_was_written() {
+    let (mut random, compute) = (Random(23), compute(Level::Scalar, 2));
+    let path = std::env::temp_dir().join(format!("myriad-tiles-{}", std::process::id()));
+    for kind in BlockType::ALL {
+        let (rows, columns) = (37, 2 * kind.block_elements().max(16));
+        let held = weights(&compute, kind, rows, columns, random.bits()).matrix;
+        std::fs::write(&path, [&[0; 128], held.packed()].concat()).expect("a scratch file");
+        let file = std::fs::File::open(&path).and_then(|file| MappedFile::new(&file));
+        let file = Arc::new(file.expect("a map"));
+        let mapped = Matrix::mapped(kind, rows, columns, &file, 128).expect("all is there");
+        assert_eq!((mapped.packed(), mapped.bytes()), (held.packed(), 0), "{}", kind.name());
+        let x = random.activations(9 * columns);
+        for rows in [1, 9] {
+            let x = &x[..rows * columns];
+            let [held, mapped] = [&held, &mapped].map(|matrix| product(&compute, matrix, x, rows));
+            assert_eq!(bits(&held), bits(&mapped), "{}", kind.name());
+        }
+        let error = Matrix::mapped(kind, rows, columns, &file, 192).err();
+        let found = held.packed().len() - 64;
+        let expected = Some(held.packed().len());
+        assert_eq!(error, Some(PackError::Bytes { expected, found }), "{}", kind.name());
+        let beyond = Matrix::mapped(kind, rows, columns, &file, usize::MAX).err();
+        assert_eq!(beyond, Some(PackError::Bytes { expected, found: 0 }));
+    }
+    std::fs::remove_file(&path).expect("the scratch file");
 }
 
 /// Blocks of any bytes, not only those that our own quantiser writes; scales stay finite.

@@ -8,16 +8,20 @@
 mod mxfp4;
 mod names;
 mod place;
+mod tensor;
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use myriad_formats::{Fp8Weights, Gguf, ModelFolder, TensorKind, TensorSource, TensorView};
-use myriad_kernels::{BlockType, DeltaShape, dequantise, quantise};
+use myriad_formats::{Gguf, ModelFolder, TensorKind, TensorSource, TensorView};
+use myriad_kernels::{BlockType, DeltaShape};
 
 use crate::config::{Config, Family, Mixer};
 use crate::error::ModelError;
+use crate::precision::Precision;
 use place::{DeltaPart, Part, Place};
+use tensor::{Change, Run};
+
+pub(crate) use tensor::{Tensor, encode_all};
 
 /// A model file: GGUF, or a folder as Hugging Face publishes models.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +60,7 @@ pub(crate) struct Checkpoint<'a> {
     pub source: Source<'a>,
     pub family: Family,
     sizes: Sizes,
+    precision: Precision,
 }
 
 /// The sizes that tell apart what some files have in one matrix; 0 where the model has none.
@@ -71,54 +76,17 @@ struct Sizes {
     delta: Option<DeltaShape>,
 }
 
-/// A tensor in GGUF's layout: runs of rows of the file's tensors, one behind the other.
-#[derive(Clone, Debug)]
-pub(crate) struct Tensor<'a> {
-    /// The name in the file, for people; of several tensors the first one's.
-    pub name: String,
-    /// Columns first.
-    pub shape: Vec<usize>,
-    /// The type that its weights are loaded as.
-    pub kind: BlockType,
-    /// The file's tensors.
-    views: Vec<TensorView<'a>>,
-    /// Which rows of which of them, in order.
-    runs: Vec<Run>,
-    source: Source<'a>,
-    change: Change<'a>,
-}
-
-#[derive(Clone, Debug)]
-struct Run {
-    view: usize,
-    rows: Range<usize>,
-}
-
-/// What the file's rows become.
-#[derive(Clone, Copy, Debug)]
-enum Change<'a> {
-    None,
-    /// Folders of some families keep what norms have above 1.
-    PlusOne,
-    /// Folders keep the logarithms of what is taken away.
-    MinusExp,
-    /// Of each row, every other element, from the first or the second on.
-    Alternate(usize),
-    /// Each run of rows is a matrix, whose columns become rows: all, or every other one.
-    Transposed(Option<usize>),
-    /// Blocks of 4-bit floats, whose scales are in another tensor: all rows of each run, or every
-    /// other one.
-    Mxfp4 {
-        scales: TensorView<'a>,
-        alternate: Option<usize>,
-    },
-}
-
 impl<'a> Checkpoint<'a> {
     /// The tensors of a file of which no more than its family is known: enough to see what is
     /// there.
     pub fn new(source: Source<'a>, family: Family) -> Checkpoint<'a> {
-        Checkpoint { source, family, sizes: Sizes::default() }
+        let (sizes, precision) = (Sizes::default(), Precision::AsStored);
+        Checkpoint { source, family, sizes, precision }
+    }
+
+    /// The same tensors, to become other types.
+    pub fn with(self, precision: Precision) -> Checkpoint<'a> {
+        Checkpoint { precision, ..self }
     }
 
     /// The tensors of the file that `config` was read from.
@@ -134,7 +102,7 @@ impl<'a> Checkpoint<'a> {
                 Mixer::GatedDelta(shape) => sizes.delta = Some(*shape),
             }
         }
-        Checkpoint { source, family: config.family, sizes }
+        Checkpoint { sizes, ..Checkpoint::new(source, config.family) }
     }
 
     /// The tensor of that GGUF name, if the file has it.
@@ -163,7 +131,8 @@ impl<'a> Checkpoint<'a> {
             Part::LatentValues => self.of_latents(first, false)?,
             Part::Delta(part) => self.of_delta(first, part)?,
         };
-        Ok(Some(tensor))
+        let goal = self.precision.goal(name, &tensor.shape, tensor.kind);
+        Ok(Some(Tensor { goal, ..tensor }))
     }
 
     /// The tensor of that GGUF name.
@@ -172,6 +141,13 @@ impl<'a> Checkpoint<'a> {
             name: self.place(name).for_people(),
             family: self.family.name(),
         })
+    }
+
+    /// A tensor of the file as it is, under its own name.
+    pub fn stored(&self, view: TensorView<'a>) -> Result<Tensor<'a>, ModelError> {
+        let tensor = self.whole(view, Vec::from(view.shape), Change::None)?;
+        let goal = self.precision.goal(view.name, &tensor.shape, tensor.kind);
+        Ok(Tensor { goal, ..tensor })
     }
 
     /// Whether the file has the tensor of that GGUF name.
@@ -205,7 +181,17 @@ impl<'a> Checkpoint<'a> {
         let kind = loaded_kind(&view)?;
         let runs = vec![Run { view: 0, rows: 0..view.rows() }];
         let (name, source) = (view.name.to_owned(), self.source);
-        Ok(Tensor { name, shape, kind, views: vec![view], runs, source, change })
+        Ok(Tensor {
+            name,
+            shape,
+            kind,
+            goal: kind,
+            views: vec![view],
+            runs,
+            source,
+            change,
+            column_order: None,
+        })
     }
 
     /// Matrices of one shape and type, one for each expert, as one tensor.
@@ -323,10 +309,12 @@ impl<'a> Checkpoint<'a> {
             name: blocks.name.to_owned(),
             shape: vec![columns, used, experts],
             kind: BlockType::MXFP4,
+            goal: BlockType::MXFP4,
             views: vec![blocks],
             runs: runs_of(experts, rows, 0..rows),
             source: self.source,
             change: Change::Mxfp4 { scales, alternate },
+            column_order: None,
         })
     }
 }
@@ -348,161 +336,4 @@ fn loaded_kind(view: &TensorView<'_>) -> Result<BlockType, ModelError> {
             Err(ModelError::WeightKind { name, kind })
         }
     }
-}
-
-impl<'a> Tensor<'a> {
-    /// Elements of one row.
-    pub fn columns(&self) -> usize {
-        self.shape.first().copied().unwrap_or(1)
-    }
-
-    /// Rows of all experts together.
-    pub fn rows(&self) -> usize {
-        self.shape.iter().skip(1).product()
-    }
-
-    /// Bytes in the file.
-    pub fn file_bytes(&self) -> usize {
-        if let Change::Mxfp4 { .. } = self.change {
-            return self.kind.row_bytes(self.columns()).unwrap_or(0) * self.rows();
-        }
-        self.runs.iter().map(|run| self.views[run.view].row_bytes() * run.rows.len()).sum()
-    }
-
-    /// The names of the file's tensors that it is made of.
-    pub fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
-        let scales = match self.change {
-            Change::Mxfp4 { scales, .. } => Some(scales.name),
-            _ => None,
-        };
-        self.views.iter().map(|view| view.name).chain(scales)
-    }
-
-    /// What one of several experts, or heads, has of it.
-    pub fn of_expert(&self, expert: usize, experts: usize) -> Tensor<'a> {
-        let size = self.runs.iter().map(|run| run.rows.len()).sum::<usize>() / experts;
-        let shape = self.shape[..self.shape.len().min(2)].to_vec();
-        let (mut views, mut runs) = (Vec::new(), Vec::new());
-        let (from, to) = (expert * size, (expert + 1) * size);
-        let mut before = 0;
-        for run in &self.runs {
-            let after = before + run.rows.len();
-            let (start, end) = (from.max(before), to.min(after));
-            if start < end {
-                let first = run.rows.start;
-                let rows = first + start - before..first + end - before;
-                runs.push(Run { view: views.len(), rows });
-                views.push(self.views[run.view]);
-            }
-            before = after;
-        }
-        let name = views.first().map_or(self.name.as_str(), |view| view.name).to_owned();
-        let Tensor { kind, source, change, .. } = *self;
-        Tensor { name, shape, kind, views, runs, source, change }
-    }
-
-    /// Of rows in groups of `size`, every other group, from the first or the second on.
-    pub fn alternate_groups(&self, size: usize, from: usize) -> Tensor<'a> {
-        let rows: usize = self.rows();
-        let mut tensor = self.of_expert(0, 1);
-        let runs = tensor.runs.iter().flat_map(|run| {
-            let starts = run.rows.clone().skip(from * size).step_by(2 * size);
-            starts.map(|start| Run { view: run.view, rows: start..start + size })
-        });
-        tensor.runs = runs.collect();
-        tensor.shape = vec![self.columns(), rows / 2];
-        tensor
-    }
-
-    /// The rows as they are loaded: borrowed where the file has them so.
-    ///
-    /// # Errors
-    /// [`ModelError`] where scales of 8-bit floats are missing or of another shape.
-    pub fn bytes(&self) -> Result<Cow<'a, [u8]>, ModelError> {
-        if let Change::Mxfp4 { scales, alternate } = self.change {
-            let rows = self.runs.iter().flat_map(|run| run.rows.clone());
-            return Ok(Cow::Owned(mxfp4::blocks(
-                self.views[0],
-                scales,
-                alternate_of(rows, alternate),
-            )));
-        }
-        let is_fp8 = self.views.iter().any(|view| view.kind == TensorKind::F8E4M3);
-        if is_fp8 || !matches!(self.change, Change::None) {
-            return Ok(Cow::Owned(quantise(self.kind, &self.values()?)));
-        }
-        match &self.runs[..] {
-            [run] => Ok(Cow::Borrowed(self.views[run.view].row_range(run.rows.clone()))),
-            runs => {
-                let mut bytes = Vec::with_capacity(self.file_bytes());
-                for run in runs {
-                    bytes.extend_from_slice(self.views[run.view].row_range(run.rows.clone()));
-                }
-                Ok(Cow::Owned(bytes))
-            }
-        }
-    }
-
-    /// The values, dequantised.
-    ///
-    /// # Errors
-    /// As [`bytes`](Tensor::bytes).
-    pub fn values(&self) -> Result<Vec<f32>, ModelError> {
-        if let Change::Mxfp4 { .. } = self.change {
-            let mut values = vec![0.0; self.rows() * self.columns()];
-            dequantise(self.kind, &self.bytes()?, &mut values);
-            return Ok(values);
-        }
-        let mut values = Vec::with_capacity(self.rows() * self.columns());
-        for run in &self.runs {
-            let view = self.views[run.view];
-            let stored = self.stored(view, run.rows.clone())?;
-            match self.change {
-                Change::None | Change::Mxfp4 { .. } => values.extend(stored),
-                Change::PlusOne => values.extend(stored.into_iter().map(|value| value + 1.0)),
-                Change::MinusExp => values.extend(stored.into_iter().map(|value| -value.exp())),
-                Change::Alternate(from) => values.extend(alternate_of(stored, Some(from))),
-                Change::Transposed(alternate) => {
-                    for column in alternate_of(0..view.columns(), alternate) {
-                        values.extend(stored[column..].iter().step_by(view.columns()));
-                    }
-                }
-            }
-        }
-        Ok(values)
-    }
-
-    /// Rows of one of the file's tensors, dequantised.
-    fn stored(&self, view: TensorView<'a>, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
-        let mut values = vec![0.0; rows.len() * view.columns()];
-        if view.kind == TensorKind::F8E4M3 {
-            let weights = Fp8Weights::find(self.source.tensors(), view)?;
-            weights.dequantise_rows(rows, &mut values);
-        } else {
-            view.dequantise_rows(rows, &mut values)?;
-        }
-        Ok(values)
-    }
-
-    /// The values of a norm, bias or divisor, which no file quantises.
-    ///
-    /// # Errors
-    /// [`ModelError::VectorKind`] where this one does.
-    pub fn vector(&self) -> Result<Vec<f32>, ModelError> {
-        let kind = self.views[0].kind;
-        if !kind.block_type().is_some_and(BlockType::is_float) {
-            let (name, kind) = (self.name.clone(), kind.name());
-            return Err(ModelError::VectorKind { name, kind });
-        }
-        self.values()
-    }
-}
-
-/// All items, or every other one from the first or the second on.
-fn alternate_of<I: IntoIterator>(
-    items: I,
-    alternate: Option<usize>,
-) -> impl Iterator<Item = I::Item> {
-    let (from, step) = alternate.map_or((0, 1), |from| (from, 2));
-    items.into_iter().skip(from).step_by(step)
 }

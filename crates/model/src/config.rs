@@ -8,6 +8,7 @@ use myriad_kernels::{Activation, DeltaShape, KvShape, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
+use crate::precision::Precision;
 use crate::{families, tensors};
 
 /// A family of models: which keys and tensors a file has, and how they are to be read.
@@ -409,6 +410,20 @@ impl Config {
         let config = families::read(source)?;
         tensors::check(&config, &Checkpoint::of(source, &config))?;
         Ok(config)
+    }
+
+    /// Bytes of the weights of the file that this was read from, as the types that `precision`
+    /// says; packed ones take about as much.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the file is another one.
+    pub fn weight_bytes<'a>(
+        &self,
+        source: impl Into<Source<'a>>,
+        precision: Precision,
+    ) -> Result<u64, ModelError> {
+        let file = Checkpoint::of(source.into(), self).with(precision);
+        Ok(tensors::bytes(self, &file)? as u64)
     }
 
     /// What each layer keeps of a token in the KV cache, layer by layer. An indexer keeps its keys

@@ -23,6 +23,45 @@ pub enum ModelError {
     #[error(transparent)]
     NotNumbers(#[from] NotNumbers),
 
+    /// `config.json` says what readers of GGUF have in their code otherwise.
+    #[error(
+        "GGUF cannot say what config.json does: {what} would be another one; such a model runs \
+         from its folder"
+    )]
+    GgufCannotSay {
+        /// The part of the model.
+        what: String,
+    },
+
+    /// More tokens than rows of the embedding.
+    #[error("the tokenizer has {tokens} tokens, but `token_embd.weight` only {rows} rows")]
+    TokensWithoutRows {
+        /// Tokens of the tokenizer.
+        tokens: usize,
+        /// Rows of the embedding.
+        rows: usize,
+    },
+
+    /// The disk did not take the packed weights.
+    #[error("the packed weights cannot be written: {0}")]
+    PackedWrite(#[source] std::io::Error),
+
+    /// A file of packed weights that is not that of this model, or was cut.
+    #[error("the file of packed weights is not whole, or is not of this model; delete it")]
+    PackedFile,
+
+    /// One of several files of a model.
+    #[error(
+        "this is file {index} of the {count} that a model is split into; put them together first, \
+         with llama.cpp's `llama-gguf-split --merge`"
+    )]
+    Split {
+        /// Which, from 1 on.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+
     /// The family is none of ours.
     #[error("the file is of family `{found}` (key `{key}`); Myriad has {known}")]
     UnknownFamily {

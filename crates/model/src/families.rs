@@ -12,7 +12,9 @@ mod hybrid;
 mod keys;
 mod rope;
 mod windows;
+mod write;
 
+use myriad_formats::Gguf;
 use myriad_kernels::Activation;
 
 use crate::checkpoint::{Checkpoint, Source};
@@ -21,6 +23,8 @@ use crate::error::ModelError;
 use experts::ExpertTraits;
 use keys::{Keys, Settings, shorten};
 use rope::{RopeTraits, ScaledRope};
+
+pub(crate) use write::{as_gguf_says, keys_of_folder};
 
 /// Most layers of a model. The deepest published ones have about 130.
 pub const LAYERS_MAX: usize = 1024;
@@ -43,6 +47,7 @@ pub(crate) const ROPE_FREQS: &str = "rope_freqs.weight";
 pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
     let (key, found, family, file) = match source {
         Source::Gguf(gguf) => {
+            check_whole(gguf)?;
             let key = "general.architecture";
             let found = gguf.metadata().str(key)?;
             (key, found, Family::parse(found), Settings::Gguf(gguf.metadata()))
@@ -60,20 +65,34 @@ pub(crate) fn read(source: Source<'_>) -> Result<Config, ModelError> {
         let known = Family::ALL.map(Family::name).join(", ");
         return Err(ModelError::UnknownFamily { key, found: shorten(found), known });
     };
-    let keys = Keys { file, tensors: Checkpoint::new(source, family), family };
-    match family {
-        Family::DeepSeek2 => deepseek::read(&keys, false),
-        Family::DeepSeek32 => deepseek::read(&keys, true),
-        Family::Gemma3 => gemma3::read(&keys),
-        Family::GptOss => gpt_oss::read(&keys),
-        Family::Llama => llama(&keys),
-        Family::Qwen2 => qwen2(&keys),
-        Family::Qwen2Moe => qwen2moe(&keys),
-        Family::Qwen3 => qwen3(&keys),
-        Family::Qwen3Moe => qwen3moe(&keys),
-        Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => hybrid::read(&keys),
-        Family::SeedOss => seed_oss(&keys),
-        Family::SmolLm3 => smollm3(&keys),
+    read_keys(&Keys { file, tensors: Checkpoint::new(source, family), family })
+}
+
+/// Refuses one of several files, which has some of the tensors only.
+fn check_whole(gguf: &Gguf) -> Result<(), ModelError> {
+    let count = gguf.metadata().optional_u32("split.count")?.unwrap_or(0) as usize;
+    if count > 1 {
+        let index = gguf.metadata().optional_u32("split.no")?.unwrap_or(0) as usize + 1;
+        return Err(ModelError::Split { index, count });
+    }
+    Ok(())
+}
+
+/// The description that a family's reader makes of keys.
+fn read_keys(keys: &Keys<'_>) -> Result<Config, ModelError> {
+    match keys.family {
+        Family::DeepSeek2 => deepseek::read(keys, false),
+        Family::DeepSeek32 => deepseek::read(keys, true),
+        Family::Gemma3 => gemma3::read(keys),
+        Family::GptOss => gpt_oss::read(keys),
+        Family::Llama => llama(keys),
+        Family::Qwen2 => qwen2(keys),
+        Family::Qwen2Moe => qwen2moe(keys),
+        Family::Qwen3 => qwen3(keys),
+        Family::Qwen3Moe => qwen3moe(keys),
+        Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => hybrid::read(keys),
+        Family::SeedOss => seed_oss(keys),
+        Family::SmolLm3 => smollm3(keys),
     }
 }
 

@@ -9,9 +9,11 @@
 mod cache;
 mod checkpoint;
 pub mod config;
+mod convert;
 mod error;
 pub mod families;
 mod forward;
+mod precision;
 pub mod reference;
 pub mod synthetic;
 mod tensors;
@@ -23,11 +25,18 @@ pub use config::{
     Config, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer, Mla, Moe, RopeConfig,
     Router, Scores, SharedExpert,
 };
+pub use convert::{Conversion, ConvertError};
 pub use error::ModelError;
 pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
 pub use myriad_kernels::{DeltaSnapshot as Snapshot, PAGE_TOKENS};
+pub use precision::Precision;
 
-use myriad_kernels::{BlockType, Compute, KvCache, KvType, RecurrentStates, Rope};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use myriad_kernels::{Compute, KvCache, KvType, MappedFile, RecurrentStates, Rope};
+use weights::Packed;
 
 /// A model in memory: its description and its packed weights. Never changes after loading.
 pub struct Model {
@@ -50,23 +59,64 @@ impl Model {
         compute: &Compute,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Model, ModelError> {
-        Model::load_as(source, None, compute, progress)
+        Model::load_as(source, Precision::AsStored, compute, progress)
     }
 
-    /// The same with all matrices as another type, where its blocks fit into their rows: quantised
-    /// to take less memory, or as [`BlockType::F32`] to compare logits with exact ones.
+    /// The same with weights of other types: quantised to take less memory, or as F32 to compare
+    /// logits with exact ones.
     ///
     /// # Errors
     /// As [`Model::load`].
     pub fn load_as<'a>(
         source: impl Into<Source<'a>>,
-        kind: Option<BlockType>,
+        precision: Precision,
         compute: &Compute,
         progress: &mut dyn FnMut(f32),
     ) -> Result<Model, ModelError> {
-        let source = source.into();
+        Model::read(source.into(), precision, Packed::Held, compute, progress)
+    }
+
+    /// Packs the weights into a file instead of memory, one matrix at a time, for
+    /// [`Model::load_packed`].
+    ///
+    /// # Errors
+    /// As [`Model::load`], and [`ModelError::PackedWrite`].
+    pub fn write_packed<'a>(
+        source: impl Into<Source<'a>>,
+        precision: Precision,
+        out: &mut dyn Write,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<(), ModelError> {
+        Model::read(source.into(), precision, Packed::Written(out), compute, progress).map(|_| ())
+    }
+
+    /// As [`Model::load_as`], with matrices that stay in a file that [`Model::write_packed`] wrote
+    /// of the same source: the system reads what is touched and keeps what fits into memory, so
+    /// that a model may be larger. Computes the same bits.
+    ///
+    /// # Errors
+    /// As [`Model::load`], and [`ModelError::PackedFile`].
+    pub fn load_packed<'a>(
+        source: impl Into<Source<'a>>,
+        precision: Precision,
+        file: Arc<MappedFile>,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Model, ModelError> {
+        let packed = Packed::Mapped { file, next: 0 };
+        Model::read(source.into(), precision, packed, compute, progress)
+    }
+
+    fn read(
+        source: Source<'_>,
+        precision: Precision,
+        packed: Packed<'_>,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Model, ModelError> {
         let config = Config::read(source)?;
-        let weights = weights::load(source, &config, kind, compute, progress)?;
+        let weights = weights::load(source, &config, precision, packed, compute, progress)?;
         let ropes = config.ropes.iter().map(|rope| {
             let divisors = rope.divisors.as_deref();
             Rope::new(rope.dims, rope.theta, rope.pairing, divisors, config.context_length)
@@ -85,10 +135,24 @@ impl Model {
         self.weights.held_bytes
     }
 
-    /// Bytes of weights, as stored in the file, that one decoded token must read: all but the
-    /// embedding, unless it is the output head too, and but the experts that are not used.
-    pub fn file_weight_bytes_per_token(&self) -> usize {
-        self.weights.file_bytes_per_token
+    /// Bytes of weights, in a file of the types that they were loaded as, that one decoded token
+    /// must read: all but the embedding, unless it is the output head too, and but the experts that
+    /// are not used.
+    pub fn weight_bytes_per_token(&self) -> usize {
+        self.weights.bytes_per_token
+    }
+
+    /// Tokens that each expert has worked on since loading, for each layer that is a mixture: its
+    /// index, and one count for each of its experts. Shared experts work on every token.
+    pub fn expert_tokens(&self) -> Vec<(usize, Vec<u64>)> {
+        let layers = self.weights.layers.iter().enumerate();
+        let counts = layers.filter_map(|(index, layer)| match &layer.feed_forward {
+            weights::FeedForwardWeights::Moe(moe) => {
+                Some((index, moe.used.iter().map(|count| count.load(Relaxed)).collect()))
+            }
+            weights::FeedForwardWeights::Dense(_) => None,
+        });
+        counts.collect()
     }
 
     /// Memory for `pages` pages of [`PAGE_TOKENS`] positions, of half floats, and for `slots`

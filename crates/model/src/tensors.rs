@@ -31,6 +31,12 @@ pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelE
     Ok(())
 }
 
+/// Bytes of all tensors, in blocks of the types that they become.
+pub(crate) fn bytes(config: &Config, file: &Checkpoint<'_>) -> Result<usize, ModelError> {
+    let bytes = |(name, _): (String, _)| Ok(file.find(&name)?.goal_bytes());
+    expected(config).into_iter().map(bytes).sum()
+}
+
 /// Names and shapes (columns first, as GGUF writes them) of all tensors of a model.
 pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden;

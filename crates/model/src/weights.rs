@@ -1,8 +1,12 @@
 //! Turns a model's description into its packed weights, laid out as `forward` uses them.
 
 mod load;
+mod packed;
 
 pub(crate) use load::load;
+pub(crate) use packed::Packed;
+
+use std::sync::atomic::AtomicU64;
 
 use myriad_kernels::{Activations, Compute, DeltaWeights, Matrix, Product, matmul};
 
@@ -17,8 +21,8 @@ pub(crate) struct Weights {
     pub layers: Vec<Layer>,
     /// Bytes held in memory.
     pub held_bytes: usize,
-    /// Bytes in the file that each decoded token reads.
-    pub file_bytes_per_token: usize,
+    /// Bytes, in blocks of the types that weights were loaded as, that each decoded token reads.
+    pub bytes_per_token: usize,
 }
 
 impl Weights {
@@ -133,6 +137,9 @@ pub(crate) struct MoeWeights {
     pub selection_bias: Option<Vec<f32>>,
     pub experts: Vec<SwiGlu>,
     pub shared: Option<SwiGlu>,
+    /// Tokens that each expert has worked on since loading. The one thing that a forward pass
+    /// changes here, and nothing that it reads.
+    pub used: Vec<AtomicU64>,
 }
 
 /// Weights of SwiGLU.

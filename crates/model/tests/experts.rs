@@ -7,7 +7,7 @@ use myriad_formats::{Gguf, Value};
 use myriad_kernels::BlockType;
 use myriad_model::reference::Reference;
 use myriad_model::synthetic::{Parts, Shape, Tensor};
-use myriad_model::{Family, FeedForward};
+use myriad_model::{Family, FeedForward, Model};
 
 const TOKENS: usize = 40;
 
@@ -53,6 +53,32 @@ fn a_router_may_be_of_any_type() {
     parts.tensor("blk.1.ffn_gate_inp.weight").kind = BlockType::Q8_0;
     parts.tensor("blk.1.ffn_gate_inp_shexp.weight").kind = BlockType::BF16;
     checked_logits(&parts, 2);
+}
+
+#[test]
+fn each_expert_counts_its_tokens() {
+    let shape = Shape::small(Family::Qwen3Moe, BlockType::Q8_0);
+    let compute = best(2);
+    let model = load(&Parts::new(&shape, 24).to_bytes(), &compute);
+    let sums = |model: &Model| -> Vec<(usize, u64)> {
+        let layers = model.expert_tokens().into_iter();
+        layers.map(|(layer, counts)| (layer, counts.iter().sum())).collect()
+    };
+    assert_eq!(sums(&model), [(0, 0), (1, 0), (2, 0)]);
+    let tokens = prompt(TOKENS, shape.vocab, 4);
+    logits(&model, &compute, &tokens);
+    let used = (TOKENS * shape.experts_used) as u64;
+    assert_eq!(sums(&model), [0, 1, 2].map(|layer| (layer, used)));
+    let at_once = model.expert_tokens();
+    let most = at_once[0].1.iter().max().copied().unwrap();
+    assert!(most <= TOKENS as u64 && most >= used / shape.experts as u64);
+    // Token by token, the same experts work on the same tokens.
+    let pages: Vec<u32> = (0..pages_for(TOKENS) as u32).collect();
+    logits_in_chunks(&model, &compute, &tokens, &[1], &pages);
+    let doubled = at_once.into_iter().map(|(layer, counts)| {
+        (layer, counts.into_iter().map(|count| 2 * count).collect::<Vec<_>>())
+    });
+    assert!(doubled.eq(model.expert_tokens()));
 }
 
 #[test]
@@ -104,6 +130,6 @@ fn a_token_reads_only_the_experts_it_uses() {
         };
         let right: usize = gguf.tensors().iter().map(read).sum();
         let model = load(&Parts::new(&shape, 26).to_bytes(), &best(1));
-        assert_eq!(model.file_weight_bytes_per_token(), right, "{family:?}");
+        assert_eq!(model.weight_bytes_per_token(), right, "{family:?}");
     }
 }

@@ -13,7 +13,7 @@ use common::{distance, exact_logits, levels, logits, logits_in_chunks, pages_for
 use myriad_formats::{Gguf, ModelFolder, Safetensors, TensorSource};
 use myriad_kernels::{BlockType, Compute};
 use myriad_model::reference::Reference;
-use myriad_model::{Model, Source};
+use myriad_model::{Model, Precision, Source};
 
 /// Largest error of a logit, as a share of the spread of all: f32 sums in another order.
 const REFERENCE_MAX: f64 = 1e-4;
@@ -134,7 +134,7 @@ fn check(path: &Path, row: &Path) {
         let level = kernels.level();
         let compute = Compute::new(kernels, 2);
         let model = Model::load(file.source(), &compute, &mut |_| ()).unwrap();
-        let kind = Some(BlockType::F32);
+        let kind = Precision::All(BlockType::F32);
         let exact = Model::load_as(file.source(), kind, &compute, &mut |_| ()).unwrap();
         let (max, rms) = match name.starts_with("gpt_oss") {
             true => (ROUNDED_MAX, ROUNDED_RMS),

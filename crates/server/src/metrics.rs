@@ -2,9 +2,13 @@
 //!
 //! Routers and dashboards of the field scrape vLLM's names; each metric stands under both.
 
+mod experts;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use myriad_engine::Stats;
+use myriad_model::Model;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -158,6 +162,13 @@ impl Metrics {
         list.add("request_decode_time_seconds", "First token to last", &self.decode_time);
         registry.register("myriad_http_requests", "HTTP answers", self.http.clone());
         self.registry = registry;
+    }
+
+    /// Also tells how evenly the experts of a model are used; nothing where it has none.
+    pub(crate) fn watch_experts(&mut self, model: Arc<Model>) {
+        if !model.expert_tokens().is_empty() {
+            self.registry.register_collector(Box::new(experts::ExpertLoad(model)));
+        }
     }
 
     /// All metrics as OpenMetrics text.

@@ -11,7 +11,7 @@ use myriad_model::{Batch, Cache, Config, LogitRows, Model, Scratch, Segment};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::{OptionalModel, Threads};
+use crate::arguments::{OptionalModel, Threads, Weights};
 use crate::load;
 use crate::models;
 use crate::screen::{self, count, is_fancy, note};
@@ -38,6 +38,8 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: OptionalModel,
+    #[command(flatten)]
+    weights: Weights,
     #[command(flatten)]
     threads: Threads,
     /// Tokens of the prompt.
@@ -78,7 +80,7 @@ struct Speeds {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let opened = load::open(arguments.model.model.as_deref())?;
+    let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
     let (prompt, generate) = (arguments.prompt as usize, arguments.generate as usize);
     let depth = arguments.depth as usize;
     let needed = depth.saturating_add(prompt.max(generate));
@@ -118,7 +120,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         memory_bytes_per_second: limits.memory_bytes_per_second,
         int8_operations_per_second: limits.int8_operations_per_second,
         operations_per_prefilled_token: 2.0 * layer_weights(model.config()) as f64,
-        bytes_per_decoded_token: model.file_weight_bytes_per_token() as f64
+        bytes_per_decoded_token: model.weight_bytes_per_token() as f64
             + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0),
         rounds,
     };

@@ -13,8 +13,9 @@ use myriad_token::{ChatTemplate, Tokenizer};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::Model;
+use crate::arguments::{Model, Weights};
 use crate::file::ModelFile;
+use crate::load::Holding;
 use crate::screen::{self, count, harmless, one_text, size};
 use crate::{memory, models, sizes};
 
@@ -33,6 +34,8 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    weights: Weights,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -149,7 +152,7 @@ struct ContextReport {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let path = models::find(Some(&arguments.model.model))?;
-    let report = report(&path, &ModelFile::open(&path)?);
+    let report = report(&path, &ModelFile::open(&path)?, arguments.weights.holding());
     let mut out = std::io::BufWriter::new(screen::output());
     if arguments.json {
         writeln!(out, "{}", json!(report))?;
@@ -159,7 +162,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     Ok(out.flush()?)
 }
 
-fn report(path: &Path, file: &ModelFile) -> Report {
+fn report(path: &Path, file: &ModelFile, holding: Holding) -> Report {
     let short = |text: &str| harmless(text).chars().take(120).collect::<String>();
     let config = Config::read(file.source());
     let vocab = file.vocab();
@@ -167,7 +170,7 @@ fn report(path: &Path, file: &ModelFile) -> Report {
     let mut reasons: Vec<String> = Vec::new();
     let mut because = |error: anyhow::Error| reasons.push(one_text(&error));
     let shape = config.as_ref().ok().map(shape);
-    let memory = config.as_ref().ok().map(|config| memory_report(file, config));
+    let memory = config.as_ref().ok().map(|config| memory_report(file, config, holding));
     let reported =
         tokenizer.as_ref().and_then(|tokenizer| tokenizer.as_ref().ok()).zip(vocab.as_ref().ok());
     let reported = reported.map(|(tokenizer, vocab)| TokenizerReport {
@@ -349,9 +352,15 @@ fn template(source: Option<&str>, tokenizer: Option<&Tokenizer>) -> String {
 }
 
 /// What a few contexts need, the model's own last.
-fn memory_report(file: &ModelFile, config: &Config) -> MemoryReport {
+fn memory_report(file: &ModelFile, config: &Config, holding: Holding) -> MemoryReport {
     const CONTEXTS: [usize; 4] = [2048, 8192, 32_768, 131_072];
-    let weights = file.weight_bytes();
+    // The file that the config was read from has all tensors.
+    let weights = match holding.mmap {
+        true => 0,
+        false => {
+            config.weight_bytes(file.source(), holding.precision).unwrap_or(file.weight_bytes())
+        }
+    };
     let own = config.context_length;
     let contexts = CONTEXTS.into_iter().filter(|&context| context < own).chain([own]);
     let report = |context| {

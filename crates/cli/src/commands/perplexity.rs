@@ -13,7 +13,7 @@ use myriad_model::{Batch, Cache, LogitRows, Model, Scratch, Segment};
 use myriad_token::Specials;
 use serde_json::json;
 
-use crate::arguments::{self, Threads, text_or_stdin};
+use crate::arguments::{self, Threads, Weights, text_or_stdin};
 use crate::load;
 use crate::models;
 use crate::screen::{self, count, seconds, steps_bar};
@@ -42,6 +42,8 @@ pub struct Arguments {
     #[arg(value_name = "TEXTFILE")]
     text: PathBuf,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     threads: Threads,
     /// Tokens of one window.
     #[arg(long, short = 'c', value_name = "TOKENS", default_value_t = 512,
@@ -54,7 +56,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let opened = load::open(Some(&arguments.model.model))?;
+    let opened = load::open(Some(&arguments.model.model), arguments.weights.holding())?;
     let context = arguments.context as usize;
     if context > opened.config.context_length {
         bail!(

@@ -8,7 +8,7 @@ use myriad_server::{Finish, GenerateRequest, Runtime};
 use myriad_token::Specials;
 use serde_json::json;
 
-use crate::arguments::{Choice, Memory, Model, Threads, text_or_stdin};
+use crate::arguments::{Choice, Memory, Model, Threads, Weights, text_or_stdin};
 use crate::ask::{Answer, chat_prompt, message};
 use crate::screen::{self, harmless};
 use crate::sizes::Wishes;
@@ -51,13 +51,15 @@ pub struct Arguments {
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     threads: Threads,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let prompt = text_or_stdin(&arguments.prompt)?;
-    let opened = load::open(Some(&arguments.model.model))?;
+    let opened = load::open(Some(&arguments.model.model), arguments.weights.holding())?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,

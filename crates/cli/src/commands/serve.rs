@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Memory, OptionalModel, Threads};
+use crate::arguments::{Memory, OptionalModel, Threads, Weights};
 use crate::load::{self, Opened};
 use crate::models;
 use crate::screen::{self, advise, count, note, size};
@@ -68,6 +68,8 @@ pub struct Arguments {
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     threads: Threads,
 }
 
@@ -93,7 +95,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if let Some(file) = arguments.model.model.as_deref().and_then(script_of) {
         return serve_script(file, config, &arguments);
     }
-    let opened = load::open(arguments.model.model.as_deref())?;
+    let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,

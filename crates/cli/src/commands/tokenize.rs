@@ -8,7 +8,7 @@ use myriad_token::{Specials, Tokenizer};
 use serde_json::json;
 
 use crate::arguments::{Model, text_or_stdin};
-use crate::load;
+use crate::load::{self, Holding};
 use crate::screen::{self, harmless};
 
 const EXAMPLES: &str = "\
@@ -45,7 +45,7 @@ pub struct Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let opened = load::open(Some(&arguments.model.model))?;
+    let opened = load::open(Some(&arguments.model.model), Holding::default())?;
     let tokenizer = opened.tokenizer()?;
     let text = text_or_stdin(&arguments.text)?;
     let specials = if arguments.special { Specials::Parse } else { Specials::AsText };

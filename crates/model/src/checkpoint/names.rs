@@ -20,7 +20,7 @@ const OTHER_PARTS: [&str; 6] = [
 ];
 
 /// Names inside a layer: GGUF's, and Hugging Face's.
-const IN_LAYER: [(&str, &str); 32] = [
+const IN_LAYER: [(&str, &str); 33] = [
     ("attn_norm", "input_layernorm"),
     ("attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"),
     ("attn_kv_a_norm", "self_attn.kv_a_layernorm"),
@@ -47,6 +47,8 @@ const IN_LAYER: [(&str, &str); 32] = [
     ("attn_gate", "linear_attn.in_proj_z"),
     ("attn_qkv", "linear_attn.in_proj_qkv"),
     ("ssm_alpha", "linear_attn.in_proj_a"),
+    // Converters of Qwen3-Next leave these two together.
+    ("ssm_ba", "linear_attn.in_proj_ba"),
     ("ssm_beta", "linear_attn.in_proj_b"),
     ("ssm_norm", "linear_attn.norm"),
     ("ssm_out", "linear_attn.out_proj"),

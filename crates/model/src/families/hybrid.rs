@@ -10,12 +10,13 @@ use super::experts::ExpertTraits;
 use super::keys::{Keys, Settings, in_range};
 use super::rope::{RopeTraits, ScaledRope};
 use super::windows::layer_types;
+use super::write::is_tiled;
 use super::{CONTEXT_MAX, HEAD_SIZE_MAX, SIZE_MAX};
 use crate::config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer};
 use crate::error::ModelError;
 
 /// Each last of so many layers attends.
-const INTERVAL: u32 = 4;
+pub(super) const INTERVAL: u32 = 4;
 /// The share of each head that rope turns, where no key says it.
 const ROTARY_FACTOR: f32 = 0.25;
 /// Longest convolution that the kernels have; published models see 4 tokens.
@@ -162,7 +163,7 @@ fn delta_shape(keys: &Keys<'_>) -> Result<DeltaShape, ModelError> {
     };
     // Converters of Qwen3.5 put value heads of one key head far apart.
     let order = match (&keys.file, keys.family) {
-        (Settings::Gguf(_), Family::Qwen35 | Family::Qwen35Moe) => HeadOrder::Tiled,
+        (Settings::Gguf(_), family) if is_tiled(family) => HeadOrder::Tiled,
         _ => HeadOrder::Grouped,
     };
     Ok(DeltaShape {

@@ -1,6 +1,6 @@
 //! Turns a file's rope keys into one `RopeConfig`: base, pairs, and one divisor for each pair.
 
-use myriad_formats::{JsonObject, Metadata};
+use myriad_formats::{JsonObject, Metadata, Value};
 use myriad_kernels::RopePairing;
 
 use super::keys::{Keys, Settings, in_range, shorten};
@@ -79,6 +79,8 @@ struct Yarn {
     magnitude: f32,
     /// See [`ScaledRope::score_factor`].
     score_factor: f32,
+    /// DeepSeek's `mscale_all_dim`.
+    all: Option<f32>,
 }
 
 impl Keys<'_> {
@@ -173,6 +175,7 @@ impl Keys<'_> {
                         None => attention_factor * magnitude_of(factor, 1.0),
                     },
                     score_factor: stretch * stretch,
+                    all,
                 })
             }
             other => {
@@ -181,6 +184,43 @@ impl Keys<'_> {
             }
         };
         Ok((theta, scaling))
+    }
+
+    /// What GGUF says of a folder's rope, key by key. Divisors of Llama 3.x are no key.
+    pub(super) fn rope_keys(
+        json: &JsonObject<'_>,
+        traits: RopeTraits,
+        context_length: usize,
+    ) -> Result<Vec<(&'static str, Value)>, ModelError> {
+        let (theta, scaling) = scaling_of_folder(json, traits, context_length)?;
+        let mut keys = vec![("rope.freq_base", theta.into())];
+        match scaling {
+            Scaling::None | Scaling::Llama3 { .. } => {}
+            Scaling::Linear { factor } => {
+                keys.push(("rope.scaling.type", "linear".into()));
+                keys.push(("rope.scaling.factor", factor.into()));
+            }
+            Scaling::Yarn(yarn) => {
+                let original = yarn.original as u32;
+                keys.push(("rope.scaling.type", "yarn".into()));
+                keys.push(("rope.scaling.factor", yarn.factor.into()));
+                keys.push(("rope.scaling.original_context_length", original.into()));
+                keys.push(("rope.scaling.yarn_beta_fast", yarn.beta_fast.into()));
+                keys.push(("rope.scaling.yarn_beta_slow", yarn.beta_slow.into()));
+                match yarn.all {
+                    Some(all) => {
+                        keys.push(("rope.scaling.yarn_log_multiplier", (0.1 * all).into()));
+                    }
+                    None => {
+                        let own = yarn.magnitude / magnitude_of(yarn.factor, 1.0);
+                        if (own - 1.0).abs() > 1e-6 {
+                            keys.push(("rope.scaling.attn_factor", own.into()));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(keys)
     }
 
     /// The divisors of Llama 3.x, which its converter stores as a tensor.
@@ -256,6 +296,7 @@ fn scaling_of_folder(
                 truncate: rope.optional_bool("truncate")?.unwrap_or(traits.truncate),
                 magnitude: positive(&rope, "attention_factor")?.unwrap_or(of_scales),
                 score_factor: stretch * stretch,
+                all,
             })
         }
         other => {

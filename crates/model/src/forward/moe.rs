@@ -4,6 +4,8 @@
 //! is added to a row is added in ascending order of experts, the shared one last, whichever rows
 //! share the batch: so a row's sum has the same bits in every company.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use myriad_kernels::{Activation, matmul, rms_norm};
 
 use super::{Pass, Scratch, sized};
@@ -56,6 +58,9 @@ impl Pass<'_> {
 
         // Taken out while the rest of the scratch works; given back for its memory.
         let routes = std::mem::take(&mut scratch.moe.routes);
+        for routes in routes.chunk_by(|a, b| a.expert == b.expert) {
+            weights.used[routes[0].expert].fetch_add(routes.len() as u64, Relaxed);
+        }
         if count == 1 {
             self.experts_of_one_row(moe, weights, &routes, scratch);
         } else {

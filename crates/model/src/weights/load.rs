@@ -1,44 +1,37 @@
 //! Turns a checked file's tensors into packed weights, reading each byte of the file once.
 
-use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
 
-use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Matrix, quantise};
+use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Matrix};
 
 use super::{
     DeltaNetWeights, DenseWeights, FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer,
-    MixerWeights, MlaWeights, MoeWeights, Part, SwiGlu, Weights,
+    MixerWeights, MlaWeights, MoeWeights, Packed, Part, SwiGlu, Weights,
 };
 use crate::checkpoint::{Checkpoint, Source, Tensor};
 use crate::config::{Config, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
+use crate::precision::Precision;
 use crate::tensors;
 
-/// Packs all weights of `config`, which was read from this very file; its matrices as another type
-/// where one is given.
+/// Packs all weights of `config`, which was read from this very file, as the types that `precision`
+/// says; `packed` says where they go.
 pub(crate) fn load(
     source: Source<'_>,
     config: &Config,
-    quantise_to: Option<BlockType>,
+    precision: Precision,
+    packed: Packed<'_>,
     compute: &Compute,
     progress: &mut dyn FnMut(f32),
 ) -> Result<Weights, ModelError> {
     progress(0.0);
-    let total = source.tensors().tensor_views().map(|view| view.bytes.len()).sum();
-    let tensors = Checkpoint::of(source, config);
-    let mut loader = Loader {
-        tensors,
-        config,
-        quantise_to,
-        compute,
-        progress,
-        total,
-        read: 0,
-        held: 0,
-        unused: 0,
-    };
+    let tensors = Checkpoint::of(source, config).with(precision);
+    let total = tensors::bytes(config, &tensors)?;
+    let mut loader =
+        Loader { tensors, config, packed, compute, progress, total, read: 0, held: 0, unused: 0 };
     let embedding = loader.matrix("token_embd.weight")?;
-    let embedding_file_bytes = loader.read;
+    let embedding_bytes = loader.read;
     let layers =
         (0..config.layers.len()).map(|index| loader.layer(index)).collect::<Result<_, _>>()?;
     let output_norm = loader.vector("output_norm.weight")?;
@@ -47,7 +40,8 @@ pub(crate) fn load(
         false => Some(loader.matrix("output.weight")?),
     };
     // Of an embedding that is not the head, a token reads one row, which is nothing.
-    let unread = loader.unused + if config.tied_output { 0 } else { embedding_file_bytes };
+    let unread = loader.unused + if config.tied_output { 0 } else { embedding_bytes };
+    loader.packed.finish()?;
     (loader.progress)(1.0);
     Ok(Weights {
         embedding,
@@ -55,18 +49,17 @@ pub(crate) fn load(
         output_norm,
         layers,
         held_bytes: loader.held,
-        file_bytes_per_token: loader.read - unread,
+        bytes_per_token: loader.read - unread,
     })
 }
 
-struct Loader<'a> {
+struct Loader<'a, 'p> {
     tensors: Checkpoint<'a>,
     config: &'a Config,
-    /// The type of all matrices that its blocks fit.
-    quantise_to: Option<BlockType>,
+    packed: Packed<'p>,
     compute: &'a Compute,
     progress: &'a mut dyn FnMut(f32),
-    /// Bytes of all tensors in the file.
+    /// Bytes of all tensors, in blocks of the types that they become.
     total: usize,
     /// Bytes of tensors read so far.
     read: usize,
@@ -76,7 +69,7 @@ struct Loader<'a> {
     unused: usize,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> Loader<'a, '_> {
     fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
         let config = self.config;
         let prefix = format!("blk.{index}");
@@ -210,6 +203,7 @@ impl<'a> Loader<'a> {
             router,
             router_bias: self.optional(prefix, moe.bias, "ffn_gate_inp.bias")?,
             selection_bias: self.optional(prefix, moe.router.selection_bias, "exp_probs_b.bias")?,
+            used: (0..moe.experts).map(|_| AtomicU64::new(0)).collect(),
             experts,
             shared: match moe.shared {
                 Some(_) => Some(self.swiglu(prefix, "_shexp", None, false)?),
@@ -228,7 +222,7 @@ impl<'a> Loader<'a> {
         for name in names {
             let tensor = self.tensors.find(name)?;
             values.extend(tensor.values()?);
-            read += tensor.file_bytes();
+            read += tensor.goal_bytes();
         }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let columns = self.config.hidden;
@@ -279,7 +273,7 @@ impl<'a> Loader<'a> {
         biases: Option<Vec<f32>>,
     ) -> Result<Fused, ModelError> {
         let (mut parts, mut rows) = (Vec::new(), 0);
-        for run in runs_of_equal(tensors, |tensor| self.kind_of(tensor)) {
+        for run in runs_of_equal(tensors, |tensor| tensor.goal) {
             let weight = self.pack(&tensors[run])?;
             let own = rows..rows + weight.rows();
             rows = own.end;
@@ -327,33 +321,29 @@ impl<'a> Loader<'a> {
     /// The values of a norm or bias.
     fn values(&mut self, tensor: &Tensor<'_>) -> Result<Vec<f32>, ModelError> {
         let values = tensor.vector()?;
-        self.count(tensor.file_bytes(), values.len() * size_of::<f32>());
+        self.count(tensor.goal_bytes(), values.len() * size_of::<f32>());
         Ok(values)
-    }
-
-    /// The type that a tensor is loaded as.
-    fn kind_of(&self, tensor: &Tensor<'_>) -> BlockType {
-        match self.quantise_to {
-            Some(kind) if kind.row_bytes(tensor.columns()).is_some() => kind,
-            _ => tensor.kind,
-        }
     }
 
     /// One matrix of tensors that have one block type and one width.
     fn pack(&mut self, tensors: &[Tensor<'a>]) -> Result<Matrix, ModelError> {
-        let (kind, columns) = (self.kind_of(&tensors[0]), tensors[0].columns());
-        let bytes = |tensor: &Tensor<'a>| match kind == tensor.kind {
-            true => tensor.bytes(),
-            false => Ok(Cow::Owned(quantise(kind, &tensor.values()?))),
-        };
-        let bytes = tensors.iter().map(bytes).collect::<Result<Vec<_>, _>>()?;
+        let (kind, columns) = (tensors[0].goal, tensors[0].columns());
+        let all_rows = tensors.iter().map(Tensor::rows).sum();
+        let read = tensors.iter().map(Tensor::goal_bytes).sum();
+        if let Some(matrix) = self.packed.stored(kind, all_rows, columns)? {
+            self.count(read, matrix.bytes());
+            return Ok(matrix);
+        }
+        let bytes = tensors.iter().map(|tensor| tensor.goal_rows(self.compute));
+        let bytes = bytes.collect::<Result<Vec<_>, _>>()?;
         let rows = tensors.iter().map(Tensor::rows);
         let parts: Vec<_> = rows.zip(&bytes).map(|(rows, bytes)| (rows, &bytes[..])).collect();
         let matrix = Matrix::pack_parts(self.compute, kind, columns, &parts).map_err(|source| {
             let names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
             ModelError::Pack { name: names.join(" + "), source }
         })?;
-        self.count(tensors.iter().map(Tensor::file_bytes).sum(), matrix.bytes());
+        let matrix = self.packed.keep(self.compute, matrix)?;
+        self.count(read, matrix.bytes());
         Ok(matrix)
     }
 

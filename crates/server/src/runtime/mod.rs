@@ -216,7 +216,11 @@ impl Runtime {
         parts: Parts,
     ) -> Result<Arc<Runtime>, StartError> {
         let name = names.first().ok_or(StartError::NoName)?;
-        let shared = Arc::new(Shared::new(Metrics::new(name)));
+        let mut metrics = Metrics::new(name);
+        if let Some(model) = &model {
+            metrics.watch_experts(Arc::clone(model));
+        }
+        let shared = Arc::new(Shared::new(metrics));
         let (commands, receiver) = mpsc::channel();
         let tokenizer = Arc::clone(&parts.tokenizer);
         let (thread, context_max) =

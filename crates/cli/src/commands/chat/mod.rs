@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use myriad_kernels::Kernels;
 
-use crate::arguments::{Choice, Memory, OptionalModel, Threads};
+use crate::arguments::{Choice, Memory, OptionalModel, Threads, Weights};
 use crate::screen::{self, advise, count, note, one_text};
 use crate::sizes::Wishes;
 use crate::{load, models};
@@ -46,12 +46,14 @@ pub struct Arguments {
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
     threads: Threads,
 }
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
-    let opened = load::open(arguments.model.model.as_deref())?;
+    let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
     let name = models::name_of(&opened.path);
     if opened.template(&opened.tokenizer()?).is_none() {
         return Err(advise(

@@ -1,0 +1,41 @@
+//! Turns a file that is being written into one that is there as a whole, or not at all.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// A file beside the one that is wanted. It goes away unless it is finished.
+pub struct Partial {
+    path: PathBuf,
+    wanted: PathBuf,
+}
+
+impl Partial {
+    /// A new file in the folder of `wanted`, hidden.
+    ///
+    /// # Errors
+    /// Where it cannot be made; the message names it.
+    pub fn create(wanted: &Path) -> Result<(Partial, File)> {
+        let name = wanted.file_name().unwrap_or_default().to_string_lossy();
+        let path = wanted.with_file_name(format!(".{name}.{}.partial", std::process::id()));
+        let file = File::create_new(&path).with_context(|| path.display().to_string())?;
+        Ok((Partial { path, wanted: wanted.to_path_buf() }, file))
+    }
+
+    /// Gives it the name that is wanted, when everything is on the disk.
+    ///
+    /// # Errors
+    /// Those of the disk; the message names the file.
+    pub fn finish(self, file: &File) -> Result<()> {
+        let named = file.sync_all().and_then(|()| fs::rename(&self.path, &self.wanted));
+        named.with_context(|| self.wanted.display().to_string())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // After `finish` there is none.
+        let _ = fs::remove_file(&self.path);
+    }
+}
