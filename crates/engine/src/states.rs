@@ -2,9 +2,9 @@
 //!
 //! Such a layer has no keys of single positions, but one state that each position changes, and
 //! nothing can be undone. So a prefix can be taken from the cache only where a copy of the state
-//! was kept: at the end of a prompt's last whole page, at intervals in long prompts, and at the last
-//! whole page of each answer. A slot is used like a page: held by a running request, or idle with a
-//! known content until its room is needed.
+//! was kept: at the end of a prompt's last whole page, at intervals in long prompts, and at the
+//! last whole page of each answer. A slot is used like a page: held by a running request, or idle
+//! with a known content until its room is needed.
 
 use myriad_model::{PAGE_TOKENS, Snapshot};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use myriad_token::{RenderOptions, TemplateError, Tokenizer};
+use myriad_token::{Grammar, RenderOptions, TemplateError, Tokenizer};
 
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces};
@@ -32,11 +32,12 @@ pub async fn create(
     Extension(id): Extension<RequestId>,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
+    let (request, prompt, grammar) = app.blocking(move |app| prepare(app, &body)).await?;
     let generation = &request.generation;
     let requests = (0..generation.n).map(|index| GenerateRequest {
         prompt: prompt.clone(),
         max_tokens: request.max_tokens,
+        grammar: grammar.clone(),
         ..generation.request_of(index)
     });
     let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
@@ -47,13 +48,15 @@ pub async fn create(
     Ok(Json(writer.whole(&app, choices).await?).into_response())
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Vec<u32>), ApiError> {
+fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Vec<u32>, Option<Grammar>), ApiError> {
     let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(request.model.as_deref())?;
     let prompt = encode(app, &request.chat)?;
     // Before it is copied for each choice: a prompt may be a thousand times too long.
     app.check_length(prompt.len(), request.max_tokens, PARAM)?;
-    Ok((request, prompt))
+    // Last: nothing else takes so long.
+    let grammar = request.response_format.grammar(app.runtime.grammars())?;
+    Ok((request, prompt, grammar))
 }
 
 /// The chat as the model's template writes it, in ids.

@@ -63,6 +63,8 @@ pub struct OutputToken {
 pub enum Finish {
     /// The model ended it with this token.
     EndToken(u32),
+    /// It is complete by its grammar, and nothing may follow.
+    Complete,
     /// This stop string was met.
     StopString(String),
     /// The tokens asked for, or the context, are used up.

@@ -6,6 +6,7 @@
 
 mod assembly;
 mod generation;
+mod grammar;
 mod thread;
 
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use myriad_engine::{EngineConfig, EngineError, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
-use myriad_token::{ChatTemplate, Tokenizer};
+use myriad_token::{ChatTemplate, Grammar, GrammarCompiler, Tokenizer};
 use tokio::sync::oneshot;
 
 pub use generation::{Finish, Generation, OutputToken, TextEvent};
@@ -62,6 +63,9 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Most tokens to generate; `None`: what the context leaves. 0 scores the prompt only.
     pub max_tokens: Option<usize>,
+    /// What the answer must look like. It then ends where it is complete: no stop string cuts it
+    /// before, and no end token or least number of tokens makes it shorter or longer.
+    pub grammar: Option<Grammar>,
     /// Strings that end the answer; not part of it.
     pub stops: Vec<String>,
     /// Whether the stop string that was met is shown at the answer's end.
@@ -133,6 +137,7 @@ pub struct Runtime {
     names: Vec<String>,
     model: Arc<Model>,
     tokenizer: Arc<Tokenizer>,
+    grammars: GrammarCompiler,
     template: Option<Arc<ChatTemplate>>,
     context_max: usize,
     commands: mpsc::Sender<Command>,
@@ -161,6 +166,7 @@ impl Runtime {
         Ok(Arc::new(Runtime {
             names,
             model: weights,
+            grammars: GrammarCompiler::new(Arc::clone(&tokenizer)),
             tokenizer,
             template,
             context_max,
@@ -235,6 +241,11 @@ impl Runtime {
     /// Text to ids and back.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
+    }
+
+    /// Schemas to grammars over the model's vocabulary.
+    pub fn grammars(&self) -> &GrammarCompiler {
+        &self.grammars
     }
 
     /// How a chat becomes a prompt, if the model file says so.

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use myriad_engine::{
-    Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
+    ConstraintError, Engine, EngineConfig, Event, FinishReason, Request, RequestId, Stats,
+    TokenScore, Usage,
 };
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::Model;
@@ -18,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::assembly::{Assembly, Certain};
 use super::generation::{Finish, Generation, TextEvent};
+use super::grammar::constraint;
 use super::{GenerateError, GenerateRequest, LoadedModel, RuntimeConfig, StartError};
 use crate::limits::ENGINE_FAILURES_MAX;
 use crate::metrics::{Metrics, Timing};
@@ -199,7 +201,9 @@ impl Worker {
             self.shared.metrics.rejected();
             return Err(GenerateError::Busy { waiting, limit: self.queue_max });
         }
-        let assembly = Assembly::new(&request.stops, request.include_stop, request.min_tokens);
+        // A stop string would cut what follows a grammar before it is complete.
+        let stops: &[String] = if request.grammar.is_none() { &request.stops } else { &[] };
+        let assembly = Assembly::new(stops, request.include_stop, request.min_tokens);
         let prompt_tokens = request.prompt.len();
         let id = self.engine.submit(self.engine_request(request))?;
         let (sender, receiver) = unbounded_channel();
@@ -223,6 +227,7 @@ impl Worker {
             end_tokens,
             min_tokens: request.min_tokens,
             prompt_logprobs: request.prompt_logprobs,
+            grammar: request.grammar.map(constraint),
             cache_salt: request.cache_salt,
         }
     }
@@ -261,7 +266,9 @@ impl Worker {
             Event::Finished { id, reason, usage, end_score } => {
                 let finish = match reason {
                     FinishReason::EndToken(token) => Finish::EndToken(token),
+                    FinishReason::Complete => Finish::Complete,
                     FinishReason::Length => Finish::Length,
+                    FinishReason::Constraint(error) => return self.fail(id, error),
                 };
                 self.finish(id, finish, Some(usage.completion_tokens), end_score);
             }
@@ -291,6 +298,15 @@ impl Worker {
         let label = if finish == Finish::Length { "length" } else { "stop" };
         self.shared.metrics.finished(&running.timing, &usage, label);
         let _ = running.sender.send(TextEvent::Finished { finish, usage, hidden, end_score });
+    }
+
+    /// Ends a request whose answer cannot be completed.
+    fn fail(&mut self, id: RequestId, error: ConstraintError) {
+        tracing::error!(%error, "an answer cannot follow its grammar any further");
+        if let Some(running) = self.running.remove(&id) {
+            self.shared.metrics.finished(&running.timing, &running.usage, "error");
+            let _ = running.sender.send(TextEvent::Failed);
+        }
     }
 
     fn fail_all(&mut self) {

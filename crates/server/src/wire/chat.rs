@@ -9,6 +9,7 @@ use super::fields::{Fields, elements, kind, wrong_type};
 use super::generation::GenerationFields;
 use super::logprobs::ChatLogprobs;
 use super::policy;
+use super::response_format::ResponseFormat;
 use super::usage::Usage;
 use crate::errors::ApiError;
 use crate::limits::{MESSAGES_MAX, SMALL_TEXT_BYTES_MAX, TOP_LOGPROBS_MAX};
@@ -24,6 +25,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<usize>,
     /// Alternatives per token, where log-probabilities are asked for.
     pub logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub response_format: ResponseFormat,
     /// What completions have too.
     pub generation: GenerationFields,
 }
@@ -52,11 +55,12 @@ impl ChatRequest {
         let chat = Chat::take(&mut fields)?;
         let max_tokens = take_max_tokens(&mut fields)?;
         let logprobs = take_logprobs(&mut fields)?;
+        let response_format = ResponseFormat::take(&mut fields)?;
         let mut generation = GenerationFields::take(&mut fields, vocab)?;
         generation.check_min_tokens(max_tokens)?;
         generation.sampling.logprobs = logprobs;
         policy::judge_chat(fields)?;
-        Ok(ChatRequest { model, chat, max_tokens, logprobs, generation })
+        Ok(ChatRequest { model, chat, max_tokens, logprobs, response_format, generation })
     }
 }
 

@@ -11,5 +11,6 @@ pub mod generation;
 pub mod logprobs;
 pub mod models;
 pub mod policy;
+pub mod response_format;
 pub mod tokenize;
 pub mod usage;

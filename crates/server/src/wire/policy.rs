@@ -58,7 +58,6 @@ const CHAT: &[(&str, Rule)] = &[
     ("parallel_tool_calls", Only(&["true", "false"])),
     ("functions", Only(&["[]"])),
     ("function_call", Only(&[r#""none""#, r#""auto""#])),
-    ("response_format", Only(&[r#"{"type":"text"}"#])),
     ("modalities", Only(&[r#"["text"]"#])),
     ("audio", Refuse),
     ("prediction", Refuse),

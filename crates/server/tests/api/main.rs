@@ -8,3 +8,4 @@ mod harness;
 mod hostile;
 mod logs;
 mod shutdown;
+mod structured;
