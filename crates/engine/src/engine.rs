@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use myriad_kernels::Compute;
 use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
+use crate::constraint::{self, Guide, Onward};
 use crate::error::EngineError;
 use crate::plan::{Piece, Queues};
 use crate::request::{Event, FinishReason, Request, RequestId, TokenScore};
@@ -187,6 +188,7 @@ impl Engine {
 
     /// Forward and sample: what each piece's logits say, in order of pieces.
     fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
+        let mut guides = self.take_guides(pieces);
         let running = &self.queues.running;
         let segments = pieces.iter().map(|piece| {
             let sequence = &running[piece.sequence];
@@ -201,8 +203,25 @@ impl Engine {
         });
         let segments: Vec<Segment<'_>> = segments.collect();
         let batch = Batch { sequences: &segments };
-        let logits = self.model.forward(&self.compute, &batch, &mut self.cache, &mut self.scratch);
-        judge(&self.compute, running, pieces, logits)
+        let (cache, scratch) = (&mut self.cache, &mut self.scratch);
+        let logits = constraint::prepare_during(&mut guides, || {
+            self.model.forward(&self.compute, &batch, cache, scratch)
+        });
+        for (sequence, guide) in guides {
+            self.queues.running[sequence].guide = Some(guide);
+        }
+        judge(&self.compute, &self.queues.running, pieces, logits)
+    }
+
+    /// The constraints of the sequences that may choose a token in this step, by their index.
+    fn take_guides(&mut self, pieces: &[Piece]) -> Vec<(usize, Box<Guide>)> {
+        let chooses = |piece: &&Piece| piece.logits != LogitRows::None;
+        let mut guides = Vec::new();
+        for piece in pieces.iter().filter(chooses) {
+            let guide = self.queues.running[piece.sequence].guide.take();
+            guides.extend(guide.map(|guide| (piece.sequence, guide)));
+        }
+        guides
     }
 
     fn publish(&mut self, pieces: &[Piece], outcomes: Vec<Outcome>, events: &mut Vec<Event>) {
@@ -251,9 +270,12 @@ fn check(request: &Request, vocab: usize, context: usize) -> Result<(), EngineEr
 struct Outcome {
     /// Scores of prompt tokens, with their places.
     scores: Vec<(usize, TokenScore)>,
-    /// The next token.
-    chosen: Option<(u32, Option<TokenScore>)>,
+    /// The next token, or how the answer ends for want of one.
+    chosen: Option<Choice>,
 }
+
+/// A token with its score, where asked for, or how an answer ends that can have none.
+type Choice = Result<(u32, Option<TokenScore>), Onward>;
 
 /// One row of logits to be looked at.
 #[derive(Clone, Copy)]
@@ -293,7 +315,7 @@ fn judge(
             row += 1;
         }
     }
-    let seen: Vec<OnceLock<(u32, Option<TokenScore>)>> = vec![OnceLock::new(); looks.len()];
+    let seen: Vec<OnceLock<Choice>> = vec![OnceLock::new(); looks.len()];
     compute.pool.run(looks.len(), &|task, _worker| {
         let (index, row, look) = looks[task];
         let sequence = &running[pieces[index].sequence];
@@ -302,25 +324,27 @@ fn judge(
     });
     let mut outcomes: Vec<Outcome> = pieces.iter().map(|_| Outcome::default()).collect();
     for ((index, _, look), seen) in looks.into_iter().zip(seen) {
-        let Some((token, score)) = seen.into_inner() else { continue };
-        match (look, score) {
-            (Look::Choose, score) => outcomes[index].chosen = Some((token, score)),
-            (Look::Score { place }, Some(score)) => outcomes[index].scores.push((place, score)),
-            (Look::Score { .. }, None) => {}
+        match (look, seen.into_inner()) {
+            (Look::Choose, choice) => outcomes[index].chosen = choice,
+            (Look::Score { place }, Some(Ok((_, Some(score))))) => {
+                outcomes[index].scores.push((place, score));
+            }
+            (Look::Score { .. }, _) => {}
         }
     }
     outcomes
 }
 
-fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> (u32, Option<TokenScore>) {
+fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> Choice {
     match look {
         Look::Choose => {
-            sequence.sampler.choose(logits, sequence.tokens.len(), sequence.generated())
+            let (position, guide) = (sequence.tokens.len(), sequence.guide.as_deref());
+            sequence.sampler.choose(logits, position, sequence.generated(), guide)
         }
         Look::Score { place } => {
             let token = sequence.tokens[place];
             let top = sequence.prompt_logprobs.unwrap_or(0);
-            (token, Some(sampler::score(logits, token, top)))
+            Ok((token, Some(sampler::score(logits, token, top))))
         }
     }
 }
@@ -338,14 +362,25 @@ impl Sequence {
             self.scored = index + 1;
             events.push(Event::Prompt { id, index, scored });
         }
-        if let Some((token, score)) = outcome.chosen {
-            // Sampling held end tokens back as long as it had to.
-            if self.end_tokens.contains(&token) {
-                return Some((FinishReason::EndToken(token), score));
+        let mut onward = Onward::Open;
+        match outcome.chosen {
+            None => {}
+            Some(Err(end)) => onward = end,
+            Some(Ok((token, score))) => {
+                // Sampling held end tokens back as long as it had to.
+                if self.end_tokens.contains(&token) {
+                    return Some((FinishReason::EndToken(token), score));
+                }
+                self.tokens.push(token);
+                self.sampler.record(token);
+                events.push(Event::Token { id, token, score });
+                onward = self.guide.as_mut().map_or(Onward::Open, |guide| guide.accept(token));
             }
-            self.tokens.push(token);
-            self.sampler.record(token);
-            events.push(Event::Token { id, token, score });
+        }
+        match onward {
+            Onward::Open => {}
+            Onward::Complete => return Some((FinishReason::Complete, None)),
+            Onward::Failed(error) => return Some((FinishReason::Constraint(error), None)),
         }
         let whole = self.computed >= self.prompt && self.generated() >= self.max_tokens;
         whole.then_some((FinishReason::Length, None))

@@ -1,6 +1,9 @@
 //! Turns "what is to be generated" and "what came of it" into types.
 
-use crate::EngineError;
+use std::sync::Arc;
+
+use crate::constraint::{ConstraintError, Grammar};
+use crate::error::EngineError;
 
 /// Names a request as long as its engine lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +32,9 @@ pub struct Request {
     pub min_tokens: usize,
     /// Log-probabilities of the prompt's tokens, with this many alternatives each.
     pub prompt_logprobs: Option<usize>,
+    /// What the answer must look like. It ends where it is complete, by an end token or because
+    /// nothing may follow, also before `min_tokens`; end tokens are chosen nowhere else.
+    pub grammar: Option<Arc<dyn Grammar>>,
     /// Prompts share cached prefixes only under the same salt.
     pub cache_salt: u64,
 }
@@ -151,8 +157,12 @@ pub enum Event {
 pub enum FinishReason {
     /// The model chose this end token.
     EndToken(u32),
+    /// The answer is complete by its grammar, and nothing may follow.
+    Complete,
     /// As many tokens as asked for.
     Length,
+    /// The grammar cannot be followed any further; the answer is not complete.
+    Constraint(ConstraintError),
 }
 
 /// Tokens in and out.

@@ -5,6 +5,7 @@
 
 use hashbrown::HashMap;
 
+use crate::constraint::{Guide, Onward};
 use crate::request::{Sampling, TokenScore};
 
 /// How one request chooses its tokens.
@@ -13,7 +14,7 @@ pub(crate) struct Sampler {
     /// Tokens of prompt and answer with their count in the answer; kept where a penalty needs it.
     seen: Option<HashMap<u32, u32>>,
     min_tokens: usize,
-    /// Not chosen before `min_tokens`.
+    /// Not chosen before `min_tokens`, nor where a grammar's answer is not complete.
     end_tokens: Vec<u32>,
     vocab: usize,
 }
@@ -30,8 +31,7 @@ impl Sampler {
             || sampling.frequency_penalty != 0.0
             || sampling.presence_penalty != 0.0;
         let seen = penalised.then(|| prompt.iter().map(|&token| (token, 0)).collect());
-        let end_tokens = if min_tokens > 0 { end_tokens.to_vec() } else { Vec::new() };
-        Sampler { sampling, seen, min_tokens, end_tokens, vocab }
+        Sampler { sampling, seen, min_tokens, end_tokens: end_tokens.to_vec(), vocab }
     }
 
     /// Takes note of a token of the answer.
@@ -41,20 +41,43 @@ impl Sampler {
         }
     }
 
-    /// Chooses the token at `position` of the sequence, the answer having `generated` tokens.
+    /// Chooses the token at `position` of the sequence, the answer having `generated` tokens, among
+    /// those that `guide` allows.
+    ///
+    /// # Errors
+    /// How the answer ends where it allows none.
     pub(crate) fn choose(
         &self,
         logits: &[f32],
         position: usize,
         generated: usize,
-    ) -> (u32, Option<TokenScore>) {
+        guide: Option<&Guide>,
+    ) -> Result<(u32, Option<TokenScore>), Onward> {
         debug_assert_eq!(logits.len(), self.vocab);
-        let token = match self.adjusted(logits, generated) {
-            Some(adjusted) => self.draw(&adjusted, position),
-            None => self.draw(logits, position),
+        let adjusted = self.adjusted(logits, generated);
+        let weighed = adjusted.as_deref().unwrap_or(logits);
+        let token = match guide {
+            Some(guide) => self.draw_among(&self.candidates(guide, generated)?, weighed, position),
+            None => self.draw(weighed, position),
         };
         let score = self.sampling.logprobs.map(|top| score(logits, token, top));
-        (token, score)
+        Ok((token, score))
+    }
+
+    fn candidates(&self, guide: &Guide, generated: usize) -> Result<Vec<u32>, Onward> {
+        guide.candidates(&self.end_tokens, generated < self.min_tokens)
+    }
+
+    /// Draws among some tokens, ascending and at least one, as if there were no others.
+    fn draw_among(&self, tokens: &[u32], logits: &[f32], position: usize) -> u32 {
+        // A bias may be infinite and a broken model's logits anything: any of these tokens is
+        // better than one that may not come.
+        let among = tokens.iter().map(|token| match logits[*token as usize] {
+            logit if logit.is_nan() => f32::MIN,
+            logit => logit.clamp(f32::MIN, f32::MAX),
+        });
+        let among: Vec<f32> = among.collect();
+        tokens[self.draw(&among, position) as usize]
     }
 
     /// The logits after biases and penalties; `None` where there are none.

@@ -3,6 +3,7 @@
 
 use myriad_model::{LogitRows, PAGE_TOKENS};
 
+use crate::constraint::Guide;
 use crate::pages::{PagePool, PrefixHash};
 use crate::request::{Request, RequestId, Usage};
 use crate::sampler::Sampler;
@@ -34,6 +35,8 @@ pub(crate) struct Sequence {
     /// Tokens of the prompt that need no score any more.
     pub(crate) scored: usize,
     pub(crate) sampler: Sampler,
+    /// Stays with the answer's tokens through a preemption.
+    pub(crate) guide: Option<Box<Guide>>,
     /// Prompt tokens found in the cache when it started; `None` before that.
     pub(crate) cached: Option<usize>,
     pub(crate) state: State,
@@ -64,6 +67,7 @@ impl Sequence {
             // Nothing stands before the first token that could predict it.
             scored: 1,
             sampler,
+            guide: request.grammar.map(|grammar| Box::new(Guide::new(grammar, vocab))),
             cached: None,
             state: State::default(),
         }

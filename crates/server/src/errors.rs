@@ -142,6 +142,12 @@ impl ApiError {
         ApiError { code: Some("internal_error"), ..error }
     }
 
+    /// 429: what the request needs is taken by others.
+    pub fn busy(code: &'static str, message: impl Into<String>) -> ApiError {
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
+        ApiError { code: Some(code), ..error }
+    }
+
     /// 503.
     pub fn unavailable() -> ApiError {
         let message = "The engine is not running.";
@@ -164,9 +170,7 @@ impl ApiError {
             }
             GenerateError::Busy { waiting, .. } => {
                 let message = format!("The server is busy: {waiting} requests wait already.");
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let error = ApiError::new(status, "rate_limit_error", message);
-                ApiError { code: Some("queue_full"), ..error }
+                ApiError::busy("queue_full", message)
             }
             GenerateError::Refused(error) => ApiError::invalid(param, error.to_string()),
             GenerateError::Unavailable => ApiError::unavailable(),

@@ -207,7 +207,15 @@ const WRONG: &[(&str, &str)] = &[
     ("tools", "5"),
     ("tools", r#""f""#),
     ("tool_choice", r#""required""#),
-    ("response_format", r#"{"type":"json_object"}"#),
+    ("response_format", "5"),
+    ("response_format.type", r#"{"type":"grammar"}"#),
+    ("response_format.json_schema", r#"{"type":"json_schema"}"#),
+    ("response_format.json_schema.name", r#"{"type":"json_schema","json_schema":{}}"#),
+    (
+        "response_format.json_schema.schema",
+        r#"{"type":"json_schema","json_schema":{"name":"x","schema":[]}}"#,
+    ),
+    ("response_format.schema", r#"{"type":"json_object","schema":{}}"#),
     ("modalities", r#"["audio"]"#),
     ("reasoning_effort", r#""much""#),
     ("store", "true"),
@@ -222,7 +230,8 @@ const WRONG: &[(&str, &str)] = &[
 #[test]
 fn wrong_fields_of_chats_are_named() {
     for (param, value) in WRONG {
-        let fields = format!("\"{param}\":{value}");
+        let field = param.split('.').next().unwrap_or(param);
+        let fields = format!("\"{field}\":{value}");
         let error = chat(&fields).expect_err(&fields);
         assert_names(&error, param, &fields);
     }

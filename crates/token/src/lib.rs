@@ -2,7 +2,8 @@
 //!
 //! A question's way: [`ChatTemplate`] renders messages, [`Tokenizer`] turns the text into ids;
 //! back: [`StreamDecoder`] turns ids into text, [`StopMatcher`] looks for its end and
-//! [`AnswerParser`] tells reasoning, text and tool calls apart.
+//! [`AnswerParser`] tells reasoning, text and tool calls apart. A [`Grammar`] says which tokens may
+//! come next in an answer that follows a schema.
 
 mod answer;
 mod bpe;
@@ -11,6 +12,7 @@ mod check;
 mod encoder;
 mod ends;
 mod error;
+mod grammar;
 mod guard;
 mod index;
 mod jinja;
@@ -30,6 +32,9 @@ pub use answer::{
     AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, ReasoningFormat,
 };
 pub use error::TokenizerError;
+pub use grammar::{
+    CallGrammar, Grammar, GrammarCompiler, GrammarError, GrammarFailure, GrammarState,
+};
 pub use myriad_formats::{TokenType, VocabSpec};
 pub use pretoken::{PreTokenizer, PreTokens};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};

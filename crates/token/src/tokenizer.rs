@@ -126,6 +126,11 @@ impl Tokenizer {
         self.pieces.get(id as usize).map(String::as_str)
     }
 
+    /// What a token is for.
+    pub(crate) fn token_type(&self, id: u32) -> Option<TokenType> {
+        self.types.get(id as usize).copied()
+    }
+
     /// Whether a token steers the model rather than being text.
     pub fn is_control(&self, id: u32) -> bool {
         self.types.get(id as usize) == Some(&TokenType::Control)

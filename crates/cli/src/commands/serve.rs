@@ -118,11 +118,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         threads: arguments.threads.count(),
         locked: !config.api_keys.is_empty(),
     };
-    // Before the banner: whoever reads it may press Ctrl-C at once.
-    let signals = {
-        let _context = tokio.enter();
-        StopSignals::new()?
-    };
+    let signals = stop_signals(&tokio)?;
     banner.show(arguments.log_format)?;
     tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
 }
@@ -149,8 +145,15 @@ fn serve_script(file: &str, config: ServerConfig, arguments: &Arguments) -> Resu
     let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, arguments))?;
     let address = listener.local_addr()?;
     let runtime = Runtime::start_scripted(script, names)?;
+    let signals = stop_signals(&tokio)?;
     note(format!("Myriad plays {file} at http://{address}: a test double, no model computes here"));
-    tokio.block_on(serve(listener, runtime, config, arguments.log_format))
+    tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
+}
+
+/// To be made before the banner is shown: whoever reads it may press Ctrl-C at once.
+fn stop_signals(tokio: &tokio::runtime::Runtime) -> io::Result<StopSignals> {
+    let _context = tokio.enter();
+    StopSignals::new()
 }
 
 async fn serve(

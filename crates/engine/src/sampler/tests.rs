@@ -19,7 +19,8 @@ fn shares(sampling: Sampling, logits: &[f32]) -> Vec<f64> {
     let sampler = Sampler::new(sampling, &[], logits.len(), 0, &[]);
     let mut counts = vec![0.0; logits.len()];
     for position in 0..DRAWS {
-        counts[sampler.choose(logits, position, 0).0 as usize] += 1.0 / DRAWS as f64;
+        counts[sampler.choose(logits, position, 0, None).expect("a token").0 as usize] +=
+            1.0 / DRAWS as f64;
     }
     counts
 }
@@ -104,21 +105,28 @@ fn a_large_vocabulary_is_ranked_as_by_a_full_sort() {
     let nucleus = Sampling { top_p: 0.999, ..Sampling::default() };
     let sampler = Sampler::new(nucleus, &[], 5000, 0, &[]);
     let logits: Vec<f32> = weights.iter().map(|weight| weight.ln()).collect();
-    let drawn: Vec<u32> = (0..500).map(|position| sampler.choose(&logits, position, 0).0).collect();
+    let drawn: Vec<u32> = (0..500)
+        .map(|position| sampler.choose(&logits, position, 0, None).expect("a token").0)
+        .collect();
     assert!(drawn.iter().all(|token| weights[*token as usize] > 0.0));
 }
 
 #[test]
 fn zero_temperature_takes_the_likeliest_and_the_lower_id() {
     let greedy = sampler(Sampling::greedy());
-    assert_eq!(greedy.choose(&[0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0], 5, 0).0, 1);
+    assert_eq!(
+        greedy.choose(&[0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0], 5, 0, None).expect("a token").0,
+        1
+    );
 }
 
 #[test]
 fn seed_and_position_decide() {
     let draws = |seed: u64| -> Vec<u32> {
         let sampler = sampler(Sampling { seed, ..Sampling::default() });
-        (0..64).map(|position| sampler.choose(&[0.0; 8], position, 0).0).collect()
+        (0..64)
+            .map(|position| sampler.choose(&[0.0; 8], position, 0, None).expect("a token").0)
+            .collect()
     };
     assert_eq!(draws(3), draws(3));
     assert_ne!(draws(3), draws(4));
@@ -154,8 +162,9 @@ fn penalties_and_biases() {
 fn end_tokens_wait_for_the_least_number_of_tokens() {
     let sampler = Sampler::new(Sampling::greedy(), &[], 3, 2, &[1]);
     let logits = [0.0, 9.0, 1.0];
-    let chosen: Vec<u32> =
-        (0..4).map(|generated| sampler.choose(&logits, 7, generated).0).collect();
+    let chosen: Vec<u32> = (0..4)
+        .map(|generated| sampler.choose(&logits, 7, generated, None).expect("a token").0)
+        .collect();
     assert_eq!(chosen, [2, 2, 1, 1]);
 }
 
@@ -167,7 +176,7 @@ fn scores_are_those_of_the_model_alone() {
         logprobs: Some(3),
         ..Sampling::default()
     };
-    let (token, score) = sampler(sampling).choose(&logits(&EIGHT), 0, 0);
+    let (token, score) = sampler(sampling).choose(&logits(&EIGHT), 0, 0, None).expect("a token");
     let score = score.unwrap();
     assert_eq!((token, score.token), (2, 2));
     assert!((score.logprob - 0.25f32.ln()).abs() < 1e-6);
@@ -195,7 +204,7 @@ fn broken_logits_do_not_panic() {
             Sampling { top_k: Some(3), top_p: 0.5, min_p: 0.1, ..Sampling::default() },
             Sampling { temperature: 1e-30, repetition_penalty: 1.5, ..Sampling::default() },
         ] {
-            assert!(sampler(sampling).choose(&row, 0, 0).0 < 8);
+            assert!(sampler(sampling).choose(&row, 0, 0, None).expect("a token").0 < 8);
         }
     }
     // What cannot be is never chosen.

@@ -151,7 +151,7 @@ impl Writer {
                     Finish::Length => ("max_tokens", None),
                     _ if calls > 0 => ("tool_use", None),
                     Finish::StopString(stop) => ("stop_sequence", Some(stop)),
-                    Finish::EndToken(_) | Finish::ToolCall => ("end_turn", None),
+                    Finish::EndToken(_) | Finish::Complete | Finish::ToolCall => ("end_turn", None),
                 };
             }
             TextEvent::Started { .. } | TextEvent::Prompt { .. } | TextEvent::Failed => {}

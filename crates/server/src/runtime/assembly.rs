@@ -41,11 +41,13 @@ impl Assembly {
     pub fn new(tokenizer: &Tokenizer, request: &GenerateRequest) -> Assembly {
         let parsing = request.parsing.as_ref();
         let decoder = parsing.map(|parsing| StreamDecoder::for_answer(tokenizer, &parsing.format));
+        // A stop string would cut what follows a grammar before it is complete.
+        let stops: &[String] = if request.grammar.is_none() { &request.stops } else { &[] };
         Assembly {
             decoder: decoder.unwrap_or_default(),
             reader: parsing.map(Parsing::parser).map(Reader::new),
             one_call: parsing.is_some_and(|parsing| parsing.one_call),
-            stops: (!request.stops.is_empty()).then(|| StopMatcher::new(&request.stops)),
+            stops: (!stops.is_empty()).then(|| StopMatcher::new(stops)),
             include_stop: request.include_stop,
             min_tokens: request.min_tokens,
             tokens: 0,

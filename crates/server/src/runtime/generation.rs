@@ -77,6 +77,8 @@ pub struct OutputToken {
 pub enum Finish {
     /// The model ended it with this token.
     EndToken(u32),
+    /// It is complete by its grammar, and nothing may follow.
+    Complete,
     /// This stop string was met.
     StopString(String),
     /// The only tool call that was allowed is complete.

@@ -6,6 +6,7 @@
 
 mod assembly;
 mod generation;
+mod grammar;
 mod manners;
 mod reader;
 pub mod scripted;
@@ -18,7 +19,9 @@ use std::sync::{Arc, mpsc};
 use myriad_engine::{Engine, EngineConfig, EngineError, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
-use myriad_token::{AnswerFormat, AnswerParser, AnswerTool, ChatTemplate, Tokenizer};
+use myriad_token::{
+    AnswerFormat, AnswerParser, AnswerTool, ChatTemplate, Grammar, GrammarCompiler, Tokenizer,
+};
 use tokio::sync::oneshot;
 
 pub use generation::{Finish, Generation, OutputToken, TextEvent};
@@ -69,6 +72,9 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Most tokens to generate; `None`: what the context leaves. 0 scores the prompt only.
     pub max_tokens: Option<usize>,
+    /// What the answer must look like. It then ends where it is complete: no stop string cuts it
+    /// before, and no end token or least number of tokens makes it shorter or longer.
+    pub grammar: Option<Grammar>,
     /// Strings that end the answer; not part of it.
     pub stops: Vec<String>,
     /// Whether the stop string that was met is shown at the answer's end.
@@ -162,6 +168,7 @@ pub struct Runtime {
     /// None where a script answers.
     model: Option<Arc<Model>>,
     tokenizer: Arc<Tokenizer>,
+    grammars: GrammarCompiler,
     template: Option<Arc<ChatTemplate>>,
     manners: Manners,
     context_max: usize,
@@ -229,6 +236,7 @@ impl Runtime {
             names,
             model,
             manners: template.as_ref().map_or_else(Manners::none, |it| Manners::of(it)),
+            grammars: GrammarCompiler::new(Arc::clone(&tokenizer)),
             tokenizer,
             template,
             context_max,
@@ -303,6 +311,11 @@ impl Runtime {
     /// Text to ids and back.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
+    }
+
+    /// Schemas to grammars over the model's vocabulary.
+    pub fn grammars(&self) -> &GrammarCompiler {
+        &self.grammars
     }
 
     /// How a chat becomes a prompt, if the model file says so.

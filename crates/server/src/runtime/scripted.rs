@@ -282,7 +282,7 @@ impl Playing {
         };
         let end_score = match reason {
             FinishReason::EndToken(token) => score(token),
-            FinishReason::Length => None,
+            FinishReason::Length | FinishReason::Complete | FinishReason::Constraint(_) => None,
         };
         events.push(Event::Finished { id, reason, usage: self.usage, end_score });
         false

@@ -7,13 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use myriad_engine::{Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage};
+use myriad_engine::{
+    ConstraintError, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
+};
 use myriad_token::Tokenizer;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::assembly::{Assembly, Certain};
 use super::generation::{Finish, Generation, TextEvent};
+use super::grammar::constraint;
 use super::steps::{Recipe, Steps};
 use super::{GenerateError, GenerateRequest, StartError};
 use crate::limits::ENGINE_FAILURES_MAX;
@@ -218,6 +221,7 @@ impl Worker {
             end_tokens,
             min_tokens: request.min_tokens,
             prompt_logprobs: request.prompt_logprobs,
+            grammar: request.grammar.map(constraint),
             cache_salt: request.cache_salt,
         }
     }
@@ -256,7 +260,9 @@ impl Worker {
             Event::Finished { id, reason, usage, end_score } => {
                 let finish = match reason {
                     FinishReason::EndToken(token) => Finish::EndToken(token),
+                    FinishReason::Complete => Finish::Complete,
                     FinishReason::Length => Finish::Length,
+                    FinishReason::Constraint(error) => return self.fail(id, error),
                 };
                 self.finish(id, finish, Some(usage.completion_tokens), end_score);
             }
@@ -290,6 +296,15 @@ impl Worker {
         let last =
             TextEvent::Finished { finish, usage, reasoning_tokens, calls, hidden, end_score };
         let _ = running.sender.send(last);
+    }
+
+    /// Ends a request whose answer cannot be completed.
+    fn fail(&mut self, id: RequestId, error: ConstraintError) {
+        tracing::error!(%error, "an answer cannot follow its grammar any further");
+        if let Some(running) = self.running.remove(&id) {
+            self.shared.metrics.finished(&running.timing, &running.usage, "error");
+            let _ = running.sender.send(TextEvent::Failed);
+        }
     }
 
     fn fail_all(&mut self) {

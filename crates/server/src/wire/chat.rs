@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, wrong_type};
 use super::generation::GenerationFields;
 use super::logprobs::ChatLogprobs;
+use super::response_format::ResponseFormat;
 use super::thinking::Thinking;
 use super::tools::Tools;
 use super::usage::Usage;
@@ -25,6 +26,8 @@ pub struct ChatRequest {
     pub max_tokens: Option<usize>,
     /// Alternatives per token, where log-probabilities are asked for.
     pub logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub response_format: ResponseFormat,
     /// What completions have too.
     pub generation: GenerationFields,
 }
@@ -57,11 +60,12 @@ impl ChatRequest {
         let chat = Chat::take(&mut fields)?;
         let max_tokens = take_max_tokens(&mut fields)?;
         let logprobs = take_logprobs(&mut fields)?;
+        let response_format = ResponseFormat::take(&mut fields)?;
         let mut generation = GenerationFields::take(&mut fields, vocab)?;
         generation.check_min_tokens(max_tokens)?;
         generation.sampling.logprobs = logprobs;
         policy::judge_chat(fields)?;
-        Ok(ChatRequest { model, chat, max_tokens, logprobs, generation })
+        Ok(ChatRequest { model, chat, max_tokens, logprobs, response_format, generation })
     }
 }
 

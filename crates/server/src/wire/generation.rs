@@ -109,7 +109,7 @@ impl GenerationFields {
 /// Why an answer ended, in OpenAI's words.
 pub fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
-        Finish::EndToken(_) | Finish::StopString(_) | Finish::ToolCall => "stop",
+        Finish::EndToken(_) | Finish::Complete | Finish::StopString(_) | Finish::ToolCall => "stop",
         Finish::Length => "length",
     }
 }

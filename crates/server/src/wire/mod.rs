@@ -14,6 +14,7 @@ pub mod messages;
 pub mod models;
 pub mod ollama;
 pub mod policy;
+pub mod response_format;
 pub mod thinking;
 pub mod tokenize;
 pub mod tools;

@@ -53,7 +53,6 @@ const COMMON: &[(&str, Rule)] = &[
 
 /// For chats alone.
 const CHAT: &[(&str, Rule)] = &[
-    ("response_format", Only(&[r#"{"type":"text"}"#])),
     ("modalities", Only(&[r#"["text"]"#])),
     ("audio", Refuse),
     // A guess that may save time, and never changes an answer.

@@ -10,4 +10,5 @@ mod hostile;
 mod logs;
 mod ollama;
 mod shutdown;
+mod structured;
 mod tools;

@@ -1,0 +1,186 @@
+//! Turns what an answer may look like, of which this room knows nothing, into tokens that may come.
+//!
+//! A mask depends on the answer's own tokens alone and is worked out on a thread beside the forward
+//! pass whose logits it is for, so that it costs no time where a core is free.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// What answers may look like: shared by all sequences that are held to it.
+pub trait Grammar: fmt::Debug + Send + Sync {
+    /// The place before the first token of an answer.
+    fn start(&self) -> Box<dyn Constraint>;
+}
+
+/// A place in one answer. What it says must depend on the accepted tokens alone.
+pub trait Constraint: Send + Sync {
+    /// Sets the bit of each token that may come next: token `t` is bit `t % 32` of word `t / 32`.
+    /// All of `allowed`, which covers the model's vocabulary, is zero before. What it says of end
+    /// tokens does not count: those may come wherever the answer may end.
+    ///
+    /// # Errors
+    /// [`ConstraintError`], after which the answer ends.
+    fn mask(&mut self, allowed: &mut [u32]) -> Result<(), ConstraintError>;
+
+    /// Goes on by a token that the mask allowed.
+    ///
+    /// # Errors
+    /// [`ConstraintError`], after which the answer ends.
+    fn accept(&mut self, token: u32) -> Result<(), ConstraintError>;
+
+    /// Whether the answer may end here.
+    fn may_end(&mut self) -> bool;
+
+    /// Whether the answer must end here: nothing may follow. Only where it may end.
+    fn must_end(&mut self) -> bool;
+}
+
+/// Why an answer cannot go on although it is not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConstraintError {
+    /// Working it out takes more time or memory than is allowed.
+    #[error("the grammar takes more work at this place than is allowed")]
+    TooComplex,
+    /// No token of the vocabulary goes on.
+    #[error("no token of the vocabulary goes on at this place")]
+    DeadEnd,
+    /// The constraint itself is at fault.
+    #[error("the grammar's state is broken")]
+    Broken,
+}
+
+/// A sequence's constraint with the mask for its next token.
+pub(crate) struct Guide {
+    grammar: Arc<dyn Grammar>,
+    /// Begun with the first mask.
+    constraint: Option<Box<dyn Constraint>>,
+    /// [vocab / 32]
+    allowed: Vec<u32>,
+    may_end: bool,
+    /// What came of the mask for the next token; `None` before it is worked out.
+    ready: Option<Result<(), ConstraintError>>,
+}
+
+/// How an answer goes on after a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Onward {
+    Open,
+    /// It is complete, and nothing may follow.
+    Complete,
+    Failed(ConstraintError),
+}
+
+impl Guide {
+    pub(crate) fn new(grammar: Arc<dyn Grammar>, vocab: usize) -> Guide {
+        let allowed = vec![0; vocab.div_ceil(32)];
+        Guide { grammar, constraint: None, allowed, may_end: false, ready: None }
+    }
+
+    /// Works out the mask for the next token, if that is not done.
+    fn prepare(&mut self) {
+        if self.ready.is_some() {
+            return;
+        }
+        let constraint = self.constraint.get_or_insert_with(|| self.grammar.start());
+        self.allowed.fill(0);
+        self.may_end = constraint.may_end();
+        self.ready = Some(constraint.mask(&mut self.allowed));
+    }
+
+    /// The tokens that may come next, ascending; of the end tokens all where the answer may end and
+    /// they are not `held_back`, else none.
+    ///
+    /// # Errors
+    /// How the answer ends where there is none.
+    pub(crate) fn candidates(
+        &self,
+        end_tokens: &[u32],
+        held_back: bool,
+    ) -> Result<Vec<u32>, Onward> {
+        match self.ready {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(Onward::Failed(error)),
+            // Whoever chooses has prepared.
+            None => return Err(Onward::Failed(ConstraintError::Broken)),
+        }
+        let mut allowed = self.allowed.clone();
+        for &token in end_tokens {
+            let (word, bit) = (token as usize / 32, 1 << (token % 32));
+            allowed[word] &= !bit;
+            if self.may_end && !held_back {
+                allowed[word] |= bit;
+            }
+        }
+        let tokens = tokens_of(&allowed);
+        match tokens.is_empty() {
+            false => Ok(tokens),
+            true if self.may_end => Err(Onward::Complete),
+            true => Err(Onward::Failed(ConstraintError::DeadEnd)),
+        }
+    }
+
+    /// Goes on by a token of the answer.
+    pub(crate) fn accept(&mut self, token: u32) -> Onward {
+        self.ready = None;
+        // A token was chosen, so there was a mask.
+        let Some(constraint) = &mut self.constraint else {
+            return Onward::Failed(ConstraintError::Broken);
+        };
+        match constraint.accept(token) {
+            Err(error) => Onward::Failed(error),
+            Ok(()) if constraint.must_end() => Onward::Complete,
+            Ok(()) => Onward::Open,
+        }
+    }
+}
+
+/// The places of the bits that are set, ascending.
+fn tokens_of(words: &[u32]) -> Vec<u32> {
+    let count: u32 = words.iter().map(|word| word.count_ones()).sum();
+    let mut tokens = Vec::with_capacity(count as usize);
+    for (first, &word) in (0..).step_by(32).zip(words) {
+        // Within strings most tokens may come.
+        if word == u32::MAX {
+            tokens.extend(first..first + 32);
+            continue;
+        }
+        let mut left = word;
+        while left != 0 {
+            tokens.push(first + left.trailing_zeros());
+            left &= left - 1;
+        }
+    }
+    tokens
+}
+
+/// Runs `work` while the masks are worked out on a thread beside it.
+pub(crate) fn prepare_during<T>(guides: &mut [(usize, Box<Guide>)], work: impl FnOnce() -> T) -> T {
+    if guides.iter().all(|(_, guide)| guide.ready.is_some()) {
+        return work();
+    }
+    let prepare = |guides: &mut [(usize, Box<Guide>)]| {
+        guides.iter_mut().for_each(|(_, guide)| guide.prepare());
+    };
+    let result = std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("masks".into());
+        // Where the system gives no thread, the work is done after all.
+        let _ = builder.spawn_scoped(scope, || prepare(&mut *guides));
+        work()
+    });
+    prepare(guides);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_become_tokens() {
+        assert!(tokens_of(&[0, 0]).is_empty());
+        assert_eq!(tokens_of(&[0, 0b1001, 1 << 31]), [32, 35, 95]);
+        let all: Vec<u32> = (0..64).collect();
+        assert_eq!(tokens_of(&[u32::MAX, u32::MAX]), all);
+    }
+}
