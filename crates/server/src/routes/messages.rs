@@ -23,8 +23,9 @@ use crate::runtime::{Finish, GenerateRequest, TextEvent};
 use crate::wire::anthropic::MessagesRequest;
 use crate::wire::usage::Usage;
 
-/// The one version that the API has had since 2023.
-const VERSION: &str = "2023-06-01";
+/// The versions that there are. They differ in what they refuse; here both take the same, sampling
+/// among it, which the later one leaves to its models.
+const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
 /// The handler of a message: everything that can be wrong is known before the answer begins.
 pub async fn create(
@@ -66,8 +67,9 @@ pub async fn count(
 fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {
     const NAME: &str = "anthropic-version";
     match headers.get(NAME) {
-        Some(version) if version != VERSION => {
-            let message = format!("The header '{NAME}' is not known. Right would be {VERSION}.");
+        Some(version) if !VERSIONS.iter().any(|known| version == known) => {
+            let right = VERSIONS.join(" or ");
+            let message = format!("The header '{NAME}' is not known. Right would be {right}.");
             Err(ApiError::invalid(NAME, message))
         }
         _ => Ok(()),
@@ -240,6 +242,7 @@ fn usage_of(usage: &Usage) -> Value {
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens(),
         "output_tokens": usage.completion_tokens(),
+        "output_tokens_details": { "thinking_tokens": usage.reasoning_tokens() },
     })
 }
 

@@ -30,10 +30,19 @@ pub struct MessagesRequest {
 }
 
 /// What informs the operator, or is a hint: accepted with any value.
-const ACCEPTED: [&str; 4] = ["metadata", "service_tier", "cache_control", "inference_geo"];
+const ACCEPTED: [&str; 8] = [
+    "metadata",
+    "service_tier",
+    "cache_control",
+    "inference_geo",
+    "diagnostics",
+    "speed",
+    "user_profile_id",
+    "workspace_id",
+];
 
 /// Known to Anthropic, but not here.
-const REFUSED: [&str; 4] = ["container", "context_management", "mcp_servers", "output_config"];
+const REFUSED: [&str; 3] = ["container", "context_management", "mcp_servers"];
 
 /// A line that Claude Code puts before its system text, with a number that changes each time: no
 /// cached prefix would ever be found behind it. It says nothing to the model.
@@ -109,17 +118,20 @@ fn take_generation(fields: &mut Fields<'_>, vocab: usize) -> Result<GenerationFi
     Ok(generation)
 }
 
-/// `{"type": "enabled", "budget_tokens": …}`; a budget counts where the template knows budgets.
+/// `thinking`, and the effort of `output_config`. Budgets and efforts count where the template
+/// knows them: they are hints with Anthropic too.
 fn take_thinking(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
-    let Some(value) = fields.raw("thinking") else { return Ok(Thinking::default()) };
+    let mut wish = Thinking { hints: true, asked_as: "thinking", ..Thinking::default() };
+    wish.effort = take_effort(fields)?;
+    let Some(value) = fields.raw("thinking") else { return Ok(wish) };
     let mut fields = Fields::of_value(value, "thinking".to_owned())?;
     let name = fields.name("type");
-    let budget = fields.integer("budget_tokens", 1..=i64::from(i32::MAX))?;
-    let wish = match fields.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
-        Some("enabled") => Thinking { enabled: Some(true), hint: budget, ..Thinking::default() },
-        Some("disabled") => Thinking { enabled: Some(false), ..Thinking::default() },
+    wish.budget = fields.integer("budget_tokens", 1..=i64::from(i32::MAX))?;
+    wish.enabled = match fields.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
+        Some("enabled") => Some(true),
+        Some("disabled") => Some(false),
         // The model decides, as it does anyway.
-        Some("adaptive") => Thinking::default(),
+        Some("adaptive") => None,
         Some(_) => {
             let message = format!(
                 "Invalid value for '{name}'. Right would be 'enabled', 'disabled' or 'adaptive'."
@@ -131,7 +143,26 @@ fn take_thinking(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
     // Whether the thoughts are shown; they are.
     fields.string("display", SMALL_TEXT_BYTES_MAX)?;
     fields.none_left()?;
-    Ok(Thinking { asked_as: "thinking", ..wish })
+    Ok(wish)
+}
+
+/// `{"effort": "high", "format": …}`
+fn take_effort(fields: &mut Fields<'_>) -> Result<Option<String>, ApiError> {
+    const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
+    let Some(value) = fields.raw("output_config") else { return Ok(None) };
+    let mut config = Fields::of_value(value, "output_config".to_owned())?;
+    let (effort_name, format_name) = (config.name("effort"), config.name("format"));
+    if config.raw("format").is_some() {
+        return Err(forced(&format_name, "an answer that keeps to a schema"));
+    }
+    let effort = config.string("effort", SMALL_TEXT_BYTES_MAX)?;
+    if effort.as_deref().is_some_and(|effort| !EFFORTS.contains(&effort)) {
+        let right = EFFORTS.join(", ");
+        let message = format!("Invalid value for '{effort_name}'. Right would be one of: {right}.");
+        return Err(ApiError::invalid(effort_name, message));
+    }
+    config.none_left()?;
+    Ok(effort)
 }
 
 fn take_tools(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
@@ -361,7 +392,13 @@ fn take_assistant(content: &RawValue, place: &str) -> Result<Message, ApiError> 
             }
             // Only who wrote it can read it.
             "redacted_thinking" => {}
-            "tool_use" => calls.push(take_call(&mut fields)?),
+            "tool_use" => {
+                calls.push(take_call(&mut fields)?);
+                // Who called, in answers of Anthropic's own: the model did.
+                fields.raw("caller");
+                fields.raw("toolset_name");
+                fields.none_left()?;
+            }
             other => return Err(wrong_block(&fields, other, "text, thinking, tool_use")),
         }
     }

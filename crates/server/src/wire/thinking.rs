@@ -17,8 +17,9 @@ pub struct Thinking {
     pub enabled: Option<bool>,
     /// `thinking_budget`, in tokens.
     pub budget: Option<i64>,
-    /// A budget that counts where the template knows budgets, and is none otherwise.
-    pub hint: Option<i64>,
+    /// Whether effort and budget count only where the template knows them, and are no error
+    /// otherwise.
+    pub hints: bool,
     /// The field that errors name instead of `enable_thinking`, where it was another one.
     pub asked_as: &'static str,
 }
@@ -74,7 +75,7 @@ impl Thinking {
             // Nothing to turn off.
             known |= effort == "none" && !manners.reasons();
             let message = "the chat template of this model knows no effort";
-            check(known, EFFORT, message)?;
+            check(known || self.hints, EFFORT, message)?;
             if manners.effort {
                 let word = match effort.as_str() {
                     "none" | "minimal" => "low",
@@ -104,11 +105,11 @@ impl Thinking {
             };
         }
         if let Some(budget) = self.budget {
-            check(manners.budget, BUDGET, "the chat template of this model knows no budget")?;
-            variables.insert(BUDGET.to_owned(), budget.into());
-        }
-        if let Some(budget) = self.hint.filter(|_| manners.budget) {
-            variables.insert(BUDGET.to_owned(), budget.into());
+            let message = "the chat template of this model knows no budget";
+            check(manners.budget || self.hints, BUDGET, message)?;
+            if manners.budget {
+                variables.insert(BUDGET.to_owned(), budget.into());
+            }
         }
         Ok(variables)
     }

@@ -47,6 +47,11 @@ impl Usage {
         self.prompt_tokens_details.cached_tokens
     }
 
+    /// Tokens of all answers that were reasoning.
+    pub fn reasoning_tokens(&self) -> usize {
+        self.completion_tokens_details.reasoning_tokens
+    }
+
     /// Tokens of all answers.
     pub fn completion_tokens(&self) -> usize {
         self.completion_tokens

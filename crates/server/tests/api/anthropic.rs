@@ -76,6 +76,8 @@ fn a_message_has_thinking_text_and_calls_as_blocks() {
         .good();
     assert_eq!(usage["input_tokens"], count["input_tokens"]);
     assert_eq!(usage["cache_read_input_tokens"], 0);
+    // "Hm.", a token each byte.
+    assert_eq!(usage["output_tokens_details"]["thinking_tokens"], 3);
     assert_eq!(usage["cache_creation_input_tokens"], 0);
     assert!(usage["output_tokens"].as_u64().unwrap() > 20);
 }
@@ -228,6 +230,8 @@ fn errors_are_in_anthropics_shape() {
         (json!({ "thinking": { "type": "perhaps" } }), "thinking.type"),
         (json!({ "stop_sequences": [""] }), "stop_sequences"),
         (json!({ "mcp_servers": [] }), "mcp_servers"),
+        (json!({ "output_config": { "format": {} } }), "output_config.format"),
+        (json!({ "output_config": { "effort": "much" } }), "output_config.effort"),
         (json!({ "odd": 1 }), "odd"),
     ] {
         let reply = live.post(PATH, &body(fields));
@@ -240,8 +244,21 @@ fn errors_are_in_anthropics_shape() {
     let version = [("anthropic-version", "1999-01-01")];
     let reply = live.send("POST", PATH, &version, body(json!({})).to_string().as_bytes());
     refused(&reply, 400, "invalid_request_error");
-    let version = [("anthropic-version", "2023-06-01")];
-    live.send("POST", PATH, &version, body(json!({})).to_string().as_bytes()).good();
+    for version in ["2023-06-01", "2026-10-21"] {
+        let version = [("anthropic-version", version)];
+        live.send("POST", PATH, &version, body(json!({})).to_string().as_bytes()).good();
+    }
+}
+
+#[test]
+fn models_are_listed_in_anthropics_shape_for_its_clients() {
+    let live = answering("Good.");
+    let get =
+        |path: &str| live.send("GET", path, &[("anthropic-version", "2026-10-21")], b"").good();
+    let list = get("/v1/models");
+    assert_eq!((&list["first_id"], &list["has_more"]), (&json!(MODEL), &json!(false)));
+    assert_eq!(list["data"][0], get(&format!("/v1/models/{MODEL}")));
+    assert_eq!(list["data"][0]["type"], "model");
 }
 
 #[test]
