@@ -50,7 +50,7 @@ pub async fn show(
     app.check_model(Some(untagged(&model)))?;
     let manners = app.runtime.manners();
     let has =
-        [(true, "completion"), (manners.can_call(), "tools"), (manners.reasons(), "thinking")];
+        [(true, "completion"), (manners.shows_tools, "tools"), (manners.reasons(), "thinking")];
     let capabilities: Vec<_> = has.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
     let family = family(&app);
     let mut info = Map::new();

@@ -36,13 +36,14 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
         return Err(ApiError::unsupported(PARAM, message));
     };
     let manners = app.runtime.manners();
+    let tools: Vec<Value> = chat.tools.offered.iter().map(|tool| tool.definition()).collect();
     let options = RenderOptions {
         add_generation_prompt: chat.add_generation_prompt,
         now_unix_seconds: i64::try_from(unix_seconds()).unwrap_or(i64::MAX),
         continue_final_message: chat.continue_final_message,
-        extra: variables(app, chat)?,
+        extra: variables(app, chat, &tools)?,
     };
-    let messages: Vec<_> = chat.messages.iter().map(|it| manners.message(it)).collect();
+    let messages = manners.messages(&chat.messages, &tools);
     let tokenizer = app.runtime.tokenizer();
     let ids = template.encode(tokenizer, &messages, &options).map_err(|error| {
         let param = match error {
@@ -71,25 +72,12 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
 
 /// What the template is given besides the messages: the client's own variables win over what
 /// follows from other fields, but for the tools.
-fn variables(app: &App, chat: &Chat) -> Result<Map<String, Value>, ApiError> {
+fn variables(app: &App, chat: &Chat, tools: &[Value]) -> Result<Map<String, Value>, ApiError> {
     let manners = app.runtime.manners();
     let mut variables = chat.thinking.variables(manners)?;
     variables.extend(chat.template_kwargs.clone());
-    let offered = &chat.tools.offered;
-    if offered.is_empty() {
-        return Ok(variables);
+    if manners.shows_tools && !tools.is_empty() {
+        variables.insert("tools".to_owned(), Value::Array(tools.to_vec()));
     }
-    if !manners.can_call() {
-        let param = if chat.tools.legacy { "functions" } else { "tools" };
-        let why = match manners.shows_tools {
-            true => "writes calls in a way that is not known here",
-            false => "has no place for tools",
-        };
-        let message =
-            format!("'{param}' cannot be honoured: the chat template of this model {why}.");
-        return Err(ApiError::unsupported(param, message));
-    }
-    let tools = offered.iter().map(|tool| tool.definition()).collect();
-    variables.insert("tools".to_owned(), Value::Array(tools));
     Ok(variables)
 }

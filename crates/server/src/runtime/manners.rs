@@ -9,12 +9,14 @@ use myriad_token::{
 };
 use serde_json::{Map, Value, json};
 
+use super::described;
+
 /// How the model of a template is spoken to.
 #[derive(Clone, Debug)]
 pub struct Manners {
     /// How it writes its answers.
     pub format: AnswerFormat,
-    /// Whether the template shows tools to it.
+    /// Whether the template shows tools to it; where not, they are described to it.
     pub shows_tools: bool,
     /// The variable that turns reasoning on and off.
     pub switch: Option<&'static str>,
@@ -22,7 +24,10 @@ pub struct Manners {
     pub effort: bool,
     /// Whether the template knows `thinking_budget`.
     pub budget: bool,
-    calls: CallStyle,
+    /// How earlier calls are given to the template; none where it has no place for them.
+    calls: Option<CallStyle>,
+    /// Whether the template has a place for a system's message.
+    system: bool,
 }
 
 /// How earlier calls are given to a template.
@@ -50,7 +55,8 @@ impl Manners {
             switch: None,
             effort: false,
             budget: false,
-            calls: STYLES[0],
+            calls: None,
+            system: false,
         }
     }
 
@@ -69,19 +75,20 @@ impl Manners {
         let on_off = [Value::Bool(true), Value::Bool(false)];
         let efforts = ["low", "medium", "high", "max"].map(Value::from);
         let readable = |style: &&CallStyle| reads_well(template, **style);
+        let mut format = template.answer_format();
+        let shows_tools = format.calls != CallFormat::None && shows_tools(template);
+        if !shows_tools && format.calls != CallFormat::DeepSeek {
+            format.calls = CallFormat::Hermes;
+        }
         Manners {
-            format: template.answer_format(),
-            shows_tools: shows_tools(template),
+            format,
+            shows_tools,
             switch: ["enable_thinking", "thinking"].into_iter().find(|it| differs(it, &on_off)),
             effort: differs("reasoning_effort", &efforts),
             budget: differs("thinking_budget", &[json!(512), json!(1024)]),
-            calls: STYLES.iter().find(readable).copied().unwrap_or(STYLES[0]),
+            calls: STYLES.iter().find(readable).copied(),
+            system: shows_system(template),
         }
-    }
-
-    /// Whether tools can be offered, and calls be told from text.
-    pub fn can_call(&self) -> bool {
-        self.shows_tools && self.format.calls != CallFormat::None
     }
 
     /// Whether reasoning can be told from text.
@@ -89,18 +96,30 @@ impl Manners {
         self.format.reasoning != ReasoningFormat::None || self.format.calls == CallFormat::Harmony
     }
 
-    /// A message as the template wants it. Arguments of calls are JSON texts in `message`.
-    pub fn message(&self, message: &Message) -> Message {
-        let mut message = message.clone();
+    /// A chat as the template wants it, with tools that it has no place for described in it.
+    /// Arguments of calls are JSON texts in `messages`.
+    pub fn messages(&self, messages: &[Message], tools: &[Value]) -> Vec<Message> {
+        let mut messages = messages.to_vec();
+        match self.calls {
+            Some(style) => messages.iter_mut().for_each(|message| self.give(style, message)),
+            None => messages = described::written(messages),
+        }
+        if !self.shows_tools && !tools.is_empty() {
+            let text = described::tools(self.format.calls, tools);
+            described::tell(&mut messages, text, self.system);
+        }
+        messages
+    }
+
+    fn give(&self, style: CallStyle, message: &mut Message) {
         if !message.extra.contains_key("tool_calls") {
-            return message;
+            return;
         }
         if self.format.calls == CallFormat::Harmony && !message.content.trim().is_empty() {
             // gpt-oss's template takes one of the two; what was said weighs more.
             message.extra.remove("thinking");
         }
-        self.calls.apply(&mut message);
-        message
+        style.apply(message);
     }
 }
 
@@ -143,6 +162,11 @@ fn tools() -> Map<String, Value> {
     Map::from_iter([("tools".to_owned(), tools)])
 }
 
+fn shows_system(template: &ChatTemplate) -> bool {
+    let system = Message { role: "system".into(), content: "probe_rule".into(), extra: Map::new() };
+    render(template, &[system, user()], Map::new()).is_some_and(|text| text.contains("probe_rule"))
+}
+
 fn shows_tools(template: &ChatTemplate) -> bool {
     render(template, &[user()], tools()).is_some_and(|text| text.contains("probe_tool"))
 }
@@ -161,6 +185,7 @@ fn reads_well(template: &ChatTemplate, style: CallStyle) -> bool {
     result.extra.insert("name".to_owned(), "probe_tool".into());
     let rendered = render(template, &[user(), call, result], tools());
     rendered.is_some_and(|text| {
+        // In the call itself: templates show tools too.
         let odd = ["'probe_key'", "\\\"probe_key", "'probe_value'", ">None<", "\nNone\n"];
         text.contains("probe_value") && !odd.iter().any(|odd| text.contains(odd))
     })
@@ -189,8 +214,8 @@ mod tests {
 
     #[test]
     fn published_templates_show_their_manners() {
-        let text = true;
-        let object = false;
+        let text = Some(true);
+        let object = Some(false);
         for (name, tools, as_text, switch, effort, budget) in [
             ("Qwen-Qwen2.5-7B-Instruct", true, object, None, false, false),
             ("Qwen-Qwen3-0.6B", true, object, Some("enable_thinking"), false, false),
@@ -201,12 +226,12 @@ mod tests {
             ("meta-llama-Llama-3.3-70B-Instruct", true, object, None, false, false),
             ("deepseek-ai-DeepSeek-R1-Distill-Llama-8B", false, text, None, false, false),
             ("deepseek-ai-DeepSeek-V3.1", false, object, Some("thinking"), false, false),
-            ("google-gemma-2-2b-it", false, object, None, false, false),
+            ("google-gemma-2-2b-it", false, None, None, false, false),
         ] {
             let Some(manners) = published(name) else { return };
             let found = (
                 manners.shows_tools,
-                manners.calls.as_text,
+                manners.calls.map(|calls| calls.as_text),
                 manners.switch,
                 manners.effort,
                 manners.budget,

@@ -5,6 +5,7 @@
 //! and without an async executor: every waiting call has a blocking twin.
 
 mod assembly;
+mod described;
 mod generation;
 mod grammar;
 mod manners;

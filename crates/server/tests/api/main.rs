@@ -4,6 +4,7 @@ mod anthropic;
 mod chat;
 mod completions;
 mod endpoints;
+mod families;
 mod gates;
 mod harness;
 mod hostile;

@@ -306,10 +306,29 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     }
     let body = chat(json!({ "tools": weather(), "tool_choice": allowed("auto", "weather") }));
     live.post("/v1/chat/completions", &body).good();
-    // A model whose template has no place for tools.
-    let live = Live::start(Setup::default());
-    let error = live.post("/v1/chat/completions", &chat(json!({ "tools": weather() }))).error(400);
-    assert_eq!(error["param"], "tools");
+}
+
+#[test]
+fn tools_are_described_where_the_template_has_no_place_for_them() {
+    let template = "{% for message in messages %}[{{ message.role }}] {{ message.content }}\n\
+                    {% endfor %}[assistant] ";
+    let live = scripted(json!({ "chat_template": template, "answers": [{ "text": CALL }] }));
+    let body = chat(json!({ "tools": weather() }));
+    let (message, reason) = both(&live, &body);
+    assert_eq!(reason, "tool_calls");
+    let mut history = body["messages"].as_array().unwrap().clone();
+    history.push(message.clone());
+    let id = message["tool_calls"][0]["id"].clone();
+    history.push(json!({ "role": "tool", "tool_call_id": id, "content": "rain" }));
+    let ids = live.post("/tokenize", &with(&body, "messages", json!(history))).good();
+    let ids = json!({ "tokens": ids["tokens"] });
+    let text = live.post("/detokenize", &ids).good()["prompt"].clone();
+    let text = text.as_str().unwrap();
+    assert!(text.starts_with("[system] # Tools\n"), "{text}");
+    assert!(text.contains("\"name\":\"weather\""), "{text}");
+    assert!(text.contains(&format!("[assistant] {CALL}\n")), "{text}");
+    let result = "[user] <tool_response>\nrain\n</tool_response>\n[assistant] ";
+    assert!(text.ends_with(result), "{text}");
 }
 
 #[test]
