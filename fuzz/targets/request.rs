@@ -3,10 +3,14 @@
 
 use libfuzzer_sys::fuzz_target;
 use myriad_server::errors::ApiError;
-use myriad_server::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, SEQUENCES_MAX, STOPS_MAX};
-use myriad_server::wire::chat::ChatRequest;
+use myriad_server::limits::{
+    CHOICES_MAX, LOGIT_BIAS_MAX, SEQUENCES_MAX, STOPS_MAX, TOOL_NAME_BYTES_MAX, TOOLS_MAX,
+};
+use myriad_server::wire::anthropic::MessagesRequest;
+use myriad_server::wire::chat::{Chat, ChatRequest};
 use myriad_server::wire::completions::{CompletionRequest, Prompt};
 use myriad_server::wire::generation::GenerationFields;
+use myriad_server::wire::ollama::{Input, OllamaRequest};
 use myriad_server::wire::tokenize::{DetokenizeRequest, TokenizeRequest};
 
 const VOCAB: usize = 1000;
@@ -14,10 +18,30 @@ const VOCAB: usize = 1000;
 fuzz_target!(|data: &[u8]| {
     match ChatRequest::parse(data, VOCAB) {
         Ok(request) => {
-            assert!(!request.chat.messages.is_empty());
+            check_chat(&request.chat);
             check_generation(&request.generation);
         }
         Err(error) => check_error(&error),
+    }
+    for counts in [false, true] {
+        match MessagesRequest::parse(data, VOCAB, counts) {
+            Ok(request) => {
+                check_chat(&request.chat);
+                check_generation(&request.generation);
+            }
+            Err(error) => check_error(&error),
+        }
+    }
+    for parse in [OllamaRequest::chat, OllamaRequest::generate] {
+        match parse(data, VOCAB) {
+            Ok(request) => {
+                if let Some(Input::Chat(chat)) = &request.input {
+                    check_chat(chat);
+                }
+                check_generation(&request.generation);
+            }
+            Err(error) => check_error(&error),
+        }
     }
     match CompletionRequest::parse(data, VOCAB) {
         Ok(request) => {
@@ -39,6 +63,23 @@ fuzz_target!(|data: &[u8]| {
         Err(error) => check_error(&error),
     }
 });
+
+/// What was let through is what a template can be given.
+fn check_chat(chat: &Chat) {
+    assert!(!chat.messages.is_empty());
+    assert!(chat.tools.offered.len() <= TOOLS_MAX);
+    for tool in &chat.tools.offered {
+        assert!((1..=TOOL_NAME_BYTES_MAX).contains(&tool.name.len()));
+        assert!(tool.parameters.as_ref().is_none_or(|schema| schema.is_object()));
+    }
+    for message in &chat.messages {
+        let calls = message.extra.get("tool_calls").and_then(|calls| calls.as_array());
+        for call in calls.into_iter().flatten() {
+            assert!(call["function"]["name"].is_string());
+            assert!(call["function"]["arguments"].is_string(), "texts, as the API has them");
+        }
+    }
+}
 
 /// What was let through is what the engine takes.
 fn check_generation(generation: &GenerationFields) {

@@ -1,7 +1,7 @@
 //! Turns tools, calls and results into text, for templates that have no place for them.
 //!
-//! Most models have read enough of one way to write calls, that of Hermes and Qwen, to follow it when
-//! it is described to them; DeepSeek's are told of their own, as their makers do it.
+//! Most models have read enough of one way to write calls, that of Hermes and Qwen, to follow it
+//! when it is described to them; DeepSeek's are told of their own, as their makers do it.
 
 use myriad_token::{CallFormat, Message};
 use serde_json::{Map, Value};

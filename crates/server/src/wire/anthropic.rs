@@ -169,7 +169,8 @@ fn take_tools(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
     let values = fields.list("tools", TOOLS_MAX)?.unwrap_or_default();
     let bytes: usize = values.iter().map(|value| value.get().len()).sum();
     if bytes > TOOLS_BYTES_MAX {
-        let message = format!("'tools' has {bytes} bytes. Right would be {TOOLS_BYTES_MAX}.");
+        let message =
+            format!("'tools' has {bytes} bytes. Right would be at most {TOOLS_BYTES_MAX}.");
         return Err(ApiError::invalid("tools", message));
     }
     let mut tools = Tools::default();

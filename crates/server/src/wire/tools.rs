@@ -181,7 +181,8 @@ fn tool_list<'a>(fields: &mut Fields<'a>, name: &str) -> Result<Vec<&'a RawValue
     let values = fields.list(name, TOOLS_MAX)?.unwrap_or_default();
     let bytes: usize = values.iter().map(|value| value.get().len()).sum();
     if bytes > TOOLS_BYTES_MAX {
-        let message = format!("'{name}' has {bytes} bytes. Right would be {TOOLS_BYTES_MAX}.");
+        let message =
+            format!("'{name}' has {bytes} bytes. Right would be at most {TOOLS_BYTES_MAX}.");
         return Err(ApiError::invalid(name, message));
     }
     Ok(values)

@@ -285,6 +285,19 @@ fn a_key_is_asked_for_in_anthropics_words() {
 }
 
 #[test]
+fn a_silent_stream_has_pings() {
+    let script = json!({ "answers": [{ "text": "Good.", "first_token_ms": 150 }] });
+    let mut setup = Setup { script: Some(script), ..Setup::default() };
+    setup.config.keep_alive = std::time::Duration::from_millis(40);
+    let live = Live::start(setup);
+    let events = events(&live.post(PATH, &body(json!({ "stream": true }))));
+    let pings = events.iter().filter(|(name, _)| name == "ping").count();
+    // The usual one, and at least two in the silence.
+    assert!(pings >= 3, "{pings}");
+    assert_eq!(events[0].0, "message_start");
+}
+
+#[test]
 fn an_engine_that_fails_ends_the_stream_with_an_error() {
     let script = json!({ "answers": [{ "text": "Go", "fails": true }] });
     let live = Live::start(Setup { script: Some(script), ..Setup::default() });

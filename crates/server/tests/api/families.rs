@@ -35,8 +35,8 @@ const FAMILIES: &[Family] = &[
     Family {
         template: "Qwen-Qwen2.5-7B-Instruct",
         control: &[],
-        answer: "I look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Köln\"}}\n\
-                 </tool_call>",
+        answer: "I look.\n<tool_call>\n{\"name\": \"weather\", \"arguments\": \
+                 {\"city\": \"Köln\"}}\n</tool_call>",
         thought: None,
         text: Some("I look."),
     },

@@ -80,6 +80,26 @@ fn chats_are_streamed_in_lines_unless_they_are_asked_for_whole() {
 }
 
 #[test]
+fn a_silent_stream_has_lines_that_say_nothing() {
+    let script = json!({ "answers": [{ "text": "Good.", "first_token_ms": 150 }] });
+    let mut setup = Setup { script: Some(script), ..Setup::default() };
+    setup.config.keep_alive = std::time::Duration::from_millis(40);
+    let live = Live::start(setup);
+    let lines = lines(&live.post("/api/chat", &chat(json!({}))));
+    let text = |line: &Value| line["message"]["content"].as_str().unwrap().to_owned();
+    assert!(lines.iter().filter(|line| text(line).is_empty()).count() >= 3);
+    assert_eq!(lines.iter().map(text).collect::<String>(), "Good.");
+}
+
+#[test]
+fn an_engine_that_fails_ends_the_lines_with_an_error() {
+    let script = json!({ "answers": [{ "text": "Go", "fails": true }] });
+    let live = Live::start(Setup { script: Some(script), ..Setup::default() });
+    let lines = lines(&live.post("/api/chat", &chat(json!({}))));
+    assert!(lines.last().unwrap()["error"].is_string());
+}
+
+#[test]
 fn calls_and_results_go_back_into_the_prompt() {
     let live = answering("Good.");
     let messages = json!([

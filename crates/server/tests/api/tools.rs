@@ -350,3 +350,15 @@ fn answers_come_at_the_times_of_their_script() {
     // Three tokens and the end.
     assert!(ms >= 120, "{ms} ms");
 }
+
+#[test]
+fn a_silent_stream_has_comments() {
+    let script = json!({ "answers": [{ "text": "Good.", "first_token_ms": 150 }] });
+    let mut setup = Setup { script: Some(script), ..Setup::default() };
+    setup.config.keep_alive = std::time::Duration::from_millis(40);
+    let live = Live::start(setup);
+    let reply = live.post("/v1/chat/completions", &chat(json!({ "stream": true })));
+    let comments = reply.chunks.iter().filter(|chunk| *chunk == b": keep-alive\n\n").count();
+    assert!(comments >= 2, "{comments}");
+    reply.events();
+}
