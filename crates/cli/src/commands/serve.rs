@@ -116,8 +116,13 @@ pub fn run(arguments: Arguments) -> Result<()> {
         threads: arguments.threads.count(),
         locked: !config.api_keys.is_empty(),
     };
+    // Whoever reads that we serve may end us from then on.
+    let signals = {
+        let _inside = tokio.enter();
+        StopSignals::new()?
+    };
     banner.show(arguments.log_format)?;
-    tokio.block_on(serve(listener, runtime, config, arguments.log_format))
+    tokio.block_on(serve(listener, runtime, config, arguments.log_format, signals))
 }
 
 async fn serve(
@@ -125,9 +130,9 @@ async fn serve(
     runtime: std::sync::Arc<Runtime>,
     config: ServerConfig,
     format: LogFormat,
+    mut signals: StopSignals,
 ) -> Result<()> {
     let grace = config.shutdown_grace.as_secs();
-    let mut signals = StopSignals::new()?;
     let shutdown = async move {
         signals.next().await;
         match format {
