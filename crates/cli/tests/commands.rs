@@ -173,6 +173,7 @@ fn files_are_converted_and_nothing_is_lost_on_the_way() {
     let before = fs::read(home.path().join("eight.gguf")).unwrap();
     assert!(convert(&eight).bad().contains("eight.gguf is there already\n  --force replaces it"));
     assert_eq!(fs::read(home.path().join("eight.gguf")).unwrap(), before);
+    fs::write(home.path().join(".eight.gguf.1.partial"), "of a process that was killed").unwrap();
     convert(&[&eight[..], &["--force"]].concat()).good();
     let again = convert(&["eight.gguf", "four.gguf", "--quantize", "q4_k"]).bad();
     assert!(again.contains("quantised already") && again.contains("--requantize"), "{again}");
