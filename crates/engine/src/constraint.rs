@@ -15,8 +15,9 @@ pub trait Grammar: fmt::Debug + Send + Sync {
 /// A place in one answer. What it says must depend on the accepted tokens alone.
 pub trait Constraint: Send + Sync {
     /// Sets the bit of each token that may come next: token `t` is bit `t % 32` of word `t / 32`.
-    /// All of `allowed`, which covers the model's vocabulary, is zero before. What it says of end
-    /// tokens does not count: those may come wherever the answer may end.
+    /// All of `allowed`, which covers the model's vocabulary, is zero before. End tokens may come
+    /// wherever the answer may end, whatever the mask says; elsewhere one that the mask allows is a
+    /// token like any other.
     ///
     /// # Errors
     /// [`ConstraintError`], after which the answer ends.
@@ -88,8 +89,8 @@ impl Guide {
         self.ready = Some(constraint.mask(&mut self.allowed));
     }
 
-    /// The tokens that may come next, ascending; of the end tokens all where the answer may end and
-    /// they are not `held_back`, else none.
+    /// The tokens that may come next, ascending; the end tokens are among them where the answer may
+    /// end and they are not `held_back`.
     ///
     /// # Errors
     /// How the answer ends where there is none.
@@ -105,19 +106,19 @@ impl Guide {
             None => return Err(Onward::Failed(ConstraintError::Broken)),
         }
         let mut allowed = self.allowed.clone();
-        for &token in end_tokens {
-            let (word, bit) = (token as usize / 32, 1 << (token % 32));
-            allowed[word] &= !bit;
-            if self.may_end && !held_back {
-                allowed[word] |= bit;
-            }
-        }
+        let ends = end_tokens.iter().filter(|_| self.may_end && !held_back);
+        ends.for_each(|token| allowed[*token as usize / 32] |= 1 << (token % 32));
         let tokens = tokens_of(&allowed);
         match tokens.is_empty() {
             false => Ok(tokens),
             true if self.may_end => Err(Onward::Complete),
             true => Err(Onward::Failed(ConstraintError::DeadEnd)),
         }
+    }
+
+    /// Whether the answer may end before the next token.
+    pub(crate) fn may_end(&self) -> bool {
+        self.may_end
     }
 
     /// Goes on by a token of the answer.

@@ -350,6 +350,13 @@ fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> Choice {
 }
 
 impl Sequence {
+    /// Whether a token that was chosen ends the answer. Sampling held end tokens back as long as it
+    /// had to; within a grammar's answer that is not complete they are text.
+    fn ends_by(&self, token: u32) -> bool {
+        let text = |guide: &Guide| !guide.may_end() || self.sampler.holds_back(self.generated());
+        self.end_tokens.contains(&token) && !self.guide.as_deref().is_some_and(text)
+    }
+
     /// Takes in what came of a piece and tells of it; says why the answer ends, if it does, with
     /// the score of an end token.
     fn take(
@@ -367,8 +374,7 @@ impl Sequence {
             None => {}
             Some(Err(end)) => onward = end,
             Some(Ok((token, score))) => {
-                // Sampling held end tokens back as long as it had to.
-                if self.end_tokens.contains(&token) {
+                if self.ends_by(token) {
                     return Some((FinishReason::EndToken(token), score));
                 }
                 self.tokens.push(token);

@@ -14,7 +14,7 @@ pub(crate) struct Sampler {
     /// Tokens of prompt and answer with their count in the answer; kept where a penalty needs it.
     seen: Option<HashMap<u32, u32>>,
     min_tokens: usize,
-    /// Not chosen before `min_tokens`, nor where a grammar's answer is not complete.
+    /// Not chosen before `min_tokens`.
     end_tokens: Vec<u32>,
     vocab: usize,
 }
@@ -64,8 +64,13 @@ impl Sampler {
         Ok((token, score))
     }
 
+    /// Whether the answer, having `generated` tokens, is too short to end.
+    pub(crate) fn holds_back(&self, generated: usize) -> bool {
+        generated < self.min_tokens
+    }
+
     fn candidates(&self, guide: &Guide, generated: usize) -> Result<Vec<u32>, Onward> {
-        guide.candidates(&self.end_tokens, generated < self.min_tokens)
+        guide.candidates(&self.end_tokens, self.holds_back(generated))
     }
 
     /// Draws among some tokens, ascending and at least one, as if there were no others.
@@ -83,7 +88,7 @@ impl Sampler {
     /// The logits after biases and penalties; `None` where there are none.
     fn adjusted(&self, logits: &[f32], generated: usize) -> Option<Vec<f32>> {
         let sampling = &self.sampling;
-        let held_back: &[u32] = if generated < self.min_tokens { &self.end_tokens } else { &[] };
+        let held_back: &[u32] = if self.holds_back(generated) { &self.end_tokens } else { &[] };
         if self.seen.is_none() && sampling.logit_bias.is_empty() && held_back.is_empty() {
             return None;
         }

@@ -162,7 +162,6 @@ async fn serve(
     config: ServerConfig,
     mut signals: StopSignals,
     format: LogFormat,
-    mut signals: StopSignals,
 ) -> Result<()> {
     let grace = config.shutdown_grace.as_secs();
     let shutdown = async move {
