@@ -99,3 +99,46 @@ fn meets(place: &Range<usize>, range: &Range<usize>) -> bool {
 fn unsaid(token: OutputToken) -> OutputToken {
     OutputToken { in_text: false, ..token }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use myriad_token::{AnswerFormat, AnswerTool, CallFormat, ReasoningFormat};
+
+    /// The tokens of an answer's text, and how many were reasoning, of tokens with these texts.
+    fn read(texts: &[&str]) -> (Vec<String>, usize) {
+        let format = AnswerFormat { reasoning: ReasoningFormat::Think, calls: CallFormat::Hermes };
+        let tools = vec![AnswerTool { name: "f".into(), parameters: None }];
+        let mut reader = Reader::new(AnswerParser::new(format, "", tools));
+        let token = |id: usize| OutputToken { id: id as u32, score: None, in_text: true };
+        let mut found = Vec::new();
+        for (id, text) in texts.iter().enumerate() {
+            found.extend(reader.push(token(id), text).1);
+        }
+        found.extend(reader.finish("").1);
+        let ids: Vec<usize> = found.iter().map(|token| token.id as usize).collect();
+        assert_eq!(ids, (0..texts.len()).collect::<Vec<_>>(), "all, in order");
+        let said = found.iter().filter(|token| token.in_text);
+        (said.map(|token| texts[token.id as usize].to_owned()).collect(), reader.reasoning_tokens)
+    }
+
+    #[test]
+    fn tokens_are_text_reasoning_or_neither() {
+        const CALL: &str = "{\"name\": \"f\", \"arguments\": {}}";
+        for (texts, said, reasoning) in [
+            (&["<think>", "\n", "Hm", ".", "\n", "</think>", "\n\n", "Yes", "."][..], "Yes.", 2),
+            (&["Yes", ".", "\n", "<tool_call>", CALL, "</tool_call>"], "Yes.", 0),
+            // What is no call after all is text, from its first token on.
+            (&["<tool", "_call>", "no", " call"], "<tool_call>no call", 0),
+            // White space inside of a text is part of it.
+            (&["Yes", "\n", "\n", "no"], "Yes\n\nno", 0),
+            // A token that is partly a marker counts as what it shows.
+            (&["<think>Hm", "</think>Yes", "."], "</think>Yes.", 1),
+            // The beginning of a character has no text yet.
+            (&["<think>", "H", "", "ä", "</think>", "", "ö"], "ö", 3),
+        ] {
+            let (tokens, found) = read(texts);
+            assert_eq!((tokens.concat().as_str(), found), (said, reasoning), "{texts:?}");
+        }
+    }
+}
