@@ -206,7 +206,7 @@ const WRONG: &[(&str, &str)] = &[
     ("continue_final_message", "1"),
     ("tools", "5"),
     ("tools", r#""f""#),
-    ("tool_choice", r#""required""#),
+    ("tool_choice", r#""perhaps""#),
     ("response_format", "5"),
     ("response_format.type", r#"{"type":"grammar"}"#),
     ("response_format.json_schema", r#"{"type":"json_schema"}"#),

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
-use myriad_token::{AnswerEvent, Grammar, Tokenizer};
+use myriad_token::{AnswerEvent, Tokenizer};
 
 use super::prompt::{PARAM, Prompt, encode};
 use crate::answers::choices::Choices;
@@ -35,14 +35,13 @@ pub async fn create(
     Extension(id): Extension<RequestId>,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompt, grammar) = app.blocking(move |app| prepare(app, &body)).await?;
+    let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
     let generation = &request.generation;
     let requests = (0..generation.n).map(|index| GenerateRequest {
         prompt: prompt.ids.clone(),
         max_tokens: request.max_tokens,
-        // What follows a grammar is the answer itself: no calls, no reasoning.
-        parsing: if grammar.is_none() { prompt.parsing.clone() } else { None },
-        grammar: grammar.clone(),
+        parsing: prompt.parsing.clone(),
+        grammar: prompt.grammar.clone(),
         ..generation.request_of(index)
     });
     let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
@@ -53,15 +52,20 @@ pub async fn create(
     Ok(Json(writer.whole(&app, choices).await?).into_response())
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt, Option<Grammar>), ApiError> {
+fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
     let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(request.model.as_deref())?;
-    let prompt = encode(app, &request.chat)?;
+    let mut prompt = encode(app, &request.chat)?;
     // Before it is copied for each choice: a prompt may be a thousand times too long.
     app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
     // Last: nothing else takes so long.
-    let grammar = request.response_format.grammar(app.runtime.grammars())?;
-    Ok((request, prompt, grammar))
+    prompt.hold_to_calls(app, &request.chat)?;
+    if prompt.grammar.is_none() {
+        prompt.grammar = request.response_format.grammar(app.runtime.grammars())?;
+        // What follows a schema is the answer itself: no calls, no reasoning.
+        prompt.parsing = prompt.parsing.filter(|_| prompt.grammar.is_none());
+    }
+    Ok((request, prompt))
 }
 
 /// Writes one answer, whole or in pieces.

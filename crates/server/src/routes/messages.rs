@@ -42,6 +42,7 @@ pub async fn create(
         prompt: prompt.ids,
         max_tokens: request.max_tokens,
         parsing: prompt.parsing,
+        grammar: prompt.grammar,
         ..request.generation.request_of(0)
     };
     let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id.clone()).await?;
@@ -80,9 +81,10 @@ fn prepare(app: &App, body: &[u8], counts: bool) -> Result<(MessagesRequest, Pro
     let vocab = app.runtime.tokenizer().vocab_size();
     let request = MessagesRequest::parse(body, vocab, counts)?;
     app.check_model(Some(&request.model))?;
-    let prompt = encode(app, &request.chat)?;
+    let mut prompt = encode(app, &request.chat)?;
     if !counts {
         app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
+        prompt.hold_to_calls(app, &request.chat)?;
     }
     Ok((request, prompt))
 }

@@ -80,7 +80,7 @@ fn prepare(
         Some(Input::Chat(chat)) => encode(app, chat)?,
         Some(Input::Raw(text)) => {
             let ids = app.runtime.tokenizer().encode_prompt(text, Specials::Parse);
-            Prompt { ids, parsing: None }
+            Prompt { ids, parsing: None, grammar: None }
         }
     };
     app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;

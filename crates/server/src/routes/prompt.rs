@@ -1,6 +1,6 @@
 //! Turns a chat, in whichever dialect it came, into the ids of a prompt and how to read its answer.
 
-use myriad_token::{RenderOptions, TemplateError};
+use myriad_token::{CallGrammar, Grammar, GrammarError, RenderOptions, TemplateError};
 use serde_json::{Map, Value};
 
 use crate::app::{App, unix_seconds};
@@ -21,6 +21,42 @@ pub struct Prompt {
     pub ids: Vec<u32>,
     /// How the answer is read; none where it is all text.
     pub parsing: Option<Parsing>,
+    /// What the answer is held to: where calls must come.
+    pub grammar: Option<Grammar>,
+}
+
+impl Prompt {
+    /// Holds the answer to calls, where the chat asks for that. Blocks while they are compiled.
+    ///
+    /// # Errors
+    /// 400 naming the tool whose schema cannot be enforced, or that the model's calls cannot be
+    /// forced.
+    pub fn hold_to_calls(&mut self, app: &App, chat: &Chat) -> Result<(), ApiError> {
+        if !chat.tools.forced {
+            return Ok(());
+        }
+        let calls = CallGrammar {
+            format: app.runtime.manners().format.calls,
+            tools: chat.tools.offered.iter().map(|tool| tool.for_parser()).collect(),
+            parallel: !chat.tools.one_call,
+        };
+        let grammar = app.runtime.grammars().tool_calls(&calls);
+        self.grammar = Some(grammar.map_err(|error| match error {
+            GrammarError::Busy => ApiError::busy("compilers_busy", format!("{error}.")),
+            GrammarError::Unsupported(_) => {
+                ApiError::unsupported("tool_choice", format!("{error}."))
+            }
+            GrammarError::Tool { index, .. } => {
+                ApiError::invalid(format!("tools[{index}]"), format!("Invalid schema: {error}."))
+            }
+            error => ApiError::invalid("tools", format!("Invalid schema: {error}.")),
+        })?);
+        // The first token begins a call, whatever the prompt has opened.
+        if let Some(parsing) = &mut self.parsing {
+            parsing.prompt_end.clear();
+        }
+        Ok(())
+    }
 }
 
 /// The chat as the model's template writes it.
@@ -67,7 +103,7 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
             one_call: chat.tools.one_call,
         }
     });
-    Ok(Prompt { ids, parsing })
+    Ok(Prompt { ids, parsing, grammar: None })
 }
 
 /// What the template is given besides the messages: the client's own variables win over what

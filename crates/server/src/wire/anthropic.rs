@@ -9,7 +9,7 @@ use super::fields::{Fields, elements, kind, wrong_type};
 use super::generation::GenerationFields;
 use super::messages::name_results;
 use super::thinking::Thinking;
-use super::tools::{Tool, Tools, forced, take_schema, take_tool_name};
+use super::tools::{Tool, Tools, take_schema, take_tool_name};
 use crate::errors::ApiError;
 use crate::limits::{
     MESSAGES_MAX, SMALL_TEXT_BYTES_MAX, STOP_BYTES_MAX, STOPS_MAX, TOOL_DESCRIPTION_BYTES_MAX,
@@ -153,7 +153,8 @@ fn take_effort(fields: &mut Fields<'_>) -> Result<Option<String>, ApiError> {
     let mut config = Fields::of_value(value, "output_config".to_owned())?;
     let (effort_name, format_name) = (config.name("effort"), config.name("format"));
     if config.raw("format").is_some() {
-        return Err(forced(&format_name, "an answer that keeps to a schema"));
+        let message = format!("'{format_name}' is not there: answers are text, or calls of tools.");
+        return Err(ApiError::unsupported(format_name, message));
     }
     let effort = config.string("effort", SMALL_TEXT_BYTES_MAX)?;
     if effort.as_deref().is_some_and(|effort| !EFFORTS.contains(&effort)) {
@@ -183,23 +184,35 @@ fn take_tools(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
         }
         tools.offered.push(tool);
     }
-    let Some(choice) = fields.raw("tool_choice") else { return Ok(tools) };
+    take_choice(fields, &mut tools)?;
+    tools.check_strict("tools[{}].strict")?;
+    Ok(tools)
+}
+
+fn take_choice(fields: &mut Fields<'_>, tools: &mut Tools) -> Result<(), ApiError> {
+    let Some(choice) = fields.raw("tool_choice") else { return Ok(()) };
     let mut choice = Fields::of_value(choice, "tool_choice".to_owned())?;
     tools.one_call = choice.boolean("disable_parallel_tool_use")?.unwrap_or(false);
     let name = choice.name("type");
     match choice.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
         Some("auto") => {}
         Some("none") => tools.offered.clear(),
-        Some("any") => return Err(forced(&name, "a call that must come")),
-        Some("tool") => return Err(forced(&name, "a call of one named tool")),
+        Some("any") => tools.force(&name, None)?,
+        Some("tool") => {
+            let place = choice.name("name");
+            let tool = choice.string("name", SMALL_TEXT_BYTES_MAX)?;
+            let tool = tool.ok_or_else(|| ApiError::missing(&place))?;
+            tools.force(&place, Some(&tool))?;
+        }
         Some(_) => {
-            let message = format!("Invalid value for '{name}'. Right would be 'auto' or 'none'.");
+            let message = format!(
+                "Invalid value for '{name}'. Right would be 'auto', 'any', 'tool' or 'none'."
+            );
             return Err(ApiError::invalid(name, message));
         }
         None => return Err(ApiError::missing(&name)),
     }
-    choice.none_left()?;
-    Ok(tools)
+    choice.none_left()
 }
 
 fn take_tool(value: &RawValue, place: String) -> Result<Tool, ApiError> {
@@ -216,15 +229,12 @@ fn take_tool(value: &RawValue, place: String) -> Result<Tool, ApiError> {
     let place = fields.name("input_schema");
     let schema = fields.raw("input_schema").ok_or_else(|| ApiError::missing(&place))?;
     let parameters = Some(take_schema(schema, &place)?);
-    let place = fields.name("strict");
-    if fields.boolean("strict")?.unwrap_or(false) {
-        return Err(forced(&place, "arguments that keep to their schema"));
-    }
+    let strict = fields.boolean("strict")?.unwrap_or(false);
     // Hints about caches and the stream.
     fields.raw("cache_control");
     fields.raw("eager_input_streaming");
     fields.none_left()?;
-    Ok(Tool { name, description, parameters })
+    Ok(Tool { name, description, parameters, strict })
 }
 
 fn take_messages(fields: &mut Fields<'_>) -> Result<Vec<Message>, ApiError> {

@@ -20,6 +20,8 @@ pub struct Tools {
     pub offered: Vec<Tool>,
     /// Whether an answer has one call at most.
     pub one_call: bool,
+    /// Whether the answer has to be calls of them, whose arguments keep to their schemas.
+    pub forced: bool,
     /// Whether they came as `functions`: answers have `function_call` then.
     pub legacy: bool,
 }
@@ -33,6 +35,8 @@ pub struct Tool {
     pub description: Option<String>,
     /// The JSON Schema of its arguments: an object.
     pub parameters: Option<Value>,
+    /// Whether its arguments must keep to that.
+    pub strict: bool,
 }
 
 impl Tool {
@@ -69,15 +73,58 @@ impl Tools {
             return Err(ApiError::invalid("functions", message));
         }
         let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
-        let mut tools =
-            Tools { offered: [offered, functions].concat(), one_call: legacy || !parallel, legacy };
+        let mut tools = Tools {
+            offered: [offered, functions].concat(),
+            one_call: legacy || !parallel,
+            forced: false,
+            legacy,
+        };
         if let Some(choice) = fields.raw("tool_choice") {
             tools.choose(choice, "tool_choice")?;
         }
         if let Some(choice) = fields.raw("function_call") {
             tools.choose(choice, "function_call")?;
         }
+        let place = if legacy { "functions[{}].strict" } else { "tools[{}].function.strict" };
+        tools.check_strict(place)?;
         Ok(tools)
+    }
+
+    /// Only calls that must come are held to their schemas. `place`: the field, `{}` for the number.
+    ///
+    /// # Errors
+    /// 400 naming the first strict tool where calls may come or not.
+    pub fn check_strict(&self, place: &str) -> Result<(), ApiError> {
+        match self.offered.iter().position(|tool| tool.strict && !self.forced) {
+            Some(at) => {
+                let place = place.replace("{}", &at.to_string());
+                let message = format!(
+                    "'{place}' is true, but arguments keep to their schema only where a call must \
+                     come. Right would be a 'tool_choice' that asks for one, or false."
+                );
+                Err(ApiError::unsupported(place, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes calls of all tools, or of a named one, the only answer.
+    ///
+    /// # Errors
+    /// 400 where there is no such tool.
+    pub fn force(&mut self, place: &str, name: Option<&str>) -> Result<(), ApiError> {
+        if let Some(name) = name {
+            self.offered.retain(|tool| tool.name == name);
+        }
+        if self.offered.is_empty() {
+            let message = match name {
+                Some(_) => format!("'{place}' is not the name of one of the 'tools'."),
+                None => format!("'{place}' asks for a call, but there are no 'tools'."),
+            };
+            return Err(ApiError::invalid(place, message));
+        }
+        self.forced = true;
+        Ok(())
     }
 
     /// Applies a choice among the tools.
@@ -101,11 +148,12 @@ impl Tools {
                 self.offered.clear();
                 Ok(())
             }
-            "required" => Err(forced(place, "a call that must come")),
+            "required" => self.force(place, None),
             other => {
                 let shown: String = other.chars().take(32).collect();
                 let message = format!(
-                    "Invalid value for '{place}': '{shown}'. Right would be 'none' or 'auto'."
+                    "Invalid value for '{place}': '{shown}'. Right would be 'none', 'auto' or \
+                     'required'."
                 );
                 Err(ApiError::invalid(place, message))
             }
@@ -118,10 +166,24 @@ impl Tools {
         match fields.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
             Some("allowed_tools") => self.choose_allowed(&mut fields),
             Some("custom") => Err(no_custom(kind_name)),
+            Some("function") => {
+                let place = fields.name("function");
+                let function = fields.raw("function").ok_or_else(|| ApiError::missing(&place))?;
+                let mut function = Fields::of_value(function, place)?;
+                self.force_named(&mut function)
+            }
             // `{"name": …}` is how `function_call` has it.
-            Some("function") | None => Err(forced(place, "a call of one named tool")),
+            None => self.force_named(&mut fields),
             Some(other) => Err(unknown_kind(kind_name, other, "'function' or 'allowed_tools'")),
         }
+    }
+
+    /// `{"name": …}`
+    fn force_named(&mut self, fields: &mut Fields<'_>) -> Result<(), ApiError> {
+        let place = fields.name("name");
+        let name = fields.string("name", SMALL_TEXT_BYTES_MAX)?;
+        let name = name.ok_or_else(|| ApiError::missing(&place))?;
+        self.force(&place, Some(&name))
     }
 
     /// `{"mode": "auto", "tools": [{"type": "function", "function": {"name": …}}]}`
@@ -150,19 +212,9 @@ impl Tools {
             }
             names.insert(name);
         }
-        self.choose_mode(&mode, &mode_name)?;
         self.offered.retain(|tool| names.contains(&tool.name));
-        Ok(())
+        self.choose_mode(&mode, &mode_name)
     }
-}
-
-/// 400: only an engine that forces its output could honour this.
-pub fn forced(place: &str, what: &str) -> ApiError {
-    let message = format!(
-        "'{place}' needs structured output, which this server does not have yet: {what} cannot be \
-         guaranteed. Right would be 'auto', and tools that are not strict."
-    );
-    ApiError::unsupported(place, message)
 }
 
 fn no_custom(place: String) -> ApiError {
@@ -227,12 +279,9 @@ fn take_function(value: &RawValue, place: String, others: &[Tool]) -> Result<Too
     let place = fields.name("parameters");
     let parameters = fields.raw("parameters");
     let parameters = parameters.map(|schema| take_schema(schema, &place)).transpose()?;
-    let strict_name = fields.name("strict");
-    if fields.boolean("strict")?.unwrap_or(false) {
-        return Err(forced(&strict_name, "arguments that keep to their schema"));
-    }
+    let strict = fields.boolean("strict")?.unwrap_or(false);
     fields.none_left()?;
-    Ok(Tool { name, description, parameters })
+    Ok(Tool { name, description, parameters, strict })
 }
 
 /// The name of a tool: what OpenAI takes, and what servers of tools add to it.

@@ -174,3 +174,43 @@ fn company_changes_no_answer() {
     assert_eq!(together, alone);
     assert!(alone.iter().all(|contents| contents.len() == 1));
 }
+
+/// The same schema for a tool's arguments: calls that must come keep to it, in both dialects.
+#[test]
+fn forced_calls_come_and_keep_to_their_schemas() {
+    let live = Live::start(Setup::default());
+    let tool = |name: &str| {
+        let function = json!({ "name": name, "parameters": schema(), "strict": true });
+        json!({ "type": "function", "function": function })
+    };
+    let named = json!({ "type": "function", "function": { "name": "second" } });
+    for (choice, names) in [(json!("required"), &["first", "second"][..]), (named, &["second"][..])]
+    {
+        let body = chat(json!({
+            "tools": [tool("first"), tool("second")], "tool_choice": choice, "temperature": 2,
+            "parallel_tool_calls": false, "max_tokens": 400, "n": 4, "seed": 3,
+        }));
+        let answer = live.post(PATH, &body).good();
+        for choice in answer["choices"].as_array().unwrap() {
+            assert_eq!(choice["finish_reason"], "tool_calls", "{choice}");
+            let calls = choice["message"]["tool_calls"].as_array().unwrap();
+            let function = &calls[0]["function"];
+            assert!(calls.len() == 1 && names.contains(&function["name"].as_str().unwrap()));
+            let arguments = function["arguments"].as_str().unwrap();
+            assert!(is_right(&serde_json::from_str(arguments).unwrap()), "{arguments}");
+        }
+    }
+    let body = json!({
+        "model": "synthetic", "max_tokens": 400, "temperature": 1,
+        "messages": [{ "role": "user", "content": "Hi" }],
+        "tools": [{ "name": "only", "input_schema": schema() }],
+        "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
+    });
+    let mut body = body;
+    body["model"] = chat(json!({}))["model"].clone();
+    let answer = live.post("/v1/messages", &body).good();
+    assert_eq!(answer["stop_reason"], "tool_use", "{answer}");
+    let block = &answer["content"][0];
+    assert_eq!((&block["type"], &block["name"]), (&json!("tool_use"), &json!("only")));
+    assert!(is_right(&block["input"]), "{block}");
+}

@@ -262,7 +262,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     let strict = json!([{ "type": "function", "function": { "name": "f", "strict": true } }]);
     let deep = (0..40).fold(json!({}), |inner, _| json!({ "a": inner }));
     let deep = json!([{ "type": "function", "function": { "name": "f", "parameters": deep } }]);
-    let named = json!({ "type": "function", "function": { "name": "weather" } });
+    let named = json!({ "type": "function", "function": { "name": "other" } });
     let allowed = |mode: &str, name: &str| {
         let tool = json!({ "type": "function", "function": { "name": name } });
         json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": [tool] } })
@@ -288,11 +288,11 @@ fn what_cannot_be_honoured_is_refused_by_name() {
             json!([{ "type": "function", "function": { "name": "f", "odd": 1 } }]),
             "tools[0].function.odd",
         ),
-        ("tool_choice", json!("required"), "tool_choice"),
-        ("tool_choice", named, "tool_choice"),
+        ("tool_choice", named, "tool_choice.function.name"),
+        ("tool_choice", json!({ "type": "function" }), "tool_choice.function"),
         ("tool_choice", json!("perhaps"), "tool_choice"),
         ("tool_choice", json!(7), "tool_choice"),
-        ("tool_choice", allowed("required", "weather"), "tool_choice.allowed_tools.mode"),
+        ("tool_choice", allowed("always", "weather"), "tool_choice.allowed_tools.mode"),
         (
             "tool_choice",
             allowed("auto", "other"),
@@ -306,6 +306,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     }
     let body = chat(json!({ "tools": weather(), "tool_choice": allowed("auto", "weather") }));
     live.post("/v1/chat/completions", &body).good();
+    let error = live.post("/v1/chat/completions", &chat(json!({ "tool_choice": "required" })));
+    assert_eq!(error.error(400)["param"], "tool_choice", "there are no tools");
 }
 
 #[test]

@@ -84,7 +84,7 @@ def check_errors(client, common):
     create = client.messages.create
     wrong = common | {"model": "no-such"}
     raised(anthropic.NotFoundError, lambda: create(messages=[QUESTION], **wrong))
-    forced = {"tool_choice": {"type": "any"}}
+    forced = {"tool_choice": {"type": "tool", "name": "no-such"}}
     raised(anthropic.BadRequestError, lambda: create(messages=[QUESTION], **common, **forced))
     stranger = client.with_options(api_key="wrong")
     call = lambda: stranger.messages.create(messages=[QUESTION], **common)
