@@ -90,7 +90,8 @@ impl Tools {
         Ok(tools)
     }
 
-    /// Only calls that must come are held to their schemas. `place`: the field, `{}` for the number.
+    /// Only calls that must come are held to their schemas. `place`: the field, `{}` for the
+    /// number.
     ///
     /// # Errors
     /// 400 naming the first strict tool where calls may come or not.
