@@ -178,7 +178,7 @@ fn company_changes_no_answer() {
 /// The same schema for a tool's arguments: calls that must come keep to it, in both dialects.
 #[test]
 fn forced_calls_come_and_keep_to_their_schemas() {
-    let live = Live::start(Setup::default());
+    let live = Live::start(Setup { context: 4096, ..Setup::default() });
     let tool = |name: &str| {
         let function = json!({ "name": name, "parameters": schema(), "strict": true });
         json!({ "type": "function", "function": function })
@@ -201,13 +201,11 @@ fn forced_calls_come_and_keep_to_their_schemas() {
         }
     }
     let body = json!({
-        "model": "synthetic", "max_tokens": 400, "temperature": 1,
+        "model": "tests/synthetic", "max_tokens": 400, "temperature": 1,
         "messages": [{ "role": "user", "content": "Hi" }],
         "tools": [{ "name": "only", "input_schema": schema() }],
         "tool_choice": { "type": "any", "disable_parallel_tool_use": true },
     });
-    let mut body = body;
-    body["model"] = chat(json!({}))["model"].clone();
     let answer = live.post("/v1/messages", &body).good();
     assert_eq!(answer["stop_reason"], "tool_use", "{answer}");
     let block = &answer["content"][0];

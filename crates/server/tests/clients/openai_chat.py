@@ -6,6 +6,7 @@ Needs the packages of requirements.txt. Ends with 0 if everything holds.
 """
 
 import argparse
+import json
 
 import openai
 from openai import OpenAI
@@ -180,9 +181,28 @@ def check_errors(client, model, base_url):
     wrong = OpenAI(base_url=base_url, api_key="wrong", max_retries=0)
     error = raised(openai.AuthenticationError, wrong.models.list)
     assert error.code == "invalid_api_key"
-    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
     error = raised(openai.BadRequestError, lambda: ask(tools=tools))
-    assert error.param == "tools"
+    assert error.param == "tools[0].function.strict"
+
+
+def check_forced_call(client, model):
+    parameters = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    function = {"name": "weather", "parameters": parameters, "strict": True}
+    answer = client.chat.completions.create(
+        model=model, messages=QUESTION, max_tokens=100, temperature=1, seed=1,
+        tools=[{"type": "function", "function": function}], tool_choice="required",
+        parallel_tool_calls=False,
+    )
+    (choice,) = answer.choices
+    (call,) = choice.message.tool_calls
+    assert choice.finish_reason == "tool_calls" and call.function.name == "weather"
+    assert json.loads(call.function.arguments)["city"] in ("Paris", "Rome")
 
 
 def check_request_id(client, model):
@@ -212,6 +232,7 @@ def main():
     check_second_turn(client, model)
     check_completions(client, model)
     check_errors(client, model, options.base_url)
+    check_forced_call(client, model)
     check_request_id(client, model)
     print(f"openai {openai.__version__}: all checks hold")
 
