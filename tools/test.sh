@@ -26,6 +26,13 @@ else
   echo "clippy is not installed (rustup component add clippy): skipped"
 fi
 
+step "a PostgreSQL for the store's tests"
+postgres=$(mktemp -d)
+trap 'tools/postgres.sh stop "$postgres"' EXIT
+MYRIAD_TEST_POSTGRES=$(tools/postgres.sh start "$postgres")
+export MYRIAD_TEST_POSTGRES
+echo "$MYRIAD_TEST_POSTGRES"
+
 step "unit, golden, property and end-to-end tests"
 # One profile for tests and `make serve`: built once, and the tests see the code that users run.
 if cargo nextest --version >/dev/null 2>&1; then

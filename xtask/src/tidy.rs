@@ -14,8 +14,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("token", &["formats"]),
     ("model", &["kernels", "formats"]),
     ("engine", &["model", "kernels"]),
-    ("server", &["engine", "token", "model", "kernels"]),
-    ("cli", &["kernels", "formats", "token", "model", "engine", "server"]),
+    ("store", &[]),
+    ("server", &["engine", "token", "model", "kernels", "store"]),
+    ("cli", &["kernels", "formats", "token", "model", "engine", "store", "server"]),
 ];
 
 /// Longest source file, in lines: above it a file answers more than one question.
