@@ -2,7 +2,7 @@
 //!
 //! `arguments` holds the flags that commands share, `commands` one file per command; `models` finds
 //! model files, `sizes` fits a model into memory, `load` brings it there, `ask` follows one answer,
-//! `download` gets new models.
+//! `download` gets new models, `storage` is what the server keeps.
 
 mod arguments;
 mod ask;
@@ -16,6 +16,7 @@ mod packed;
 mod partial;
 mod screen;
 mod sizes;
+mod storage;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(commands::serve::Arguments),
+    Keys(commands::keys::Arguments),
     Chat(commands::chat::Arguments),
     Run(commands::run::Arguments),
     Pull(commands::pull::Arguments),
@@ -59,6 +61,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Keys(arguments) => commands::keys::run(arguments),
         Command::Chat(arguments) => commands::chat::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Pull(arguments) => commands::pull::run(arguments),

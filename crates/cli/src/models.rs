@@ -57,6 +57,12 @@ pub fn state_folder() -> Result<PathBuf> {
     Ok(base("XDG_STATE_HOME", ".local/state")?.join("myriad"))
 }
 
+/// Where the server keeps what it is asked to keep: `$MYRIAD_DATA`, else `$XDG_DATA_HOME/myriad`,
+/// else below `~/.local/share`.
+pub fn data_folder() -> Result<PathBuf> {
+    Ok(base("XDG_DATA_HOME", ".local/share")?.join("myriad"))
+}
+
 fn base(variable: &str, below_home: &str) -> Result<PathBuf> {
     let given = env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     given

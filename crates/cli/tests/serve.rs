@@ -97,9 +97,13 @@ fn a_second_ctrl_c_waits_for_nobody() {
 }
 
 #[test]
-fn an_open_door_is_warned_of() {
+fn doors_without_keys_are_this_machines_alone() {
     let home = Home::with_model("tiny");
-    let serving = Serving::start(&home, &["--host", "0.0.0.0", "--name", "mine"]);
+    let error = home.run(&["serve", "tiny", "--port", "0", "--host", "0.0.0.0"]).bad();
+    assert!(error.contains("there are no keys"), "{error}");
+    assert!(error.contains("myriad keys create"), "{error}");
+    let open = ["--host", "0.0.0.0", "--name", "mine", "--without-key"];
+    let serving = Serving::start(&home, &open);
     assert!(serving.banner.contains("Myriad serves mine at"), "{}", serving.banner);
     serving.interrupt();
     let (_, err) = serving.end();

@@ -26,6 +26,15 @@ impl App {
         App { runtime, config, large_bodies, created: unix_seconds() }
     }
 
+    /// Whether requests must show a key. A database that fails says so where keys are looked up.
+    pub async fn locked(&self) -> bool {
+        let stored = match &self.config.storage {
+            Some(storage) => storage.locked().await.unwrap_or(true),
+            None => false,
+        };
+        stored || !self.config.api_keys.is_empty()
+    }
+
     /// The model that a request names must be one that is served here; none means the only one.
     pub fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
         let served = self.runtime.names();

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use myriad_store::StoreError;
 use serde::Serialize;
 
 use crate::limits::RETRY_AFTER_SECONDS;
@@ -116,6 +117,14 @@ impl ApiError {
         ApiError { param: Some("model".into()), code: Some("model_not_found"), ..error }
     }
 
+    /// 404 for an object that its owner does not have.
+    pub fn not_found(what: &str, id: &str) -> ApiError {
+        let shown: String = id.chars().take(128).collect();
+        let message = format!("No {what} found with id '{shown}'.");
+        let error = ApiError::new(StatusCode::NOT_FOUND, INVALID, message);
+        ApiError { param: Some("id".into()), code: Some("not_found"), ..error }
+    }
+
     /// 405.
     pub fn wrong_method(method: &str, path: &str) -> ApiError {
         let message = format!("{path} does not take {method}.");
@@ -186,6 +195,27 @@ impl ApiError {
                 param: self.param.clone(),
                 code: self.code,
             },
+        }
+    }
+}
+
+/// What a client cannot mend is logged and not shown.
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> ApiError {
+        match error {
+            StoreError::Conflict(id) => {
+                let message = format!("'{id}' was changed by another request in between.");
+                let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
+                ApiError { code: Some("conflict"), ..error }
+            }
+            StoreError::TooLarge { limit } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                ApiError::too_large(limit)
+            }
+            error => {
+                tracing::error!(%error, "the store failed");
+                ApiError::internal()
+            }
         }
     }
 }

@@ -4,7 +4,8 @@
 //! holds one handler file per endpoint, `answers` makes whole and streamed answers of generations,
 //! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on
 //! its own thread and is where text meets it. The only room that knows anyone's JSON, and the only
-//! async one. What a stranger may ask for is bounded in [`limits`].
+//! async one. What a stranger may ask for is bounded in [`limits`], what is
+//! kept goes to [`storage`].
 
 mod answers;
 mod app;
@@ -18,10 +19,13 @@ mod routes;
 pub mod runtime;
 mod serve;
 mod stalled;
+pub mod storage;
 pub mod wire;
 
+pub use app::timestamp_of;
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LoadedModel, Manners, OutputToken, Parsing,
     Runtime, RuntimeConfig, StartError, TextEvent, Usage,
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
+pub use storage::Storage;

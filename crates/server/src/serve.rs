@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::runtime::Runtime;
+use crate::storage::Storage;
 use crate::{connections, limits, routes};
 
 /// How a server listens and whom it lets in.
@@ -18,8 +19,11 @@ pub struct ServerConfig {
     pub host: String,
     /// Port; 0 takes a free one.
     pub port: u16,
-    /// Keys of which each request must carry one; empty lets everyone in.
+    /// Keys of which each request must carry one, besides those of the storage; where there are
+    /// none at all everyone comes in.
     pub api_keys: Vec<String>,
+    /// What is kept between requests, and the keys that are; without it nothing is.
+    pub storage: Option<Arc<Storage>>,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
     /// Silence on a stream before a comment is sent.
@@ -34,6 +38,7 @@ impl Default for ServerConfig {
             host: "127.0.0.1".into(),
             port: 8080,
             api_keys: Vec::new(),
+            storage: None,
             allowed_origins: Vec::new(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,

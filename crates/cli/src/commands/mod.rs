@@ -4,6 +4,7 @@ pub mod bench;
 pub mod chat;
 pub mod convert;
 pub mod inspect;
+pub mod keys;
 pub mod perplexity;
 pub mod pull;
 pub mod run;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::{fs, process};
 
 use anyhow::{Context, Result};
@@ -18,12 +19,13 @@ use crate::load::{self, Opened};
 use crate::models;
 use crate::screen::{self, advise, count, note, size};
 use crate::sizes::{Sizes, Wishes};
+use crate::storage::Place;
 
 const EXAMPLES: &str = "\
 Examples:
   myriad serve                                     the default model at http://127.0.0.1:8080/v1
   myriad serve MODEL --port 8081 --parallel 32
-  MYRIAD_API_KEY=secret myriad serve --host 0.0.0.0   for other machines (put TLS in front of it)
+  myriad keys create laptop; myriad serve --host 0.0.0.0   for other machines (put TLS in front)
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
   myriad serve script:answers.json                 a test double: it answers what a file says
 
@@ -51,6 +53,10 @@ pub struct Arguments {
         value_delimiter = ','
     )]
     api_key: Vec<String>,
+    /// Let everyone in who reaches the address, without a key: where something in front of this
+    /// server asks who they are.
+    #[arg(long)]
+    without_key: bool,
     /// Web page that may call from a browser (`https://chat.example`), besides those of this
     /// machine; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
@@ -65,6 +71,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Resources",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     parallel: u32,
+    /// Keep nothing of requests and answers, whatever they ask for.
+    #[arg(long, help_heading = "Storage")]
+    no_store: bool,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
@@ -85,15 +96,20 @@ enum LogFormat {
 pub fn run(arguments: Arguments) -> Result<()> {
     start_log(arguments.log_format)?;
     check_keys(&arguments.api_key)?;
+    let tokio = executor()?;
+    let storage = tokio.block_on(arguments.place.open(!arguments.no_store))?;
+    let keys = !arguments.api_key.is_empty() || tokio.block_on(storage.locked())?;
     let config = ServerConfig {
         host: arguments.host.clone(),
         port: arguments.port,
         api_keys: arguments.api_key.clone(),
+        storage: Some(Arc::new(storage)),
         allowed_origins: arguments.allow_origin.clone(),
         ..ServerConfig::default()
     };
+    let door = Door { keys, without_key: arguments.without_key };
     if let Some(file) = arguments.model.model.as_deref().and_then(script_of) {
-        return serve_script(file, config, &arguments);
+        return serve_script(file, config, &arguments, &tokio, door);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
     let sizes = opened.sizes(Wishes {
@@ -101,9 +117,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         kv_memory: arguments.memory.kv_memory,
         parallel: arguments.parallel as usize,
     })?;
-    let tokio = executor()?;
     // Before the weights: a taken port is found out in a moment, large weights take a minute.
-    let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, &arguments))?;
+    let listener = listen(&config, &arguments, &tokio, door)?;
     let address = listener.local_addr()?;
     let names = match &arguments.name[..] {
         [] => vec![models::name_of(&opened.path)],
@@ -116,7 +131,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         opened: &opened,
         sizes: &sizes,
         threads: arguments.threads.count(),
-        locked: !config.api_keys.is_empty(),
+        keys,
     };
     let signals = stop_signals(&tokio)?;
     banner.show(arguments.log_format)?;
@@ -134,20 +149,53 @@ fn script_of(model: &Path) -> Option<&str> {
 }
 
 /// Serves a test double, which answers what its script says.
-fn serve_script(file: &str, config: ServerConfig, arguments: &Arguments) -> Result<()> {
+fn serve_script(
+    file: &str,
+    config: ServerConfig,
+    arguments: &Arguments,
+    tokio: &tokio::runtime::Runtime,
+    door: Door,
+) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
     let script = Script::parse(&text).with_context(|| file.to_owned())?;
     let names = match &arguments.name[..] {
         [] => vec!["scripted".to_owned()],
         names => names.to_vec(),
     };
-    let tokio = executor()?;
-    let listener = tokio.block_on(bind(&config)).map_err(|error| explain(error, arguments))?;
+    let listener = listen(&config, arguments, tokio, door)?;
     let address = listener.local_addr()?;
     let runtime = Runtime::start_scripted(script, names)?;
-    let signals = stop_signals(&tokio)?;
+    let signals = stop_signals(tokio)?;
     note(format!("Myriad plays {file} at http://{address}: a test double, no model computes here"));
     tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
+}
+
+/// Who may come in.
+#[derive(Clone, Copy)]
+struct Door {
+    /// Whether there are keys.
+    keys: bool,
+    /// Whether the operator says that none are needed.
+    without_key: bool,
+}
+
+/// Takes the address. Without keys it must be this machine's own.
+fn listen(
+    config: &ServerConfig,
+    arguments: &Arguments,
+    tokio: &tokio::runtime::Runtime,
+    door: Door,
+) -> Result<TcpListener> {
+    let listener = tokio.block_on(bind(config)).map_err(|error| explain(error, arguments))?;
+    let address = listener.local_addr()?;
+    if !address.ip().is_loopback() && !door.keys && !door.without_key {
+        return Err(advise(
+            format!("other machines could reach {address}, and there are no keys"),
+            "make a key:  myriad keys create NAME\n\
+             or give one in MYRIAD_API_KEY, or mean it:  myriad serve --without-key",
+        ));
+    }
+    Ok(listener)
 }
 
 /// To be made before the banner is shown: whoever reads it may press Ctrl-C at once.
@@ -158,7 +206,7 @@ fn stop_signals(tokio: &tokio::runtime::Runtime) -> io::Result<StopSignals> {
 
 async fn serve(
     listener: TcpListener,
-    runtime: std::sync::Arc<Runtime>,
+    runtime: Arc<Runtime>,
     config: ServerConfig,
     mut signals: StopSignals,
     format: LogFormat,
@@ -274,15 +322,14 @@ struct Banner<'a> {
     opened: &'a Opened,
     sizes: &'a Sizes,
     threads: usize,
-    locked: bool,
+    keys: bool,
 }
 
 impl Banner<'_> {
     fn show(&self, format: LogFormat) -> Result<()> {
         let kernels = myriad_kernels::Kernels::detect()?.level().name();
-        if !self.address.ip().is_loopback() && !self.locked {
-            let warning = "other machines can reach this server, and it asks no one for a key: \
-                           set MYRIAD_API_KEY unless you mean that";
+        if !self.address.ip().is_loopback() && !self.keys {
+            let warning = "other machines can reach this server, and it asks no one for a key";
             match format {
                 LogFormat::Text => note(format!("warning: {warning}")),
                 LogFormat::Json => tracing::warn!("{warning}"),
@@ -304,7 +351,7 @@ impl Banner<'_> {
         }
         let mut out = screen::output();
         let key =
-            if self.locked { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
+            if self.keys { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
         writeln!(
             out,
             "Myriad serves {model} at {url}\n  \
@@ -325,7 +372,7 @@ impl Banner<'_> {
             context = count(self.runtime.context_max()),
             parallel = engine.parallel,
             kv = size(self.sizes.kv_bytes),
-            locked = if self.locked { "; with your key" } else { "; no key needed" },
+            locked = if self.keys { "; with your key" } else { "; no key needed" },
         )?;
         out.flush()?;
         Ok(())

@@ -59,7 +59,8 @@ impl Home {
         command
             .env("HOME", self.path())
             .env("XDG_CACHE_HOME", self.path().join("cache"))
-            .env("XDG_STATE_HOME", self.path().join("state"));
+            .env("XDG_STATE_HOME", self.path().join("state"))
+            .env("XDG_DATA_HOME", self.path().join("data"));
         command
     }
 

@@ -1,4 +1,4 @@
-//! Turns requests without the right key into 401, whatever they ask for.
+//! Turns the key of a request into the owner whose documents it reaches, or into 401.
 
 use std::sync::Arc;
 
@@ -10,35 +10,64 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::app::App;
 use crate::errors::ApiError;
+use crate::storage::Owner;
 
 /// The only path that needs no key: whoever restarts servers asks it.
 const OPEN: &str = "/health";
 
 /// The layer. Everything but [`OPEN`] is closed, also paths that do not exist.
-pub async fn ask(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let keys = &app.config.api_keys;
-    if keys.is_empty() || request.uri().path() == OPEN {
+pub async fn ask(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    if request.uri().path() == OPEN {
         return next.run(request).await;
     }
-    match judge(keys, request.headers()) {
-        Ok(()) => next.run(request).await,
+    match owner(&app, request.headers()).await {
+        Ok(owner) => {
+            request.extensions_mut().insert(owner);
+            next.run(request).await
+        }
         Err(error) => error.into_response(),
     }
 }
 
-fn judge(keys: &[String], headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut shown = [bearer(headers), own(headers)].into_iter().flatten().peekable();
-    if shown.peek().is_none() {
-        return Err(ApiError::unauthorized(
+/// Configured keys reach the default owner's documents, as does everyone where there are no keys;
+/// keys of the store reach their owner's.
+async fn owner(app: &App, headers: &HeaderMap) -> Result<Owner, ApiError> {
+    let shown: Vec<&[u8]> = [bearer(headers), own(headers)].into_iter().flatten().collect();
+    let configured = &app.config.api_keys;
+    if !configured.is_empty() && is_one_of(configured, &shown) {
+        return Ok(Owner::default());
+    }
+    let storage = app.config.storage.as_ref();
+    let stored = match storage {
+        Some(storage) => storage.locked().await?,
+        None => false,
+    };
+    if configured.is_empty() && !stored {
+        return Ok(Owner::default());
+    }
+    if let Some(storage) = storage.filter(|_| stored) {
+        for key in &shown {
+            let Ok(key) = std::str::from_utf8(key) else { continue };
+            if let Some(owner) = storage.owner(key).await? {
+                return Ok(owner);
+            }
+        }
+    }
+    Err(match shown.is_empty() {
+        true => ApiError::unauthorized(
             "You did not provide an API key. Send it as 'Authorization: Bearer KEY' or as \
              'x-api-key: KEY'.",
-        ));
-    }
-    // All keys are compared in full, so that the time tells nothing but their lengths.
-    let known = shown.fold(Choice::from(0), |known, shown| {
+        ),
+        false => ApiError::unauthorized("Incorrect API key provided."),
+    })
+}
+
+/// All keys are compared in full, so that the time tells nothing but their lengths.
+fn is_one_of(keys: &[String], shown: &[&[u8]]) -> bool {
+    let known = shown.iter().fold(Choice::from(0), |known, shown| {
         keys.iter().fold(known, |known, key| known | key.as_bytes().ct_eq(shown))
     });
-    if known.into() { Ok(()) } else { Err(ApiError::unauthorized("Incorrect API key provided.")) }
+    known.into()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -63,7 +92,8 @@ mod tests {
             let name: header::HeaderName = name.parse().unwrap();
             map.append(name, value.parse().unwrap());
         }
-        judge(&keys, &map).is_ok()
+        let shown: Vec<&[u8]> = [bearer(&map), own(&map)].into_iter().flatten().collect();
+        is_one_of(&keys, &shown)
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Live, Setup, chat};
+use crate::harness::{Keeps, Live, Setup, chat};
 use myriad_server::ServerConfig;
+use myriad_store::NewKey;
 
 const PATHS: [(&str, &str); 13] = [
     ("GET", "/"),
@@ -44,6 +45,30 @@ fn without_the_key_only_health_answers() {
     let body = chat(json!({ "max_tokens": 2 })).to_string();
     let key = [("authorization", "Bearer second")];
     live.send("POST", "/v1/chat/completions", &key, body.as_bytes()).good();
+}
+
+#[test]
+fn keys_of_the_store_open_until_they_are_revoked() {
+    let live = Live::start(Setup { storage: Some(Keeps::Keys), ..Setup::default() });
+    live.get("/v1/models").good();
+    let keys = &live.storage.as_ref().unwrap().keys;
+    let new = |name| NewKey { owner: "me", name, expires_at: None };
+    let (_, text) = live.block_on(keys.create(new("first"), 0)).unwrap();
+    let (other, revoked) = live.block_on(keys.create(new("second"), 0)).unwrap();
+    assert!(live.block_on(keys.revoke(&other.id, 1)).unwrap());
+    let over = NewKey { expires_at: Some(1), ..new("third") };
+    let (_, over) = live.block_on(keys.create(over, 0)).unwrap();
+    assert_eq!(live.get("/health").status, 200);
+    for (method, path) in PATHS {
+        assert_eq!(live.send(method, path, &[], b"").error(401)["code"], "invalid_api_key");
+        for wrong in [&text[..49], &revoked, &over, "sk-myriad-", "\u{fc}"] {
+            let bearer = format!("Bearer {wrong}");
+            live.send(method, path, &[("authorization", &bearer)], b"").error(401);
+            live.send(method, path, &[("x-api-key", wrong)], b"").error(401);
+        }
+        let reply = live.send(method, path, &[("x-api-key", &text)], b"");
+        assert_ne!(reply.status, 401, "{method} {path}");
+    }
 }
 
 #[test]

@@ -12,9 +12,10 @@ use myriad_kernels::{BlockType, Compute, Kernels};
 use myriad_model::synthetic::{self, Shape};
 use myriad_model::{Family, Model, PAGE_TOKENS};
 use myriad_server::runtime::scripted::Script;
-use myriad_server::{LoadedModel, Runtime, RuntimeConfig, ServerConfig, bind, serve_on};
+use myriad_server::{LoadedModel, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on};
 use myriad_token::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 /// The name under which the model is served; names of hubs have slashes.
@@ -31,7 +32,16 @@ pub struct Setup {
     pub template: bool,
     /// What a test double answers, instead of the random model.
     pub script: Option<Value>,
+    /// Whether there is a data folder; without `content` for keys alone.
+    pub storage: Option<Keeps>,
     pub config: ServerConfig,
+}
+
+/// What a test's server keeps.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Keeps {
+    Everything,
+    Keys,
 }
 
 impl Default for Setup {
@@ -42,6 +52,7 @@ impl Default for Setup {
             queue_max: 256,
             template: true,
             script: None,
+            storage: None,
             config: ServerConfig { port: 0, ..ServerConfig::default() },
         }
     }
@@ -81,18 +92,29 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
 pub struct Live {
     pub port: u16,
     pub runtime: Arc<Runtime>,
+    pub storage: Option<Arc<Storage>>,
+    executor: tokio::runtime::Handle,
+    _folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Live {
-    pub fn start(setup: Setup) -> Live {
+    pub fn start(mut setup: Setup) -> Live {
+        let folder = tempfile::tempdir().expect("a folder");
         let runtime = runtime(&setup);
         let executor = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .expect("an executor");
+        let storage = setup.storage.map(|keeps| {
+            let content = keeps == Keeps::Everything;
+            let storage = executor.block_on(Storage::open(folder.path(), None, content));
+            Arc::new(storage.expect("a data folder"))
+        });
+        setup.config.storage = storage.clone();
+        let handle = executor.handle().clone();
         let listener = executor.block_on(bind(&setup.config)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -103,7 +125,13 @@ impl Live {
                 .block_on(serve_on(listener, shared, setup.config, shutdown))
                 .expect("a server that ends well");
         });
-        Live { port, runtime, stop: Some(stop), thread: Some(thread) }
+        let (stop, thread) = (Some(stop), Some(thread));
+        Live { port, runtime, storage, executor: handle, _folder: folder, stop, thread }
+    }
+
+    /// Runs what needs the server's executor.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.executor.block_on(future)
     }
 
     /// Asks the server to end.
