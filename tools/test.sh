@@ -45,7 +45,7 @@ cargo test --release --workspace --locked --doc --quiet
 step "fuzz, briefly"
 cargo xtask fuzz --seconds "${FUZZ_SECONDS:-10}"
 
-step "official client"
+step "official clients"
 venv=$cache/test-venv
 requirements=crates/server/tests/clients/requirements.txt
 if ! cmp -s "$requirements" "$venv/requirements.txt"; then
@@ -54,8 +54,17 @@ if ! cmp -s "$requirements" "$venv/requirements.txt"; then
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
   cp "$requirements" "$venv/requirements.txt"
 fi
+modules=$cache/test-modules
+scripts=crates/server/tests/clients/scripted
+if ! cmp -s "$scripts/package-lock.json" "$modules/done.json"; then
+  rm -rf "$modules"
+  mkdir -p "$modules"
+  cp "$scripts"/package.json "$scripts"/package-lock.json "$modules"
+  PATH=$venv/bin:$PATH npm --prefix "$modules" ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp "$scripts/package-lock.json" "$modules/done.json"
+fi
 cargo build --release --locked --package myriad
-cargo xtask clients --python "$venv/bin/python"
+cargo xtask clients --python "$venv/bin/python" --node "$venv/bin/node" --modules "$modules"
 
 step "the README's own commands"
 cargo xtask readme --python "$venv/bin/python"

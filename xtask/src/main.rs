@@ -16,7 +16,8 @@ usage: cargo xtask COMMAND
   tidy                    check arrows between rooms, file heads and lengths, dependencies, …
   fuzz [--seconds N] [--target NAME]
                           run every fuzz target, or one, for N seconds each (default 10)
-  clients --python PATH   run the official clients against a live server
+  clients --python PATH --node PATH --modules FOLDER
+                          run the official clients against a live server
   readme --python PATH    run the README's own commands
   bench [--rounds N] [--peer-python PATH]
                           measure Myriad, interleaved with llama.cpp, and write bench/record/
