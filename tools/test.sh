@@ -66,6 +66,11 @@ fi
 cargo build --release --locked --package myriad
 cargo xtask clients --python "$venv/bin/python" --node "$venv/bin/node" --modules "$modules"
 
+step "many streams, of which some vanish"
+# Latencies are reported only: other programs may use this machine. On a quiet one they are judged
+# by `cargo xtask load`.
+cargo xtask load --seconds 5 --report
+
 step "the README's own commands"
 cargo xtask readme --python "$venv/bin/python"
 

@@ -20,8 +20,19 @@ pub struct Server {
 impl Server {
     /// Starts the release binary on a free port and waits until `/health` answers.
     pub fn start(model: &Path, arguments: &[&str]) -> Result<Server> {
+        Server::start_as(Command::new(binary()?), model, arguments)
+    }
+
+    /// As [`Server::start`], with nothing logged but warnings.
+    pub fn start_quiet(model: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut command = Command::new(binary()?);
+        command.env("MYRIAD_LOG", "warn");
+        Server::start_as(command, model, arguments)
+    }
+
+    fn start_as(mut command: Command, model: &Path, arguments: &[&str]) -> Result<Server> {
         let port = free_port()?;
-        let process = Command::new(binary()?)
+        let process = command
             .args(["serve".as_ref(), model.as_os_str()])
             .args(["--port", &port.to_string()])
             .args(arguments)
@@ -31,6 +42,19 @@ impl Server {
         let mut server = Server { process, port };
         server.wait_until_healthy(Duration::from_secs(60))?;
         Ok(server)
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its memory, where the system says so.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024)
     }
 
     fn wait_until_healthy(&mut self, limit: Duration) -> Result<()> {

@@ -4,6 +4,7 @@ mod bench;
 mod clients;
 mod fuzz;
 mod live;
+mod load;
 mod readme;
 mod tidy;
 
@@ -18,6 +19,8 @@ usage: cargo xtask COMMAND
                           run every fuzz target, or one, for N seconds each (default 10)
   clients --python PATH --node PATH --modules FOLDER
                           run the official clients against a live server
+  load [--seconds N] [--streams N] [--rate N] [--report]
+                          many streams and many requests against a scripted server
   readme --python PATH    run the README's own commands
   bench [--rounds N] [--peer-python PATH]
                           measure Myriad, interleaved with llama.cpp, and write bench/record/
@@ -45,6 +48,7 @@ fn main() -> Result<()> {
         "tidy" => tidy::run(),
         "fuzz" => fuzz::run(&arguments),
         "clients" => clients::run(&arguments),
+        "load" => load::run(&arguments),
         "readme" => readme::run(&arguments),
         "bench" => bench::run(&arguments),
         "help" | "--help" | "-h" => {

@@ -29,7 +29,7 @@ fn assert_linear(name: &str, unit: &str, bytes: usize, mut encode: impl FnMut(&s
     let mut seen = Vec::new();
     for _ in 0..12 {
         let (short, long) = (time(&once, 4), time(&four_times, 1));
-        // A text that is too long for a cache costs up to a nanosecond a byte more, whatever is done.
+        // A text too long for a cache costs up to a nanosecond a byte more, whatever is done.
         let caches = Duration::from_nanos(four_times.len() as u64);
         if long < short * 25 / 16 + caches {
             return;
