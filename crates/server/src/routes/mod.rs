@@ -3,10 +3,13 @@
 mod absent;
 mod chat;
 mod completions;
+mod decisions;
 mod health;
+mod judge;
 mod messages;
 mod metrics;
 mod models;
+mod moderations;
 mod ollama;
 mod ollama_models;
 mod prompt;
@@ -37,6 +40,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(models::show))
         .route("/v1/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/decisions", post(decisions::create))
+        .route("/v1/moderations", post(moderations::create))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count))
         .route("/api/chat", post(ollama::chat))

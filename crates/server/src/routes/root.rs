@@ -17,6 +17,8 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
         "endpoints": [
             "POST /v1/chat/completions",
             "POST /v1/completions",
+            "POST /v1/decisions",
+            "POST /v1/moderations",
             "POST /v1/messages",
             "POST /v1/messages/count_tokens",
             "GET /v1/models",
