@@ -13,10 +13,12 @@ mod moderations;
 mod ollama;
 mod ollama_models;
 mod prompt;
+mod render;
 mod root;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod version;
 
 use std::sync::Arc;
 
@@ -35,10 +37,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(root::list))
         .route("/health", get(health::show))
         .route("/metrics", get(metrics::show))
+        .route("/version", get(version::show))
         .route("/v1/models", get(models::list))
         // Names of models contain slashes.
         .route("/v1/models/{*id}", get(models::show))
         .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/chat/completions/render", post(render::create))
+        .route("/apply-template", post(render::create))
         .route("/v1/completions", post(completions::create))
         .route("/v1/decisions", post(decisions::create))
         .route("/v1/moderations", post(moderations::create))

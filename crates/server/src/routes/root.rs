@@ -16,6 +16,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
         "models": app.runtime.names(),
         "endpoints": [
             "POST /v1/chat/completions",
+            "POST /v1/chat/completions/render",
             "POST /v1/completions",
             "POST /v1/decisions",
             "POST /v1/moderations",
@@ -31,6 +32,8 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
             "GET /api/version",
             "POST /tokenize",
             "POST /detokenize",
+            "POST /apply-template",
+            "GET /version",
             "GET /health",
             "GET /metrics",
         ],
