@@ -9,7 +9,9 @@ use myriad_server::limits::{
 use myriad_server::wire::anthropic::MessagesRequest;
 use myriad_server::wire::chat::{Chat, ChatRequest};
 use myriad_server::wire::completions::{CompletionRequest, Prompt};
+use myriad_server::wire::decisions::DecisionRequest;
 use myriad_server::wire::generation::GenerationFields;
+use myriad_server::wire::moderations::ModerationRequest;
 use myriad_server::wire::ollama::{Input, OllamaRequest};
 use myriad_server::wire::tokenize::{DetokenizeRequest, TokenizeRequest};
 
@@ -53,6 +55,21 @@ fuzz_target!(|data: &[u8]| {
             }
             check_generation(&request.generation);
         }
+        Err(error) => check_error(&error),
+    }
+    match DecisionRequest::parse(data) {
+        Ok(request) => {
+            for question in request.questions {
+                let labels = question.labels();
+                assert!(labels.len() >= 2 && !question.text().is_empty());
+                // A share for each label is answered.
+                question.answer(&vec![1.0 / labels.len() as f64; labels.len()]);
+            }
+        }
+        Err(error) => check_error(&error),
+    }
+    match ModerationRequest::parse(data) {
+        Ok(request) => assert!(!request.inputs.is_empty()),
         Err(error) => check_error(&error),
     }
     if let Err(error) = TokenizeRequest::parse(data) {

@@ -255,9 +255,12 @@ fn check(request: &Request, vocab: usize, context: usize) -> Result<(), EngineEr
         return Err(EngineError::ContextLength { prompt, max_tokens, context });
     }
     let biased: Vec<u32> = request.sampling.logit_bias.iter().map(|(token, _)| *token).collect();
-    for (field, tokens) in
-        [("prompt", &request.prompt), ("end_tokens", &request.end_tokens), ("logit_bias", &biased)]
-    {
+    for (field, tokens) in [
+        ("prompt", &request.prompt),
+        ("end_tokens", &request.end_tokens),
+        ("logit_bias", &biased),
+        ("logprob_tokens", &request.sampling.logprob_tokens),
+    ] {
         if let Some(&token) = tokens.iter().find(|token| **token as usize >= vocab) {
             return Err(EngineError::UnknownToken { field, token, vocab });
         }
@@ -344,7 +347,7 @@ fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> Choice {
         Look::Score { place } => {
             let token = sequence.tokens[place];
             let top = sequence.prompt_logprobs.unwrap_or(0);
-            Ok((token, Some(sampler::score(logits, token, top))))
+            Ok((token, Some(sampler::score(logits, token, top, &[]))))
         }
     }
 }

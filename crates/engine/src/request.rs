@@ -63,6 +63,8 @@ pub struct Sampling {
     pub seed: u64,
     /// Score each token, with this many alternatives.
     pub logprobs: Option<usize>,
+    /// Tokens whose log-probabilities are told with each score, likely or not.
+    pub logprob_tokens: Vec<u32>,
 }
 
 impl Default for Sampling {
@@ -78,6 +80,7 @@ impl Default for Sampling {
             logit_bias: Vec::new(),
             seed: 0,
             logprobs: None,
+            logprob_tokens: Vec::new(),
         }
     }
 }
@@ -185,4 +188,6 @@ pub struct TokenScore {
     pub logprob: f32,
     /// The likeliest tokens and their log-probabilities, descending.
     pub top: Vec<(u32, f32)>,
+    /// The tokens of [`Sampling::logprob_tokens`] and theirs, in that order.
+    pub asked: Vec<(u32, f32)>,
 }

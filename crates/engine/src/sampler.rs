@@ -60,7 +60,8 @@ impl Sampler {
             Some(guide) => self.draw_among(&self.candidates(guide, generated)?, weighed, position),
             None => self.draw(weighed, position),
         };
-        let score = self.sampling.logprobs.map(|top| score(logits, token, top));
+        let asked = &self.sampling.logprob_tokens;
+        let score = self.sampling.logprobs.map(|top| score(logits, token, top, asked));
         Ok((token, score))
     }
 
@@ -228,11 +229,12 @@ impl Ranking<'_> {
 }
 
 /// The score of a token under the model alone.
-pub(crate) fn score(logits: &[f32], token: u32, top: usize) -> TokenScore {
+pub(crate) fn score(logits: &[f32], token: u32, top: usize, asked: &[u32]) -> TokenScore {
     let offset = log_sum_exp(logits);
     let logprob = |token: u32| logits[token as usize] - offset;
     let top = likeliest(logits, top).into_iter().map(|token| (token, logprob(token)));
-    TokenScore { token, logprob: logprob(token), top: top.collect() }
+    let asked = asked.iter().map(|&token| (token, logprob(token)));
+    TokenScore { token, logprob: logprob(token), top: top.collect(), asked: asked.collect() }
 }
 
 /// Natural log-probabilities of a row of logits. [vocab] → [vocab]

@@ -26,6 +26,9 @@ fn sixteen() -> Vec<Request> {
             if number % 4 == 1 {
                 request.prompt_logprobs = Some(2);
             }
+            if number % 4 == 2 {
+                request.sampling.logprob_tokens = vec![200, 0, 7];
+            }
             request
         })
         .collect()
@@ -217,5 +220,29 @@ fn prompt_scores_are_the_models_own() {
         assert_eq!(scores, right);
         assert!(answer.prompt_scores.iter().all(|(_, score)| score.top.len() == 5));
         assert_eq!(answer.tokens.len(), max_tokens);
+    }
+}
+
+/// However unlikely, in the order in which they are asked for, whatever is chosen.
+#[test]
+fn tokens_that_are_asked_for_have_the_models_own_probabilities() {
+    let model = model(Family::Qwen3, BlockType::Q8_0);
+    let prompt = tokens(50, 8);
+    let mut asked = request(&prompt, 4, 3);
+    asked.sampling.logprobs = Some(0);
+    asked.sampling.logprob_tokens = vec![287, 0, 42, 42];
+    let answer = run_all(&mut engine(&model, 1, config()), &[asked]).remove(0);
+    assert_eq!(answer.scores.len(), 4);
+    for (at, score) in answer.scores.iter().enumerate() {
+        for (place, token) in [287, 0, 42, 42].into_iter().enumerate() {
+            // The same token as the last one of a prompt.
+            let so_far = [&prompt, &answer.tokens[..at], &[token]].concat();
+            let mut read = request(&so_far, 0, 0);
+            read.prompt_logprobs = Some(0);
+            let read = run_all(&mut engine(&model, 1, config()), &[read]).remove(0);
+            let (_, right) = read.prompt_scores.last().unwrap();
+            assert_eq!(score.asked[place], (token, right.logprob));
+        }
+        assert_eq!((score.asked.len(), score.top.len()), (4, 0));
     }
 }

@@ -184,6 +184,7 @@ fn bad_requests_are_refused_by_name() {
         ("presence_penalty", with(&|s| s.presence_penalty = f32::NAN)),
         ("logit_bias", with(&|s| s.logit_bias = vec![(1, f32::NAN)])),
         ("logit_bias", with(&|s| s.logit_bias = vec![(999, 1.0)])),
+        ("logprob_tokens", with(&|s| s.logprob_tokens = vec![5, 288])),
     ] {
         assert!(message(&mut engine, bad).starts_with(field), "{field}");
     }

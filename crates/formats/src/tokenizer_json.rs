@@ -77,6 +77,8 @@ impl TokenizerFiles<'_> {
             ends: specials.ends,
             unknown: specials.unknown,
             padding: specials.padding,
+            // These files have no place for them: they are known by their names.
+            fim: [None; 3],
             add_bos: specials.add_bos,
             add_eos: specials.add_eos,
             chat_template,

@@ -42,6 +42,9 @@ pub struct VocabSpec {
     pub unknown: Option<u32>,
     /// The token that fills up a batch.
     pub padding: Option<u32>,
+    /// The tokens before a text's beginning, its end and its middle, where the model is to fill in
+    /// the last, as far as the file names them.
+    pub fim: [Option<u32>; 3],
     /// Whether prompts begin with `bos`.
     pub add_bos: bool,
     /// Whether prompts end with `eos`.
@@ -96,6 +99,11 @@ impl VocabSpec {
             ends: Vec::new(),
             unknown: id("tokenizer.ggml.unknown_token_id")?,
             padding: id("tokenizer.ggml.padding_token_id")?,
+            fim: [
+                id("tokenizer.ggml.fim_pre_token_id")?,
+                id("tokenizer.ggml.fim_suf_token_id")?,
+                id("tokenizer.ggml.fim_mid_token_id")?,
+            ],
             add_bos: metadata
                 .optional_bool("tokenizer.ggml.add_bos_token")?
                 .unwrap_or_else(|| adds_bos_by_default(&model, &pre)),

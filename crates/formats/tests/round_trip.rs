@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Random, Raw, U32, sound};
+use common::{Random, Raw, U32, sound, vocabulary};
 use myriad_formats::{Gguf, GgufWriter, Value};
 use myriad_kernels::BlockType;
 
@@ -31,6 +31,21 @@ fn keys_and_tensors_come_back_as_they_were() {
     assert_eq!(file.data(file.tensor("third").expect("the tensor")), [1, 2]);
     assert!(file.tensor("fourth").is_none() && metadata.get("a").is_none());
     assert_eq!(rewritten(&file), bytes);
+}
+
+#[test]
+fn vocabularies_come_back_as_they_were() {
+    let mut file = GgufWriter::new();
+    vocabulary(&mut file);
+    for (name, id) in [("eot", 0u32), ("fim_pre", 4), ("fim_suf", 2), ("fim_mid", 3)] {
+        file.set(&format!("tokenizer.ggml.{name}_token_id"), id);
+    }
+    let read = Gguf::from_bytes(file.to_bytes()).and_then(|file| file.vocab()).expect("sound");
+    assert_eq!(read.fim, [Some(4), Some(2), Some(3)]);
+    let mut again = GgufWriter::new();
+    read.set_keys(&mut again, read.tokens.len());
+    let again = Gguf::from_bytes(again.to_bytes()).and_then(|file| file.vocab());
+    assert_eq!(again.expect("sound"), read);
 }
 
 #[test]

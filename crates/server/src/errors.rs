@@ -182,6 +182,7 @@ impl ApiError {
                 ApiError::busy("queue_full", message)
             }
             GenerateError::Refused(error) => ApiError::invalid(param, error.to_string()),
+            GenerateError::Failed => ApiError::internal(),
             GenerateError::Unavailable => ApiError::unavailable(),
         }
     }

@@ -24,8 +24,8 @@ pub mod wire;
 
 pub use app::timestamp_of;
 pub use runtime::{
-    Finish, GenerateError, GenerateRequest, Generation, LoadedModel, Manners, OutputToken, Parsing,
-    Runtime, RuntimeConfig, StartError, TextEvent, Usage,
+    Finish, GenerateError, GenerateRequest, Generation, LabelRequest, LabelScores, LoadedModel,
+    Manners, OutputToken, Parsing, Runtime, RuntimeConfig, StartError, TextEvent, Usage,
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;

@@ -30,6 +30,31 @@ pub const PROMPTS_MAX: usize = 128;
 /// Sequences of one request: prompts times choices.
 pub const SEQUENCES_MAX: usize = 128;
 
+/// Questions of `/v1/decisions`, as OpenAI's.
+pub const QUESTIONS_MAX: usize = 400;
+
+/// Choices of one question, as OpenAI's.
+pub const QUESTION_CHOICES_MAX: usize = 255;
+
+/// Levels of one question, as OpenAI's: each is one digit.
+pub const QUESTION_LEVELS_MAX: usize = 10;
+
+/// JSON among what is asked about, in bytes, nesting and values, as OpenAI's.
+pub const INPUT_JSON_BYTES_MAX: usize = 256 << 10;
+/// See [`INPUT_JSON_BYTES_MAX`].
+pub const INPUT_JSON_DEPTH_MAX: usize = 32;
+/// See [`INPUT_JSON_BYTES_MAX`].
+pub const INPUT_JSON_VALUES_MAX: usize = 10_000;
+
+/// Texts, or parts of one, of a moderation request: each text is 13 questions.
+pub const MODERATION_INPUTS_MAX: usize = 32;
+
+/// Tokens of all prompts of a request that asks several questions: 16 MB in memory.
+pub const JUDGED_TOKENS_MAX: usize = 4 << 20;
+
+/// Questions of one request that are before the engine together, as [`CHOICES_MAX`].
+pub const JUDGED_TOGETHER: usize = 16;
+
 /// Messages of a chat. Each takes a few tokens at least, so longer ones fit no context of today.
 pub const MESSAGES_MAX: usize = 16_384;
 

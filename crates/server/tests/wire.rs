@@ -237,6 +237,77 @@ fn wrong_fields_of_chats_are_named() {
     }
 }
 
+/// Every field of OpenAI's CreateChatCompletionRequest (openai 3.57) but the messages, with a value
+/// that OpenAI takes.
+const OF_OPENAI: &[(&str, &str)] = &[
+    ("audio", r#"{"voice":"alloy","format":"wav"}"#),
+    ("frequency_penalty", "0.5"),
+    ("function_call", r#""auto""#),
+    ("functions", r#"[{"name":"f"}]"#),
+    ("logit_bias", r#"{"5":1}"#),
+    ("logprobs", "true"),
+    ("max_completion_tokens", "5"),
+    ("max_tokens", "5"),
+    ("metadata", r#"{"a":"b"}"#),
+    ("modalities", r#"["text"]"#),
+    ("model", r#""m""#),
+    ("moderation", r#"{"model":"omni-moderation-latest"}"#),
+    ("n", "2"),
+    ("parallel_tool_calls", "false"),
+    ("prediction", r#"{"type":"content","content":"a"}"#),
+    ("presence_penalty", "0.5"),
+    ("prompt_cache_key", r#""k""#),
+    ("prompt_cache_options", r#"{"mode":"implicit","ttl":"30m"}"#),
+    ("prompt_cache_retention", r#""24h""#),
+    ("reasoning_effort", r#""low""#),
+    ("response_format", r#"{"type":"json_object"}"#),
+    ("safety_identifier", r#""s""#),
+    ("seed", "1"),
+    ("service_tier", r#""priority""#),
+    ("stop", r#"["a"]"#),
+    ("store", "true"),
+    ("stream", "true"),
+    ("stream_options", r#"{"include_usage":true}"#),
+    ("temperature", "1"),
+    ("tool_choice", r#""auto""#),
+    ("tools", r#"[{"type":"function","function":{"name":"f"}}]"#),
+    ("top_logprobs", "0"),
+    ("top_p", "1"),
+    ("user", r#""u""#),
+    ("verbosity", r#""low""#),
+    ("web_search_options", "{}"),
+];
+
+#[test]
+fn every_field_of_openais_is_honoured_a_hint_or_refused_as_what_it_is() {
+    let refused = ["audio", "moderation", "store", "verbosity", "web_search_options"];
+    for (name, value) in OF_OPENAI {
+        let stream = if *name == "stream_options" { r#""stream":true,"# } else { "" };
+        match chat(&format!("{stream}\"{name}\":{value}")) {
+            Ok(_) => assert!(!refused.contains(name), "{name}"),
+            Err(error) => {
+                assert!(refused.contains(name), "{name}: {error:?}");
+                assert_names(&error, name, name);
+                assert_eq!(error.code, Some("unsupported_parameter"), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn allowed_tools_are_the_only_ones() {
+    let tool = |name: &str| json!({ "type": "function", "function": { "name": name } });
+    let tools = json!([tool("a"), tool("b"), tool("c")]);
+    for (mode, forced) in [("auto", false), ("required", true)] {
+        let allowed = json!({ "mode": mode, "tools": [tool("c"), tool("a")] });
+        let choice = json!({ "type": "allowed_tools", "allowed_tools": allowed });
+        let request = chat(&format!(r#""tools":{tools},"tool_choice":{choice}"#)).unwrap();
+        let names: Vec<&str> =
+            request.chat.tools.offered.iter().map(|tool| tool.name.as_str()).collect();
+        assert_eq!((names, request.chat.tools.forced), (vec!["a", "c"], forced));
+    }
+}
+
 #[test]
 fn wrong_messages_are_named_with_their_place() {
     for (param, messages) in [
@@ -430,8 +501,9 @@ fn wrong_fields_of_completions_are_named() {
         ("logprobs", "6"),
         ("logprobs", "true"),
         ("echo", "1"),
-        ("best_of", "2"),
-        ("suffix", r#""end""#),
+        ("best_of", "0"),
+        ("best_of", "17"),
+        ("suffix", "5"),
         ("min_tokens", "17"),
         ("messages", "[]"),
         ("top_logprobs", "1"),

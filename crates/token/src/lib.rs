@@ -12,6 +12,7 @@ mod check;
 mod encoder;
 mod ends;
 mod error;
+mod fim;
 mod grammar;
 mod guard;
 mod index;
@@ -32,6 +33,7 @@ pub use answer::{
     AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, ReasoningFormat,
 };
 pub use error::TokenizerError;
+pub use fim::FimTokens;
 pub use grammar::{
     CallGrammar, Grammar, GrammarCompiler, GrammarError, GrammarFailure, GrammarState,
 };

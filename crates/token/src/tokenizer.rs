@@ -6,6 +6,7 @@ use crate::bytes::piece_bytes;
 use crate::check::{byte_of, check_sizes, is_special};
 use crate::encoder::{Algorithm, Encoder};
 use crate::error::TokenizerError;
+use crate::fim::{FimTokens, fim_tokens};
 use crate::index::PieceIndex;
 use crate::sentencepiece::SPACE;
 use crate::specials::{Part, SpecialTree};
@@ -37,6 +38,7 @@ pub struct Tokenizer {
     padding: Option<u32>,
     add_bos: bool,
     end_tokens: Vec<u32>,
+    fim: Option<FimTokens>,
 }
 
 impl Tokenizer {
@@ -58,6 +60,7 @@ impl Tokenizer {
             specials: tree_of(|_| true),
             user_defined: tree_of(|kind| kind == TokenType::UserDefined),
             end_tokens: ends::end_tokens(spec, find),
+            fim: fim_tokens(spec, find),
             pieces: spec.tokens.clone(),
             types: spec.token_types.clone(),
             bytes,
@@ -175,6 +178,19 @@ impl Tokenizer {
     /// Every token that ends an answer, in ascending order.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
+    }
+
+    /// The tokens that ask for the middle of a text, where the model knows such.
+    pub fn fim(&self) -> Option<FimTokens> {
+        self.fim
+    }
+
+    /// Ids of a text whose middle is missing: `prefix` and `suffix` are the texts around the gap.
+    pub fn encode_fim(&self, fim: FimTokens, prefix: &[u32], suffix: &[u32]) -> Vec<u32> {
+        let bos = self.bos.filter(|_| self.add_bos);
+        let before = bos.into_iter().chain([fim.prefix]);
+        let parts = [prefix, &[fim.suffix], suffix, &[fim.middle]].concat();
+        before.chain(parts).collect()
     }
 
     /// The token with this text, written as in the vocabulary.

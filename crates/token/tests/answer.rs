@@ -366,3 +366,21 @@ proptest! {
         prop_assert_eq!(parse(format, prompt, &tools(), pieces), whole);
     }
 }
+
+#[test]
+fn what_skips_reasoning_depends_on_how_the_prompt_ends() {
+    let think = AnswerFormat { reasoning: ReasoningFormat::Think, calls: CallFormat::Hermes };
+    let harmony = AnswerFormat { reasoning: ReasoningFormat::None, calls: CallFormat::Harmony };
+    for (format, end, off, right) in [
+        (think, "assistant\n", false, "<think>\n\n</think>\n\n"),
+        (think, "assistant\n", true, ""),
+        (think, "assistant\n<think>\n", false, "\n</think>\n\n"),
+        (think, "assistant\n<think>", true, "\n\n</think>\n\n"),
+        (think, "assistant\n<think>\n\n</think>\n\n", true, ""),
+        (think, "<｜Assistant｜></think>", false, ""),
+        (harmony, "<|start|>assistant", false, "<|channel|>final<|message|>"),
+        (AnswerFormat::PLAIN, "assistant\n", false, ""),
+    ] {
+        assert_eq!(format.skip_reasoning(end, off), right, "{end:?}");
+    }
+}

@@ -52,7 +52,8 @@ impl Answer {
         let mut scores: Vec<_> = self.prompt_scores.iter().map(|(at, s)| bits(*at, s)).collect();
         scores.extend(self.scores.iter().flat_map(|score| {
             let top = score.top.iter().map(|(token, p)| (usize::MAX - 1, *token, p.to_bits()));
-            std::iter::once(bits(usize::MAX, score)).chain(top).collect::<Vec<_>>()
+            let asked = score.asked.iter().map(|(token, p)| (usize::MAX - 2, *token, p.to_bits()));
+            std::iter::once(bits(usize::MAX, score)).chain(top).chain(asked).collect::<Vec<_>>()
         }));
         (self.tokens.clone(), scores, self.end.map(|(reason, _)| reason))
     }

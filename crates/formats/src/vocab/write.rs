@@ -39,6 +39,9 @@ impl VocabSpec {
             ("eot", self.eot.or(end_of_turn)),
             ("unknown", self.unknown),
             ("padding", self.padding),
+            ("fim_pre", self.fim[0]),
+            ("fim_suf", self.fim[1]),
+            ("fim_mid", self.fim[2]),
         ] {
             if let Some(id) = id {
                 set(&format!("{name}_token_id"), id.into());

@@ -354,6 +354,7 @@ fn token_ids() -> Vec<Case> {
         case!("eot beyond", id("eot", 9u64.into()), TokenId { id: 9, .. }, &["eot_token_id"]),
         case!("unknown beyond", id("unknown", 9u8.into()), TokenId { .. }, &["unknown_token_id"]),
         case!("padding beyond", id("padding", 5i32.into()), TokenId { .. }, &["padding_token_id"]),
+        case!("fim beyond", id("fim_mid", 5u32.into()), TokenId { .. }, &["fim_mid_token_id"]),
         case!("bos -1", id("bos", (-1i32).into()), NumberRange { .. }, &["bos_token_id", "-1"]),
         case!("bos 2⁴⁰", id("bos", (1u64 << 40).into()), NumberRange { .. }, &["bos_token_id"]),
         case!("bos of text", id("bos", "1".into()), WrongType { .. }, &["bos_token_id", "string"]),

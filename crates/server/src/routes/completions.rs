@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use myriad_engine::TokenScore;
-use myriad_token::{Specials, Tokenizer};
+use myriad_token::{FimTokens, Specials, Tokenizer};
 
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
@@ -34,17 +34,17 @@ pub async fn create(
     let body = upload.read(&app.large_bodies).await?;
     let (request, prompts) = app.blocking(move |app| prepare(app, &body)).await?;
     let generation = &request.generation;
-    let mut requests = Vec::with_capacity(prompts.len() * generation.n);
+    let mut requests = Vec::with_capacity(prompts.len() * request.best_of);
     for prompt in &prompts {
         // Choices are numbered prompt by prompt: a prompt answers the same in any company.
-        requests.extend((0..generation.n).map(|index| GenerateRequest {
+        requests.extend((0..request.best_of).map(|index| GenerateRequest {
             prompt: prompt.ids.clone(),
             max_tokens: Some(request.max_tokens),
             prompt_logprobs: request.prompt_logprobs(),
             ..generation.request_of(index)
         }));
     }
-    let choices = Choices::start(&app.runtime, requests, generation.n, PARAM, id).await?;
+    let choices = Choices::start(&app.runtime, requests, request.best_of, PARAM, id).await?;
     let writer = Writer::new(&app, &request, prompts);
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
@@ -65,9 +65,13 @@ fn prepare(app: &App, body: &[u8]) -> Result<(CompletionRequest, Vec<Encoded>), 
     let mut request = CompletionRequest::parse(body, tokenizer.vocab_size())?;
     app.check_model(request.model.as_deref())?;
     let prompts = std::mem::take(&mut request.prompts);
+    let fim = request.suffix.as_deref().map(|suffix| Fim::new(app, suffix)).transpose()?;
     let mut encoded = Vec::with_capacity(prompts.len());
     for prompt in prompts {
-        let prompt = Encoded::new(tokenizer, prompt);
+        let prompt = match &fim {
+            Some(fim) => fim.encode(tokenizer, prompt),
+            None => Encoded::new(tokenizer, prompt),
+        };
         // Before it is copied for each choice: a prompt may be a thousand times too long.
         app.check_length(prompt.ids.len(), Some(request.max_tokens), PARAM)?;
         encoded.push(prompt);
@@ -91,6 +95,38 @@ impl Encoded {
     }
 }
 
+/// What stands behind a gap, with the tokens that ask for its content.
+struct Fim {
+    tokens: FimTokens,
+    suffix: Vec<u32>,
+}
+
+impl Fim {
+    fn new(app: &App, suffix: &str) -> Result<Fim, ApiError> {
+        let tokenizer = app.runtime.tokenizer();
+        let Some(tokens) = tokenizer.fim() else {
+            let name = app.runtime.name();
+            let message = format!(
+                "The model '{name}' has no tokens to fill in the middle of a text: 'suffix' cannot \
+                 be honoured."
+            );
+            return Err(ApiError::unsupported("suffix", message));
+        };
+        Ok(Fim { tokens, suffix: tokenizer.encode(suffix, Specials::AsText) })
+    }
+
+    /// Of the texts around a gap nothing steers the model: code may well speak of control tokens.
+    fn encode(&self, tokenizer: &Tokenizer, prompt: Prompt) -> Encoded {
+        let prefix = match prompt {
+            Prompt::Text(text) => tokenizer.encode(&text, Specials::AsText),
+            Prompt::Tokens(ids) => ids,
+        };
+        let ids = tokenizer.encode_fim(self.tokens, &prefix, &self.suffix);
+        // Never shown: nothing of such a prompt stands right before its answer.
+        Encoded { ids, text: String::new(), begun: false }
+    }
+}
+
 /// Whether more of the ids are the model's beginning than the client wrote.
 fn is_begun(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
     let Some(bos) = tokenizer.bos() else { return false };
@@ -111,7 +147,9 @@ struct Writer {
     model: String,
     tokenizer: Arc<Tokenizer>,
     prompts: Vec<Encoded>,
+    /// Answers that are made for each prompt, and those of them that are shown.
     per_prompt: usize,
+    shown: usize,
     echo: bool,
     logprobs: bool,
     token_ids: bool,
@@ -128,19 +166,35 @@ struct Progress {
     prompt: CompletionLogprobs,
     /// Characters of text so far, by the tokens seen.
     offset: usize,
+    /// Sum and number of the answer's log-probabilities, where there are any.
+    logprob: f64,
+    scored: u32,
+}
+
+impl Progress {
+    fn score(&mut self, score: &TokenScore) {
+        self.logprob += f64::from(score.logprob);
+        self.scored += 1;
+    }
+
+    /// By which the best are chosen, as OpenAI has it: the mean log-probability of a token.
+    fn mean(&self) -> f64 {
+        if self.scored == 0 { f64::NEG_INFINITY } else { self.logprob / f64::from(self.scored) }
+    }
 }
 
 impl Writer {
     fn new(app: &App, request: &CompletionRequest, prompts: Vec<Encoded>) -> Writer {
         let generation = &request.generation;
-        let count = prompts.len() * generation.n;
+        let count = prompts.len() * request.best_of;
         Writer {
             id: random::identifier("cmpl-"),
             created: unix_seconds(),
             model: app.runtime.name().to_owned(),
             tokenizer: Arc::clone(app.runtime.tokenizer()),
             prompts,
-            per_prompt: generation.n,
+            per_prompt: request.best_of,
+            shown: generation.n,
             echo: request.echo,
             logprobs: request.logprobs.is_some(),
             token_ids: generation.return_token_ids,
@@ -157,11 +211,14 @@ impl Writer {
             TextEvent::Started { .. } | TextEvent::Part { .. } | TextEvent::Failed => {}
             TextEvent::Prompt { score, .. } => self.prompt_score(index, &score),
             TextEvent::Text { text, tokens } => {
+                let scores = tokens.iter().filter_map(|token| token.score.as_ref());
+                scores.for_each(|score| self.choices[index].score(score));
                 parts.extend(self.beginning(index));
                 parts.extend(self.text(index, text, &tokens));
             }
             TextEvent::Finished { finish, hidden, end_score, .. } => {
                 parts.extend(self.beginning(index));
+                end_score.iter().for_each(|score| self.choices[index].score(score));
                 // Each token generated has its entry, the end token too, as OpenAI has it: those
                 // who score texts count on the number of entries.
                 let logprobs = end_score.filter(|_| self.logprobs).map(|score| {
@@ -275,7 +332,26 @@ impl Writer {
                 add(&mut whole[index], part);
             }
         }
-        Ok(Completion { usage: Some(Some(choices.usage())), ..self.completion(whole, None) })
+        let best = self.best(whole);
+        Ok(Completion { usage: Some(Some(choices.usage())), ..self.completion(best, None) })
+    }
+
+    /// Of each prompt's answers the likeliest, the best first, where more were made than are shown.
+    fn best(&self, mut choices: Vec<CompletionChoice>) -> Vec<CompletionChoice> {
+        if self.per_prompt > self.shown {
+            let mean = |choice: &CompletionChoice| self.choices[choice.index].mean();
+            for own in choices.chunks_mut(self.per_prompt) {
+                own.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+            }
+            let mut place = 0..;
+            choices.retain(|_| {
+                place.next().is_some_and(|at: usize| at % self.per_prompt < self.shown)
+            });
+            for (index, choice) in choices.iter_mut().enumerate() {
+                choice.index = index;
+            }
+        }
+        choices
     }
 }
 

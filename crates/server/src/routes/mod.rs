@@ -3,17 +3,22 @@
 mod absent;
 mod chat;
 mod completions;
+mod decisions;
 mod health;
+mod judge;
 mod messages;
 mod metrics;
 mod models;
+mod moderations;
 mod ollama;
 mod ollama_models;
 mod prompt;
+mod render;
 mod root;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod version;
 
 use std::sync::Arc;
 
@@ -32,11 +37,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/", get(root::list))
         .route("/health", get(health::show))
         .route("/metrics", get(metrics::show))
+        .route("/version", get(version::show))
         .route("/v1/models", get(models::list))
         // Names of models contain slashes.
         .route("/v1/models/{*id}", get(models::show))
         .route("/v1/chat/completions", post(chat::create))
+        .route("/v1/chat/completions/render", post(render::create))
+        .route("/apply-template", post(render::create))
         .route("/v1/completions", post(completions::create))
+        .route("/v1/decisions", post(decisions::create))
+        .route("/v1/moderations", post(moderations::create))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count))
         .route("/api/chat", post(ollama::chat))

@@ -1,6 +1,10 @@
 //! Turns a chat, in whichever dialect it came, into the ids of a prompt and how to read its answer.
 
-use myriad_token::{CallGrammar, Grammar, GrammarError, RenderOptions, TemplateError};
+use std::sync::Arc;
+
+use myriad_token::{
+    CallGrammar, ChatTemplate, Grammar, GrammarError, RenderOptions, TemplateError, Tokenizer,
+};
 use serde_json::{Map, Value};
 
 use crate::app::{App, unix_seconds};
@@ -64,13 +68,7 @@ impl Prompt {
 /// # Errors
 /// 400 naming what the template cannot show.
 pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
-    let Some(template) = app.runtime.template() else {
-        let name = app.runtime.name();
-        let message = format!(
-            "The model '{name}' has no chat template: it continues texts. Use /v1/completions."
-        );
-        return Err(ApiError::unsupported(PARAM, message));
-    };
+    let template = template(app, PARAM)?;
     let manners = app.runtime.manners();
     let tools: Vec<Value> = chat.tools.offered.iter().map(|tool| tool.definition()).collect();
     let options = RenderOptions {
@@ -94,16 +92,33 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
     })?;
     let offered = &chat.tools.offered;
     let parsed = manners.reasons() || !offered.is_empty();
-    let parsing = parsed.then(|| {
-        let end = &ids[ids.len().saturating_sub(END_TOKENS)..];
-        Parsing {
-            format: manners.format,
-            prompt_end: String::from_utf8_lossy(&tokenizer.decode(end, true)).into_owned(),
-            tools: offered.iter().map(|tool| tool.for_parser()).collect(),
-            one_call: chat.tools.one_call,
-        }
+    let parsing = parsed.then(|| Parsing {
+        format: manners.format,
+        prompt_end: end_of(tokenizer, &ids),
+        tools: offered.iter().map(|tool| tool.for_parser()).collect(),
+        one_call: chat.tools.one_call,
     });
     Ok(Prompt { ids, parsing, grammar: None })
+}
+
+/// The template of the model that is served; `param` is where the chat came from.
+///
+/// # Errors
+/// 400 where it has none.
+pub fn template<'a>(app: &'a App, param: &str) -> Result<&'a Arc<ChatTemplate>, ApiError> {
+    app.runtime.template().ok_or_else(|| {
+        let name = app.runtime.name();
+        let message = format!(
+            "The model '{name}' has no chat template: it continues texts. Use /v1/completions."
+        );
+        ApiError::unsupported(param, message)
+    })
+}
+
+/// The text at a prompt's end, where its reasoning may have begun.
+pub fn end_of(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+    let end = &ids[ids.len().saturating_sub(END_TOKENS)..];
+    String::from_utf8_lossy(&tokenizer.decode(end, true)).into_owned()
 }
 
 /// What the template is given besides the messages: the client's own variables win over what

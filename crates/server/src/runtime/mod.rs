@@ -8,6 +8,7 @@ mod assembly;
 mod described;
 mod generation;
 mod grammar;
+mod labels;
 mod manners;
 mod reader;
 pub mod scripted;
@@ -26,6 +27,7 @@ use myriad_token::{
 use tokio::sync::oneshot;
 
 pub use generation::{Finish, Generation, OutputToken, TextEvent};
+pub use labels::{LabelRequest, LabelScores};
 pub use manners::Manners;
 pub use myriad_engine::Usage;
 
@@ -141,6 +143,9 @@ pub enum GenerateError {
     /// The engine refuses the request.
     #[error(transparent)]
     Refused(#[from] EngineError),
+    /// The engine failed while it computed this.
+    #[error("the engine failed while it computed this")]
+    Failed,
     /// The engine thread has ended: after too many failures, or because the runtime is dropped.
     #[error("the engine is not running")]
     Unavailable,

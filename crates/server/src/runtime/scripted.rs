@@ -181,6 +181,7 @@ struct Playing {
     ends: bool,
     fails: bool,
     logprobs: Option<usize>,
+    asked: Vec<u32>,
     due: Instant,
     each: Duration,
 }
@@ -213,6 +214,7 @@ impl Steps for ScriptedEngine {
             ends: request.end_tokens.contains(&END),
             fails: answer.is_some_and(|answer| answer.fails),
             logprobs: request.sampling.logprobs,
+            asked: request.sampling.logprob_tokens,
             due: Instant::now() + time(answer.map(|answer| answer.first_token_ms)),
             each: time(answer.map(|answer| answer.token_ms)),
         });
@@ -258,9 +260,12 @@ impl Playing {
             return true;
         }
         self.due += self.each;
+        // What a script says is certain, and all else cannot be.
         let score = |token: u32| {
             let top = |count| if count == 0 { Vec::new() } else { vec![(token, 0.0)] };
-            self.logprobs.map(|count| TokenScore { token, logprob: 0.0, top: top(count) })
+            let logprob = |asked| if asked == token { 0.0 } else { f32::NEG_INFINITY };
+            let asked = self.asked.iter().map(|&asked| (asked, logprob(asked))).collect();
+            self.logprobs.map(|count| TokenScore { token, logprob: 0.0, top: top(count), asked })
         };
         let reason = match self.tokens.front().copied() {
             _ if self.left == 0 => FinishReason::Length,

@@ -9,7 +9,9 @@ use super::logprobs::CompletionLogprobs;
 use super::policy;
 use super::usage::Usage;
 use crate::errors::ApiError;
-use crate::limits::{COMPLETION_LOGPROBS_MAX, PROMPTS_MAX, SEQUENCES_MAX, SMALL_TEXT_BYTES_MAX};
+use crate::limits::{
+    CHOICES_MAX, COMPLETION_LOGPROBS_MAX, PROMPTS_MAX, SEQUENCES_MAX, SMALL_TEXT_BYTES_MAX,
+};
 
 /// Tokens that are generated where nothing is said, as OpenAI has it.
 const MAX_TOKENS_USUAL: usize = 16;
@@ -21,8 +23,12 @@ pub struct CompletionRequest {
     pub model: Option<String>,
     /// One or several prompts.
     pub prompts: Vec<Prompt>,
+    /// What stands behind the answer, which is the middle of a text then.
+    pub suffix: Option<String>,
     /// Most tokens to generate; 0 scores the prompt.
     pub max_tokens: usize,
+    /// Answers made for each prompt, of which the likeliest are shown: as many as are asked for.
+    pub best_of: usize,
     /// Whether the prompt stands before the answer.
     pub echo: bool,
     /// Alternatives per token, where log-probabilities are asked for.
@@ -51,26 +57,37 @@ impl CompletionRequest {
         let prompts = take_prompts(&mut fields, vocab)?;
         let max_tokens = fields.count("max_tokens", usize::MAX)?.unwrap_or(MAX_TOKENS_USUAL);
         let echo = fields.boolean("echo")?.unwrap_or(false);
+        let suffix = take_suffix(&mut fields, echo)?;
         let logprobs = fields.integer("logprobs", 0..=i64::from(COMPLETION_LOGPROBS_MAX))?;
         let logprobs = logprobs.map(|count| count as usize);
         let mut generation = GenerationFields::take(&mut fields, vocab)?;
         generation.check_min_tokens(Some(max_tokens))?;
-        generation.sampling.logprobs = logprobs;
-        take_best_of(&mut fields, generation.n)?;
+        let best_of = take_best_of(&mut fields, &generation)?;
+        // Without scores there is no best.
+        generation.sampling.logprobs = logprobs.or((best_of > generation.n).then_some(0));
         if max_tokens == 0 && !echo {
             let message = "'max_tokens' is 0: right would be at least 1, or 0 with 'echo'.";
             return Err(ApiError::invalid("max_tokens", message));
         }
-        if prompts.len() * generation.n > SEQUENCES_MAX {
+        if prompts.len() * best_of > SEQUENCES_MAX {
+            let name = if best_of > generation.n { "best_of" } else { "n" };
             let message = format!(
-                "{} prompts with 'n' of {} are more than {SEQUENCES_MAX} answers.",
+                "{} prompts with '{name}' of {best_of} are more than {SEQUENCES_MAX} answers.",
                 prompts.len(),
-                generation.n
             );
-            return Err(ApiError::invalid("n", message));
+            return Err(ApiError::invalid(name, message));
         }
         policy::judge_completion(fields)?;
-        Ok(CompletionRequest { model, prompts, max_tokens, echo, logprobs, generation })
+        Ok(CompletionRequest {
+            model,
+            prompts,
+            suffix,
+            max_tokens,
+            best_of,
+            echo,
+            logprobs,
+            generation,
+        })
     }
 
     /// Alternatives per token of the prompt, where they are shown.
@@ -79,15 +96,34 @@ impl CompletionRequest {
     }
 }
 
-/// There is no search for the best: as many are made as are shown.
-fn take_best_of(fields: &mut Fields<'_>, n: usize) -> Result<(), ApiError> {
-    match fields.count("best_of", usize::MAX)? {
-        Some(best_of) if best_of != n => {
-            let message = format!("'best_of' is {best_of}: right would be the value of 'n', {n}.");
-            Err(ApiError::unsupported("best_of", message))
-        }
-        _ => Ok(()),
+/// An empty one is none.
+fn take_suffix(fields: &mut Fields<'_>, echo: bool) -> Result<Option<String>, ApiError> {
+    const NAME: &str = "suffix";
+    let suffix = fields.string(NAME, usize::MAX)?.filter(|suffix| !suffix.is_empty());
+    if suffix.is_some() && echo {
+        let message = format!("'{NAME}' and 'echo' exclude each other.");
+        return Err(ApiError::unsupported(NAME, message));
     }
+    Ok(suffix)
+}
+
+/// How many are made: as many as are shown, where nothing is said.
+fn take_best_of(fields: &mut Fields<'_>, generation: &GenerationFields) -> Result<usize, ApiError> {
+    const NAME: &str = "best_of";
+    let Some(best_of) = fields.integer(NAME, 1..=CHOICES_MAX as i64)? else {
+        return Ok(generation.n);
+    };
+    let best_of = best_of as usize;
+    if best_of < generation.n {
+        let (n, message) = (generation.n, format!("Invalid value for '{NAME}': {best_of}."));
+        let message = format!("{message} Right would be at least the value of 'n', {n}.");
+        return Err(ApiError::invalid(NAME, message));
+    }
+    if best_of > generation.n && generation.stream {
+        let message = format!("'{NAME}' cannot be streamed: the best is known at the end.");
+        return Err(ApiError::invalid(NAME, message));
+    }
+    Ok(best_of)
 }
 
 const PROMPT: &str = "prompt";

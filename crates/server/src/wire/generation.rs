@@ -249,7 +249,7 @@ fn take_stream(fields: &mut Fields<'_>) -> Result<(bool, bool), ApiError> {
 }
 
 /// FNV-1a: a salt need only differ where its text differs.
-fn hash(bytes: &[u8]) -> u64 {
+pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -7,11 +7,15 @@
 pub mod anthropic;
 pub mod chat;
 pub mod completions;
+pub mod decision_input;
+pub mod decisions;
 pub mod fields;
 pub mod generation;
 pub mod logprobs;
 pub mod messages;
 pub mod models;
+pub mod moderation_policy;
+pub mod moderations;
 pub mod ollama;
 pub mod policy;
 pub mod response_format;

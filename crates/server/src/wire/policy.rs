@@ -65,8 +65,7 @@ const CHAT: &[(&str, Rule)] = &[
 ];
 
 /// For completions alone.
-const COMPLETIONS: &[(&str, Rule)] =
-    &[("suffix", Only(&[r#""""#])), ("response_format", Only(&[r#"{"type":"text"}"#]))];
+const COMPLETIONS: &[(&str, Rule)] = &[("response_format", Only(&[r#"{"type":"text"}"#]))];
 
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;

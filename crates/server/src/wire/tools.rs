@@ -201,6 +201,7 @@ impl Tools {
         let mut names = HashSet::new();
         for (at, value) in list.into_iter().enumerate() {
             let mut tool = Fields::of_value(value, format!("{list_name}[{at}]"))?;
+            take_kind(&mut tool)?;
             let place = tool.name("function");
             let function = tool.raw("function").ok_or_else(|| ApiError::missing(&place))?;
             let mut function = Fields::of_value(function, place)?;
@@ -214,7 +215,10 @@ impl Tools {
             names.insert(name);
         }
         self.offered.retain(|tool| names.contains(&tool.name));
-        self.choose_mode(&mode, &mode_name)
+        match mode.as_str() {
+            "auto" | "required" => self.choose_mode(&mode, &mode_name),
+            other => Err(unknown_kind(mode_name, other, "'auto' or 'required'")),
+        }
     }
 }
 
@@ -245,19 +249,24 @@ fn take_tools(fields: &mut Fields<'_>) -> Result<Vec<Tool>, ApiError> {
     let mut tools = Vec::new();
     for (at, value) in tool_list(fields, "tools")?.into_iter().enumerate() {
         let mut tool = Fields::of_value(value, format!("tools[{at}]"))?;
-        let kind_name = tool.name("type");
-        match tool.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
-            Some("function") => {}
-            Some("custom") => return Err(no_custom(kind_name)),
-            Some(other) => return Err(unknown_kind(kind_name, other, "'function'")),
-            None => return Err(ApiError::missing(&kind_name)),
-        }
+        take_kind(&mut tool)?;
         let place = tool.name("function");
         let function = tool.raw("function").ok_or_else(|| ApiError::missing(&place))?;
         tool.none_left()?;
         tools.push(take_function(function, place, &tools)?);
     }
     Ok(tools)
+}
+
+/// The `type` of a tool: there is one.
+fn take_kind(tool: &mut Fields<'_>) -> Result<(), ApiError> {
+    let name = tool.name("type");
+    match tool.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
+        Some("function") => Ok(()),
+        Some("custom") => Err(no_custom(name)),
+        Some(other) => Err(unknown_kind(name, other, "'function'")),
+        None => Err(ApiError::missing(&name)),
+    }
 }
 
 fn take_functions(fields: &mut Fields<'_>) -> Result<Vec<Tool>, ApiError> {

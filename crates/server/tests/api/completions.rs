@@ -170,3 +170,82 @@ fn prompts_that_cannot_be_are_refused_by_name() {
     }
     live.wait_until_idle();
 }
+
+#[test]
+fn the_best_of_several_answers_are_those_of_the_likeliest_tokens() {
+    let live = Live::start(Setup::default());
+    let body = json!({ "prompt": ["The sea", "A"], "max_tokens": 12, "seed": 5, "logprobs": 0,
+                       "logit_bias": { "2": 3 }, "return_token_ids": true });
+    // What is chosen from, prompt by prompt.
+    let all = live.post(PATH, &with(&body, "n", json!(6))).good();
+    let best = with(&with(&body, "n", json!(2)), "best_of", json!(6));
+    let shown = live.post(PATH, &best).good();
+    assert_eq!(shown["choices"].as_array().unwrap().len(), 4);
+    for prompt in 0..2 {
+        let mut own: Vec<(f64, &Value)> = (0..6)
+            .map(|at| {
+                let logprobs = list(&all, prompt * 6 + at, "token_logprobs");
+                let sum: f64 = logprobs.iter().map(|it| it.as_f64().unwrap()).sum();
+                (sum / logprobs.len() as f64, &all["choices"][prompt * 6 + at])
+            })
+            .collect();
+        own.sort_by(|a, b| b.0.total_cmp(&a.0));
+        assert!(own[0].0 > own[5].0, "answers differ");
+        for (place, (_, choice)) in own.iter().take(2).enumerate() {
+            let index = prompt * 2 + place;
+            assert_eq!(shown["choices"][index], with(choice, "index", json!(index)));
+        }
+    }
+    assert_eq!(shown["usage"], all["usage"], "all that were made count");
+    // Scores are made for the choice, and not shown where nobody asks for them.
+    let silent = live.post(PATH, &with(&best, "logprobs", Value::Null)).good();
+    assert!(silent["choices"][0]["logprobs"].is_null());
+    assert_eq!(text(&silent, 0), text(&shown, 0));
+    for (param, fields) in [
+        ("best_of", json!({ "n": 3, "best_of": 2 })),
+        ("best_of", json!({ "best_of": 3, "stream": true })),
+        ("best_of", json!({ "best_of": 16, "prompt": vec!["a"; 9] })),
+    ] {
+        let mut body = body.clone();
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        assert_eq!(live.post(PATH, &body).error(400)["param"], param);
+    }
+}
+
+#[test]
+fn a_suffix_asks_for_the_middle_where_the_model_has_tokens_for_that() {
+    let control = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"];
+    let around = "<|fim_prefix|>fn f(<|fim_middle|><|fim_suffix|>) {}<|fim_middle|>";
+    let script = json!({ "control_tokens": control, "answers": [
+        { "when": around, "text": "x: u32" }, { "text": "?" }] });
+    let live = Live::start(Setup { script: Some(script), ..Setup::default() });
+    // The text speaks of a token itself, which steers nothing.
+    let body = json!({ "prompt": "fn f(<|fim_middle|>", "suffix": ") {}", "max_tokens": 20,
+                       "return_token_ids": true });
+    let answer = live.post(PATH, &body).good();
+    assert_eq!(text(&answer, 0), "x: u32");
+    let ids = answer["choices"][0]["prompt_token_ids"].as_array().unwrap();
+    let of_control = ids.iter().filter(|id| (3..6).contains(&id.as_u64().unwrap())).count();
+    assert_eq!(of_control, 3);
+    assert_eq!(ids.first(), Some(&json!(3)));
+    assert_eq!(ids.last(), Some(&json!(5)));
+    let events = live.post(PATH, &with(&body, "stream", json!(true))).events();
+    let said: String =
+        events.iter().filter_map(|event| event["choices"][0]["text"].as_str()).collect();
+    assert_eq!(said, "x: u32");
+    // Ids are taken as they are.
+    let prompt = live.post("/tokenize", &json!({ "prompt": "fn f(" })).good()["tokens"].clone();
+    let plain = live.post(PATH, &with(&body, "prompt", json!("fn f("))).good();
+    let given = live.post(PATH, &with(&body, "prompt", prompt)).good();
+    assert_eq!(given["choices"], plain["choices"]);
+    assert_eq!(live.post(PATH, &with(&body, "echo", json!(true))).error(400)["param"], "suffix");
+    let empty = json!({ "prompt": "a", "suffix": "", "max_tokens": 1 });
+    live.post(PATH, &empty).good();
+    let without = Live::start(Setup::default());
+    without.post(PATH, &empty).good();
+    let error = without.post(PATH, &body).error(400);
+    assert_eq!(
+        (&error["param"], &error["code"]),
+        (&json!("suffix"), &json!("unsupported_parameter"))
+    );
+}

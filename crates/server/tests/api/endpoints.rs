@@ -40,6 +40,28 @@ fn texts_become_ids_and_ids_texts() {
 }
 
 #[test]
+fn a_chat_is_shown_as_its_prompt() {
+    let live = Live::start(Setup::default());
+    let body = chat(json!({ "stream": true, "max_tokens": 3, "temperature": 0.5 }));
+    let ids = live.post("/tokenize", &chat(json!({}))).good()["tokens"].clone();
+    for path in ["/v1/chat/completions/render", "/apply-template"] {
+        let shown = live.post(path, &body).good();
+        assert_eq!(shown["model"], MODEL);
+        assert_eq!(
+            shown["prompt"],
+            "<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(shown["token_ids"], ids);
+        let error = live.post(path, &chat(json!({ "temperature": 3 }))).error(400);
+        assert_eq!(error["param"], "temperature");
+    }
+    let returned = json!({ "max_tokens": 1, "return_token_ids": true });
+    let answer = live.post("/v1/chat/completions", &chat(returned)).good();
+    assert_eq!(answer["prompt_token_ids"], ids, "it is what is computed");
+    assert_eq!(live.get("/version").good(), json!({ "version": env!("CARGO_PKG_VERSION") }));
+}
+
+#[test]
 fn the_root_lists_what_is_there() {
     let live = Live::start(Setup::default());
     let root = live.get("/").good();

@@ -163,3 +163,38 @@ fn every_family_speaks_the_same_api() {
         }
     }
 }
+
+/// What a prompt ends with behind which the answer's own text begins, without reasoning.
+const ANSWERS_BEGIN: &[(&str, &str)] = &[
+    ("Qwen-Qwen2.5-7B-Instruct", "<|im_start|>assistant\n"),
+    ("Qwen-Qwen3-0.6B", "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+    ("Qwen3.5-4B", "<|im_start|>assistant\n<think>\n\n</think>\n\n"),
+    ("HuggingFaceTB-SmolLM3-3B", "<|im_start|>assistant\n<think>\n\n</think>\n"),
+    ("Qwen-QwQ-32B", "<|im_start|>assistant\n<think>\n</think>"),
+    ("ByteDance-Seed-OSS", "answering the question.</seed:cot_budget_reflect>\n</seed:think>"),
+    ("openai-gpt-oss-120b", "<|start|>assistant<|channel|>final<|message|>"),
+    ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "<｜Assistant｜><think>\n</think>"),
+    ("llama-cpp-deepseek-r1", "<｜Assistant｜><think>\n\n</think>\n\n"),
+    ("deepseek-ai-DeepSeek-V3.1", "<｜Assistant｜><think></think>"),
+    ("deepseek-ai-DeepSeek-V3.2", "<｜Assistant｜><think></think>"),
+    ("google-gemma-2-2b-it", "<start_of_turn>model\n"),
+    ("meta-llama-Llama-3.3-70B-Instruct", "<|start_header_id|>assistant<|end_header_id|>\n\n"),
+];
+
+#[test]
+fn every_family_judges_where_its_answer_begins() {
+    let questions = json!([{ "type": "predicate", "instructions": "It is so." }]);
+    let body = json!({ "input": "x", "questions": questions });
+    for (name, end) in ANSWERS_BEGIN {
+        let Some(source) = template(name) else { return };
+        // Each letter of the answer stands right behind what the prompt ends with.
+        let says = |begun: &str, rest| json!({ "when": format!("{end}{begun}"), "text": rest });
+        let answers = [says("Ye", "s"), says("Y", "es"), says("N", "o"), says("", "Yes")];
+        let all: Vec<Value> = answers.into_iter().chain([json!({ "text": "No" })]).collect();
+        let script = json!({ "chat_template": source, "answers": all });
+        let live = Live::start(Setup { script: Some(script), ..Setup::default() });
+        let reply = live.post("/v1/decisions", &body);
+        assert_eq!(reply.status, 200, "{name}: the answer begins elsewhere");
+        assert_eq!(reply.json()["answers"][0]["probability"], 1.0, "{name}");
+    }
+}

@@ -107,6 +107,106 @@ fn hostile_bodies_are_errors_of_the_client() {
     live.wait_until_idle();
 }
 
+/// A chat's body with one more field, written as JSON text.
+fn body_with(name: &str, value: &str) -> String {
+    let message = r#""messages":[{"role":"user","content":"Hi"}]"#;
+    format!("{{{message},\"max_tokens\":1,\"{name}\":{value}}}")
+}
+
+#[test]
+fn hostile_parameters_are_refused_by_name_and_at_once() {
+    let live = Live::start(Setup::default());
+    let many = |count: usize, item: &dyn Fn(usize) -> String| {
+        (0..count).map(item).collect::<Vec<_>>().join(",")
+    };
+    let biases = many(1_000_000, &|id| format!("\"{id}\":1"));
+    let stops = many(5000, &|at| format!("\"stop {at}\""));
+    let numbers = many(1_000_000, &|_| "1".to_owned());
+    let format = |schema: &str| {
+        let named = format!(r#"{{"name":"x","schema":{schema}}}"#);
+        format!(r#"{{"type":"json_schema","json_schema":{named}}}"#)
+    };
+    // No value of it is finite: an answer goes on as long as it may.
+    let endless = r##"{"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]}"##;
+    let circle = r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},
+                     "b":{"$ref":"#/$defs/a"}}}"##;
+    let deep = "{\"not\":".repeat(40) + "{}" + &"}".repeat(40);
+    let tool = |parameters: &str| {
+        let function = format!(r#"{{"name":"f","parameters":{parameters}}}"#);
+        format!(r#"[{{"type":"function","function":{function}}}]"#)
+    };
+    let schema = "response_format.json_schema.schema";
+    for (param, name, value) in [
+        ("logit_bias", "logit_bias", format!("{{{biases}}}")),
+        ("stop", "stop", format!("[{stops}]")),
+        ("stop", "stop", format!("\"{}\"", "a".repeat(1 << 20))),
+        ("stop_token_ids", "stop_token_ids", format!("[{numbers}]")),
+        ("temperature", "temperature", "1e400".to_owned()),
+        ("temperature", "temperature", "\"NaN\"".to_owned()),
+        ("top_p", "top_p", "-1e400".to_owned()),
+        ("n", "n", "1000000000".to_owned()),
+        ("seed", "seed", "9".repeat(1 << 20)),
+        ("chat_template", "chat_template", "\"{{ messages }}\"".to_owned()),
+        (
+            "chat_template_kwargs",
+            "chat_template_kwargs",
+            format!("{{\"a\":\"{}\"}}", "a".repeat(1 << 20)),
+        ),
+        (schema, "response_format", format(circle)),
+        ("tools[0].function.parameters", "tools", tool(&deep)),
+        ("tools", "tools", format!("[{}]", many(10_000, &|_| tool("{}")[1..].replace(']', "")))),
+        ("messages", "messages", format!("[{}]", many(100_000, &|_| "{}".to_owned()))),
+    ] {
+        let started = Instant::now();
+        let reply = live.send("POST", PATH, &[], body_with(name, &value).as_bytes());
+        let error = reply.error(400);
+        assert_eq!(error["param"], param, "{error}");
+        assert!(error["message"].as_str().unwrap().len() < 600, "{param}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{param}");
+    }
+    let started = Instant::now();
+    let cut =
+        live.send("POST", PATH, &[], body_with("response_format", &format(endless)).as_bytes());
+    assert_eq!(cut.good()["choices"][0]["finish_reason"], "length");
+    assert!(started.elapsed() < Duration::from_secs(10));
+    live.wait_until_idle();
+}
+
+#[test]
+fn floods_of_headers_and_half_open_connections_hold_up_nobody() {
+    let live = Live::start(Setup::default());
+    let flood: String = (0..10_000).map(|at| format!("x-{at}: 1\r\n")).collect();
+    let mut stream = live.connect();
+    // The server may close before it has read all of this.
+    let _ =
+        stream.write_all(format!("GET / HTTP/1.1\r\nhost: localhost\r\n{flood}\r\n").as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let told = answer.is_empty() || answer.starts_with(b"HTTP/1.1 431");
+    assert!(told, "{}", String::from_utf8_lossy(&answer));
+    // Nothing sent, half a head, half a body, no end of the chunks: each a hundred times.
+    let halves = [
+        String::new(),
+        format!("POST {PATH} HTTP/1.1\r\nhost"),
+        format!("POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{{"),
+        format!(
+            "POST {PATH} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{{"
+        ),
+    ];
+    let mut open = Vec::new();
+    for half in halves.iter().cycle().take(400) {
+        let mut stream = live.connect();
+        stream.write_all(half.as_bytes()).unwrap();
+        open.push(stream);
+    }
+    let started = Instant::now();
+    live.post(PATH, &chat(json!({ "max_tokens": 2 }))).good();
+    live.get("/health").good();
+    assert!(started.elapsed() < Duration::from_secs(10));
+    drop(open);
+    live.wait_until_idle();
+}
+
 #[test]
 fn a_client_that_vanishes_frees_its_pages() {
     let live = Live::start(large());

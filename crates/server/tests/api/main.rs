@@ -8,6 +8,7 @@ mod families;
 mod gates;
 mod harness;
 mod hostile;
+mod judge;
 mod logs;
 mod ollama;
 mod shutdown;

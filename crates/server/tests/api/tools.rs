@@ -267,6 +267,9 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         let tool = json!({ "type": "function", "function": { "name": name } });
         json!({ "type": "allowed_tools", "allowed_tools": { "mode": mode, "tools": [tool] } })
     };
+    let custom = json!({ "type": "custom", "custom": { "name": "weather" } });
+    let custom = json!({ "mode": "auto", "tools": [custom] });
+    let custom = json!({ "type": "allowed_tools", "allowed_tools": custom });
     let twice = json!([weather()[0], weather()[0]]);
     let many: Vec<Value> = (0..129)
         .map(|at| json!({ "type": "function", "function": { "name": format!("f{at}") } }))
@@ -293,6 +296,8 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         ("tool_choice", json!("perhaps"), "tool_choice"),
         ("tool_choice", json!(7), "tool_choice"),
         ("tool_choice", allowed("always", "weather"), "tool_choice.allowed_tools.mode"),
+        ("tool_choice", allowed("none", "weather"), "tool_choice.allowed_tools.mode"),
+        ("tool_choice", custom, "tool_choice.allowed_tools.tools[0].type"),
         (
             "tool_choice",
             allowed("auto", "other"),

@@ -69,6 +69,24 @@ def check_stream(client, model, whole):
     assert all(chunk.choices[0].finish_reason is None for chunk in pieces[:-1])
 
 
+def check_best(client, model):
+    text = "The capital of France is"
+    best = client.completions.create(model=model, prompt=text, max_tokens=8, best_of=4, seed=1)
+    assert len(best.choices) == 1 and best.usage.completion_tokens > 8
+    scored = client.completions.create(
+        model=model, prompt=text, max_tokens=0, echo=True, logprobs=2
+    )
+    logprobs = scored.choices[0].logprobs
+    assert scored.choices[0].text == text == "".join(logprobs.tokens)
+    assert logprobs.token_logprobs[0] is None and all(p < 0 for p in logprobs.token_logprobs[1:])
+    assert len(logprobs.text_offset) == len(logprobs.top_logprobs) == len(logprobs.tokens)
+    error = raised(
+        openai.BadRequestError,
+        lambda: client.completions.create(model=model, prompt=text, suffix=" of Europe."),
+    )
+    assert error.param == "suffix"
+
+
 def check_helper(client, model, whole):
     """The client's own way of putting a stream together; it wants answers that were not cut."""
     word = whole.split()[2]
@@ -231,6 +249,7 @@ def main():
     check_stop(client, model, whole)
     check_second_turn(client, model)
     check_completions(client, model)
+    check_best(client, model)
     check_errors(client, model, options.base_url)
     check_forced_call(client, model)
     check_request_id(client, model)

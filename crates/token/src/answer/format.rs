@@ -203,6 +203,26 @@ impl AnswerFormat {
             .chain([tags, budget].into_iter().flatten().flatten())
     }
 
+    /// What has to follow a prompt that ends so, for the next token to be one of the answer's text
+    /// and not of reasoning. `off`: the template was told that there is to be none, and has
+    /// written what that takes itself.
+    pub fn skip_reasoning(&self, prompt_end: &str, off: bool) -> String {
+        if self.calls == CallFormat::Harmony {
+            return format!("{}final{}", harmony::CHANNEL, harmony::MESSAGE);
+        }
+        let Some((open, close)) = self.reasoning_tags() else { return String::new() };
+        let end = prompt_end.trim_end();
+        // As templates write reasoning that is empty.
+        if end.ends_with(open) {
+            let line = if prompt_end.ends_with('\n') { "\n" } else { "\n\n" };
+            format!("{line}{close}\n\n")
+        } else if off || end.ends_with(close) {
+            String::new()
+        } else {
+            format!("{open}\n\n{close}\n\n")
+        }
+    }
+
     /// What begins and ends reasoning.
     pub(super) fn reasoning_tags(&self) -> Option<(&'static str, &'static str)> {
         let row = REASONING.iter().find(|row| row.format == self.reasoning);

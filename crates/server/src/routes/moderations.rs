@@ -1,0 +1,46 @@
+//! Turns `POST /v1/moderations` into questions of a policy, and their probabilities into scores.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+
+use super::judge::{self, Question};
+use crate::app::App;
+use crate::errors::ApiError;
+use crate::layers::journal::RequestId;
+use crate::layers::upload::Upload;
+use crate::random;
+use crate::wire::moderation_policy::{ANSWERS, CATEGORIES};
+use crate::wire::moderations::{Moderation, ModerationRequest, ModerationResponse};
+
+/// The parameter that errors about the prompt name.
+const PARAM: &str = "input";
+
+/// One question for each input and category.
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+    Extension(id): Extension<RequestId>,
+) -> Result<Json<ModerationResponse>, ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    let requests = app.blocking(move |app| {
+        let request = ModerationRequest::parse(&body)?;
+        app.check_model(request.model.as_deref())?;
+        let questions = request.inputs.iter().flat_map(|input| {
+            CATEGORIES.iter().map(|category| {
+                let labels = ANSWERS.map(str::to_owned).to_vec();
+                (input.as_str(), Question { text: category.question(), labels })
+            })
+        });
+        judge::prepare(app, questions, PARAM, 0)
+    });
+    let judgments = judge::ask(&app, requests.await?, PARAM, &id).await?;
+    // The first answer is yes.
+    let yes: Vec<f64> = judgments.probabilities.iter().map(|shares| shares[0]).collect();
+    Ok(Json(ModerationResponse {
+        id: random::identifier("modr-"),
+        model: app.runtime.name().to_owned(),
+        results: yes.chunks(CATEGORIES.len()).map(Moderation::new).collect(),
+    }))
+}
