@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use myriad_store::StoreError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::limits::RETRY_AFTER_SECONDS;
 use crate::runtime::GenerateError;
@@ -25,13 +26,13 @@ pub struct ApiError {
 }
 
 /// The error as it stands in a body or in a stream.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
     error: ErrorFields,
 }
 
 /// All four keys are always there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct ErrorFields {
     message: String,
     #[serde(rename = "type")]

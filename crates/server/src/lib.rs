@@ -14,6 +14,7 @@ pub mod errors;
 mod layers;
 pub mod limits;
 pub mod metrics;
+mod openapi;
 mod random;
 mod routes;
 pub mod runtime;
@@ -23,6 +24,7 @@ pub mod storage;
 pub mod wire;
 
 pub use app::timestamp_of;
+pub use routes::openapi::text as openapi_document;
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LabelRequest, LabelScores, LoadedModel,
     Manners, OutputToken, Parsing, Runtime, RuntimeConfig, StartError, TextEvent, Usage,

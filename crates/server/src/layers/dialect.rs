@@ -23,7 +23,10 @@ pub enum Dialect {
 
 impl Dialect {
     pub fn of(uri: &Uri) -> Dialect {
-        let path = uri.path();
+        Dialect::of_path(uri.path())
+    }
+
+    pub fn of_path(path: &str) -> Dialect {
         let within = |root: &str| {
             path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };

@@ -12,9 +12,11 @@ mod models;
 mod moderations;
 mod ollama;
 mod ollama_models;
+pub mod openapi;
 mod prompt;
 mod render;
 mod root;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod tokenize;
@@ -25,40 +27,18 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
 
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::layers::{dialect, journal, key, origin};
+use crate::openapi::Components;
 
 /// All routes with all layers.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(root::list))
-        .route("/health", get(health::show))
-        .route("/metrics", get(metrics::show))
-        .route("/version", get(version::show))
-        .route("/v1/models", get(models::list))
-        // Names of models contain slashes.
-        .route("/v1/models/{*id}", get(models::show))
-        .route("/v1/chat/completions", post(chat::create))
-        .route("/v1/chat/completions/render", post(render::create))
-        .route("/apply-template", post(render::create))
-        .route("/v1/completions", post(completions::create))
-        .route("/v1/decisions", post(decisions::create))
-        .route("/v1/moderations", post(moderations::create))
-        .route("/v1/messages", post(messages::create))
-        .route("/v1/messages/count_tokens", post(messages::count))
-        .route("/api/chat", post(ollama::chat))
-        .route("/api/generate", post(ollama::generate))
-        .route("/api/tags", get(ollama_models::tags))
-        .route("/api/show", post(ollama_models::show))
-        .route("/api/ps", get(ollama_models::ps))
-        .route("/api/version", get(ollama_models::version))
-        .route("/tokenize", post(tokenize::tokenize))
-        .route("/v1/tokenize", post(tokenize::tokenize))
-        .route("/detokenize", post(tokenize::detokenize))
-        .route("/v1/detokenize", post(tokenize::detokenize))
+    let routes = table::table(&mut Components::default());
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         // The last one is the outermost.

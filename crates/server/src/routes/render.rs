@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::prompt::encode;
 use crate::app::App;
@@ -13,7 +14,7 @@ use crate::layers::upload::Upload;
 use crate::wire::chat::ChatRequest;
 
 /// A chat as the model sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Rendered {
     /// The name under which the model is served.
     model: String,

@@ -1,12 +1,19 @@
 //! Turns `GET /` into a list of what is there.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::table::table;
 use crate::app::App;
+use crate::openapi::Components;
+
+static ENDPOINTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let routes = table(&mut Components::default());
+    routes.iter().map(|it| format!("{} {}", it.method, it.path.replace("{*", "{"))).collect()
+});
 
 /// What a person sees who opens the server's address.
 pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
@@ -14,28 +21,6 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
         "name": "myriad",
         "version": env!("CARGO_PKG_VERSION"),
         "models": app.runtime.names(),
-        "endpoints": [
-            "POST /v1/chat/completions",
-            "POST /v1/chat/completions/render",
-            "POST /v1/completions",
-            "POST /v1/decisions",
-            "POST /v1/moderations",
-            "POST /v1/messages",
-            "POST /v1/messages/count_tokens",
-            "GET /v1/models",
-            "GET /v1/models/{id}",
-            "POST /api/chat",
-            "POST /api/generate",
-            "GET /api/tags",
-            "POST /api/show",
-            "GET /api/ps",
-            "GET /api/version",
-            "POST /tokenize",
-            "POST /detokenize",
-            "POST /apply-template",
-            "GET /version",
-            "GET /health",
-            "GET /metrics",
-        ],
+        "endpoints": *ENDPOINTS,
     }))
 }

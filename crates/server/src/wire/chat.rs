@@ -3,6 +3,7 @@
 use myriad_token::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::fields::{Fields, wrong_type};
 use super::generation::GenerationFields;
@@ -120,7 +121,7 @@ fn take_logprobs(fields: &mut Fields<'_>) -> Result<Option<usize>, ApiError> {
 }
 
 /// A whole answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatCompletion {
     /// `chatcmpl-…`
     pub id: String,
@@ -144,7 +145,7 @@ pub struct ChatCompletion {
 }
 
 /// One choice of a whole answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatChoice {
     /// Which one.
     pub index: usize,
@@ -160,15 +161,17 @@ pub struct ChatChoice {
 }
 
 /// The message of a whole answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AnswerMessage {
     /// `assistant`
     pub role: &'static str,
     /// The text; null where there are only calls.
     pub content: Option<String>,
     /// Always null.
+    #[schema(value_type = Option<String>)]
     pub refusal: (),
     /// Always empty.
+    #[schema(value_type = Vec<String>)]
     pub annotations: [(); 0],
     /// What the model thought first.
     #[serde(flatten)]
@@ -182,7 +185,7 @@ pub struct AnswerMessage {
 }
 
 /// Reasoning under both names that clients know; absent where there is none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Reasoning {
     /// DeepSeek's name, and that of most.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,7 +215,7 @@ impl Reasoning {
 }
 
 /// A whole call.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ToolCall {
     /// `call_…`; a result names it.
     pub id: String,
@@ -224,7 +227,7 @@ pub struct ToolCall {
 }
 
 /// What is called, with what.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct FunctionCall {
     /// Absent in all pieces but the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -234,7 +237,7 @@ pub struct FunctionCall {
 }
 
 /// A piece of a call: name and id first, then fragments of the arguments.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ToolCallDelta {
     /// Which call.
     pub index: usize,
@@ -249,7 +252,7 @@ pub struct ToolCallDelta {
 }
 
 /// A piece of a streamed answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChatChunk {
     /// The same in all pieces.
     pub id: String,
@@ -267,6 +270,7 @@ pub struct ChatChunk {
     pub choices: Vec<ChunkChoice>,
     /// Absent unless asked for; then null in all pieces but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
     pub usage: Option<Option<Usage>>,
     /// Ids of the prompt, in the first piece, with `return_token_ids`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -274,7 +278,7 @@ pub struct ChatChunk {
 }
 
 /// A piece of one choice.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ChunkChoice {
     /// Which choice.
     pub index: usize,
@@ -297,7 +301,7 @@ impl ChunkChoice {
 }
 
 /// What is new in a piece: the role first, then reasoning, text and calls, then nothing.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Delta {
     /// `assistant`, in the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -307,6 +311,7 @@ pub struct Delta {
     pub content: Option<String>,
     /// Null, in the first piece.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub refusal: Option<()>,
     /// Thoughts.
     #[serde(flatten)]

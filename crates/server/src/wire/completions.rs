@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::fields::{Fields, elements, kind, wrong_type};
 use super::generation::GenerationFields;
@@ -174,7 +175,7 @@ fn take_prompt(value: &RawValue, vocab: usize) -> Result<Prompt, ApiError> {
 }
 
 /// A whole answer, or a piece of a streamed one: they have the same shape.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Completion {
     /// `cmpl-…`
     pub id: String,
@@ -190,11 +191,12 @@ pub struct Completion {
     pub choices: Vec<CompletionChoice>,
     /// Always in a whole answer. In pieces absent unless asked for, then null but in the last.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Usage>)]
     pub usage: Option<Option<Usage>>,
 }
 
 /// One choice, or a piece of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CompletionChoice {
     /// Which one.
     pub index: usize,

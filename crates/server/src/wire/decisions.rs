@@ -4,6 +4,7 @@ use myriad_engine::Usage;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::decision_input::{self, needed, take_content};
 use super::fields::{Fields, kind, wrong_type};
@@ -248,7 +249,7 @@ fn confidence(shares: &[f64]) -> f64 {
 }
 
 /// The answer of `/v1/decisions`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Decision {
     /// The name under which the model is served.
     pub model: String,
@@ -259,7 +260,7 @@ pub struct Decision {
 }
 
 /// An answer of its question's type; names are null where the question had none.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum DecisionAnswer {
     /// Of a predicate.
@@ -294,14 +295,14 @@ pub enum DecisionAnswer {
 }
 
 /// The probability of a value.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ChoiceShare {
     value: Value,
     probability: f64,
 }
 
 /// The probability of a level.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct LevelShare {
     value: u32,
     label: String,
@@ -309,7 +310,7 @@ pub struct LevelShare {
 }
 
 /// Tokens, in the words of the Responses API.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct DecisionUsage {
     input_tokens: usize,
     input_tokens_details: InputDetails,
@@ -318,13 +319,13 @@ pub struct DecisionUsage {
     total_tokens: usize,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 struct InputDetails {
     cached_tokens: usize,
     cache_write_tokens: usize,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 struct OutputDetails {
     reasoning_tokens: usize,
 }

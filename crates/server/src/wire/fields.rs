@@ -64,6 +64,10 @@ impl<'a> Fields<'a> {
 
     /// The value of a field; `null` is none.
     pub fn raw(&mut self, field: &str) -> Option<&'a RawValue> {
+        #[cfg(test)]
+        if self.place.is_empty() {
+            ASKED.with_borrow_mut(|asked| asked.insert(field.to_owned()));
+        }
         self.map.remove(field).filter(|value| value.get() != "null")
     }
 
@@ -332,4 +336,18 @@ impl<'de> Visitor<'de> for ElementsVisitor {
         }
         Ok((!more).then_some(elements))
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Fields of bodies that were asked for on this thread.
+    static ASKED: std::cell::RefCell<std::collections::BTreeSet<String>> = Default::default();
+}
+
+/// What `parse` returns, and the fields of the body that it asked for.
+#[cfg(test)]
+pub fn asked_for<T>(parse: impl FnOnce() -> T) -> (std::collections::BTreeSet<String>, T) {
+    ASKED.take();
+    let parsed = parse();
+    (ASKED.take(), parsed)
 }

@@ -4,25 +4,27 @@ use myriad_engine::TokenScore;
 use myriad_token::Tokenizer;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 /// What OpenAI gives for a token that cannot come; JSON has no infinity.
 const LOGPROB_MIN: f32 = -9999.0;
 
 /// `choices[].logprobs` of a chat.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct ChatLogprobs {
     content: Vec<ChatToken>,
+    #[schema(value_type = Option<String>)]
     refusal: (),
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct ChatToken {
     #[serde(flatten)]
     token: Alternative,
     top_logprobs: Vec<Alternative>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 struct Alternative {
     token: String,
     logprob: f32,
@@ -62,11 +64,12 @@ impl Alternative {
 }
 
 /// `choices[].logprobs` of a completion: four lists of equal length.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct CompletionLogprobs {
     text_offset: Vec<usize>,
     token_logprobs: Vec<Option<f32>>,
     tokens: Vec<String>,
+    #[schema(value_type = Vec<Option<std::collections::HashMap<String, f32>>>)]
     top_logprobs: Vec<Option<Map<String, Value>>>,
 }
 

@@ -1,9 +1,10 @@
 //! Turns the served names into the JSON of `/v1/models`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A served model.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModelCard {
     /// The name that requests give.
     pub id: String,
@@ -18,7 +19,7 @@ pub struct ModelCard {
 }
 
 /// All of them.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModelList {
     /// `list`
     pub object: &'static str,

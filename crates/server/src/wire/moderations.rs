@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::fields::{Fields, elements, kind, wrong_type};
 use super::moderation_policy::{CATEGORIES, THRESHOLD};
@@ -81,7 +82,7 @@ fn take_part(value: &RawValue, at: usize) -> Result<String, ApiError> {
 }
 
 /// The answer of `/v1/moderations`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModerationResponse {
     /// `modr-…`
     pub id: String,
@@ -92,15 +93,18 @@ pub struct ModerationResponse {
 }
 
 /// What was found in one input.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Moderation {
     /// Whether any category is.
     flagged: bool,
     /// Whether each category is.
+    #[schema(value_type = std::collections::HashMap<String, bool>)]
     categories: Map<String, Value>,
     /// From 0 to 1.
+    #[schema(value_type = std::collections::HashMap<String, f64>)]
     category_scores: Map<String, Value>,
     /// What kinds of input each score is about.
+    #[schema(value_type = std::collections::HashMap<String, Vec<String>>)]
     category_applied_input_types: Map<String, Value>,
 }
 

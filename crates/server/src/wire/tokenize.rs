@@ -1,6 +1,7 @@
 //! Turns the JSON of `/tokenize` and `/detokenize` (vLLM's) into requests, and results into JSON.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::chat::Chat;
 use super::fields::Fields;
@@ -62,7 +63,7 @@ fn one_of_two(error: ApiError) -> ApiError {
 }
 
 /// The answer of `/tokenize`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokenizeResponse {
     /// Number of tokens.
     pub count: usize,
@@ -105,7 +106,7 @@ impl DetokenizeRequest {
 }
 
 /// The answer of `/detokenize`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DetokenizeResponse {
     /// The text.
     pub prompt: String,

@@ -1,11 +1,12 @@
 //! Turns token counts of one or several answers into the `usage` object.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::runtime;
 
 /// Tokens in and out, as OpenAI reports them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -14,12 +15,12 @@ pub struct Usage {
     completion_tokens_details: CompletionTokensDetails,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct PromptTokensDetails {
     cached_tokens: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 struct CompletionTokensDetails {
     reasoning_tokens: usize,
 }

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::contract;
+
 /// The name under which the model is served; names of hubs have slashes.
 pub const MODEL: &str = "tests/synthetic";
 
@@ -167,7 +169,9 @@ impl Live {
         let head = head(method, path, headers, body.len());
         stream.write_all(head.as_bytes()).expect("the head is taken");
         stream.write_all(body).expect("the body is taken");
-        Reply::read(&mut stream)
+        let reply = Reply::read(&mut stream);
+        contract::check(method, path, &reply);
+        reply
     }
 
     /// Begins a streamed request and returns once its answer has begun.

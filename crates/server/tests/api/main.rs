@@ -3,6 +3,7 @@
 mod anthropic;
 mod chat;
 mod completions;
+mod contract;
 mod endpoints;
 mod families;
 mod gates;

@@ -1,0 +1,217 @@
+//! Turns each route into one row: its method and path, who handles it, and what goes in and out.
+//!
+//! The router, the list at `/` and `/openapi.json` are made of these rows, so that none of them can
+//! know a route that another does not.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use axum::routing::{MethodRouter, get, post};
+use utoipa::ToSchema;
+
+use super::*;
+use crate::errors::ErrorBody;
+use crate::openapi::Components;
+use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field};
+use crate::wire::{chat as chats, completions as texts, decisions as asked};
+use crate::wire::{models as cards, moderations as judged, tokenize as tokens};
+
+/// One method of one path.
+pub struct Route {
+    /// `GET` or another.
+    pub method: Method,
+    /// As axum has it; a parameter that may hold slashes is written `{*name}`.
+    pub path: &'static str,
+    /// What it is for, in a few words.
+    pub summary: &'static str,
+    /// What goes in.
+    pub input: Input,
+    /// What comes out where all is well: a content type, and the name of a schema.
+    pub output: Vec<(&'static str, String)>,
+    pub(super) handler: MethodRouter<Arc<App>>,
+}
+
+/// What a request carries.
+pub enum Input {
+    /// No body.
+    Nothing,
+    /// JSON of these parameters.
+    Fields(&'static [&'static [Field]]),
+    /// JSON as the named schema says.
+    Named(&'static str),
+}
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+const LINES: &str = "application/x-ndjson";
+const METRICS: &str = "application/openmetrics-text";
+
+impl Route {
+    fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
+        let (method, input) = (Method::GET, Input::Nothing);
+        Route { method, path, summary, input, output: Vec::new(), handler }
+    }
+
+    fn post(
+        path: &'static str,
+        summary: &'static str,
+        input: Input,
+        handler: MethodRouter<Arc<App>>,
+    ) -> Route {
+        let method = Method::POST;
+        Route { method, path, summary, input, output: Vec::new(), handler }
+    }
+
+    /// Adds an answer whose type has a schema.
+    fn gives<T: ToSchema>(self, components: &mut Components, content: &'static str) -> Route {
+        let name = components.add::<T>();
+        self.gives_named(content, name)
+    }
+
+    /// Adds an answer by the name of its schema in `openapi/schemas.json`.
+    fn gives_named(mut self, content: &'static str, name: impl Into<String>) -> Route {
+        self.output.push((content, name.into()));
+        self
+    }
+}
+
+/// All routes; what their answers are made of is added to `components`.
+pub fn table(components: &mut Components) -> Vec<Route> {
+    components.add::<ErrorBody>();
+    components.add::<cards::ModelList>();
+    let mut routes = of_the_server();
+    routes.extend(of_openai(components));
+    routes.extend(of_others(components));
+    routes
+}
+
+fn of_the_server() -> Vec<Route> {
+    vec![
+        Route::get("/", "What is there", get(root::list)).gives_named(JSON, "Endpoints"),
+        Route::get("/health", "Whether requests are taken; needs no key", get(health::show))
+            .gives_named(JSON, "Health"),
+        Route::get("/metrics", "Counters for Prometheus", get(metrics::show))
+            .gives_named(METRICS, "Text"),
+        Route::get("/version", "The server's version", get(version::show))
+            .gives_named(JSON, "Version"),
+        Route::get("/openapi.json", "This document", get(openapi::show))
+            .gives_named(JSON, "Document"),
+    ]
+}
+
+fn of_openai(known: &mut Components) -> Vec<Route> {
+    use Input::{Fields, Named};
+    vec![
+        Route::get("/v1/models", "The models that are served", get(models::list))
+            .gives_named(JSON, "Models"),
+        // Names of models contain slashes.
+        Route::get("/v1/models/{*id}", "One model", get(models::show)).gives_named(JSON, "Model"),
+        Route::post(
+            "/v1/chat/completions",
+            "Answers a chat, whole or streamed",
+            Fields(CHAT_FIELDS),
+            post(chat::create),
+        )
+        .gives::<chats::ChatCompletion>(known, JSON)
+        .gives::<chats::ChatChunk>(known, EVENTS),
+        Route::post(
+            "/v1/chat/completions/render",
+            "The prompt of a chat, as the model sees it",
+            Fields(CHAT_FIELDS),
+            post(render::create),
+        )
+        .gives::<render::Rendered>(known, JSON),
+        Route::post(
+            "/apply-template",
+            "The prompt of a chat; llama.cpp's name",
+            Fields(CHAT_FIELDS),
+            post(render::create),
+        )
+        .gives::<render::Rendered>(known, JSON),
+        Route::post(
+            "/v1/completions",
+            "Continues texts",
+            Fields(COMPLETION_FIELDS),
+            post(completions::create),
+        )
+        .gives::<texts::Completion>(known, JSON)
+        .gives::<texts::Completion>(known, EVENTS),
+        Route::post(
+            "/v1/decisions",
+            "Answers typed questions with probabilities",
+            Named("DecisionRequest"),
+            post(decisions::create),
+        )
+        .gives::<asked::Decision>(known, JSON),
+        Route::post(
+            "/v1/moderations",
+            "Judges texts by categories of harm",
+            Named("ModerationRequest"),
+            post(moderations::create),
+        )
+        .gives::<judged::ModerationResponse>(known, JSON),
+    ]
+}
+
+fn of_others(known: &mut Components) -> Vec<Route> {
+    use Input::Named;
+    let mut routes = vec![
+        Route::post(
+            "/v1/messages",
+            "Anthropic's: answers a chat",
+            Named("AnthropicRequest"),
+            post(messages::create),
+        )
+        .gives_named(JSON, "AnthropicMessage")
+        .gives_named(EVENTS, "AnthropicEvent"),
+        Route::post(
+            "/v1/messages/count_tokens",
+            "Anthropic's: how long a prompt is",
+            Named("AnthropicCountRequest"),
+            post(messages::count),
+        )
+        .gives_named(JSON, "AnthropicCount"),
+        Route::post(
+            "/api/chat",
+            "Ollama's: answers a chat",
+            Named("OllamaChatRequest"),
+            post(ollama::chat),
+        )
+        .gives_named(JSON, "OllamaChat")
+        .gives_named(LINES, "OllamaChat"),
+        Route::post(
+            "/api/generate",
+            "Ollama's: answers a prompt",
+            Named("OllamaGenerateRequest"),
+            post(ollama::generate),
+        )
+        .gives_named(JSON, "OllamaGenerate")
+        .gives_named(LINES, "OllamaGenerate"),
+        Route::get("/api/tags", "Ollama's: all models", get(ollama_models::tags))
+            .gives_named(JSON, "OllamaModels"),
+        Route::post(
+            "/api/show",
+            "Ollama's: one model",
+            Named("OllamaShowRequest"),
+            post(ollama_models::show),
+        )
+        .gives_named(JSON, "OllamaModel"),
+        Route::get("/api/ps", "Ollama's: models in memory", get(ollama_models::ps))
+            .gives_named(JSON, "OllamaModels"),
+        Route::get("/api/version", "Ollama's: the version", get(ollama_models::version))
+            .gives_named(JSON, "Version"),
+    ];
+    for path in ["/tokenize", "/v1/tokenize"] {
+        let summary = "vLLM's: token ids of a text or a chat";
+        let handler = post(tokenize::tokenize);
+        let route = Route::post(path, summary, Named("TokenizeRequest"), handler);
+        routes.push(route.gives::<tokens::TokenizeResponse>(known, JSON));
+    }
+    for path in ["/detokenize", "/v1/detokenize"] {
+        let summary = "vLLM's: the text of token ids";
+        let handler = post(tokenize::detokenize);
+        let route = Route::post(path, summary, Named("DetokenizeRequest"), handler);
+        routes.push(route.gives::<tokens::DetokenizeResponse>(known, JSON));
+    }
+    routes
+}
