@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use myriad_engine::Usage;
 use myriad_token::{Message, RenderOptions, Specials, Tokenizer};
 
-use super::prompt::{end_of, template};
+use super::prompt::{END_TOKENS, end_of, template};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
@@ -50,8 +50,7 @@ pub fn prepare<'a>(
     for (input, question) in questions {
         let prompt = encode(app, &framed(input, &question.text), param)?;
         let tokenizer = app.runtime.tokenizer();
-        let labels = question.labels.iter().map(|label| ids_behind(tokenizer, &prompt, label));
-        let labels: Vec<Vec<u32>> = labels.collect();
+        let labels = ids_behind(tokenizer, &prompt, &question.labels);
         let longest = labels.iter().map(Vec::len).max();
         app.check_length(prompt.len(), longest, param)?;
         tokens += prompt.len();
@@ -131,18 +130,22 @@ fn encode(app: &App, text: &str, param: &str) -> Result<Vec<u32>, ApiError> {
     Ok(ids)
 }
 
-/// The ids that a label has behind a prompt: with the text before it, as far as that reaches back
-/// to a control token, it is cut into tokens as a model has learned it.
-fn ids_behind(tokenizer: &Tokenizer, prompt: &[u32], label: &str) -> Vec<u32> {
-    let start = prompt.iter().rposition(|&id| tokenizer.is_control(id)).map_or(0, |at| at + 1);
-    let before = &prompt[start..];
-    let text = String::from_utf8_lossy(&tokenizer.decode(before, true)).into_owned();
-    let whole = tokenizer.encode(&(text + label), Specials::AsText);
-    match whole.strip_prefix(before) {
-        Some(ids) if !ids.is_empty() => ids.to_vec(),
-        // A token would reach across: the label is taken for itself.
-        _ => tokenizer.encode(label, Specials::AsText),
-    }
+/// The ids that each label has behind a prompt: with the text right before it, as far as that
+/// reaches back to a control token, it is cut into tokens as a model has learned it.
+fn ids_behind(tokenizer: &Tokenizer, prompt: &[u32], labels: &[String]) -> Vec<Vec<u32>> {
+    let end = &prompt[prompt.len().saturating_sub(END_TOKENS)..];
+    let start = end.iter().rposition(|&id| tokenizer.is_control(id)).map_or(0, |at| at + 1);
+    let before = String::from_utf8_lossy(&tokenizer.decode(&end[start..], true)).into_owned();
+    let ids_before = tokenizer.encode(&before, Specials::AsText);
+    let ids = |label: &String| {
+        let whole = tokenizer.encode(&(before.clone() + label), Specials::AsText);
+        match whole.strip_prefix(ids_before.as_slice()) {
+            Some(ids) if !ids.is_empty() => ids.to_vec(),
+            // A token would reach across: the label is taken for itself.
+            _ => tokenizer.encode(label, Specials::AsText),
+        }
+    };
+    labels.iter().map(ids).collect()
 }
 
 /// Shares of the labels; none where nothing is possible.
@@ -160,6 +163,30 @@ fn probabilities(logprobs: &[f64]) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::scripted::vocabulary;
+    use myriad_token::TokenType;
+
+    #[test]
+    fn labels_are_cut_into_tokens_behind_their_prompt() {
+        let mut spec = vocabulary(&[]);
+        for (left, right) in [("a", "b"), ("Y", "e"), ("Ye", "s")] {
+            spec.tokens.push(format!("{left}{right}"));
+            spec.token_types.push(TokenType::Normal);
+            spec.merges.push(format!("{left} {right}"));
+        }
+        let tokenizer = Tokenizer::new(&spec).unwrap();
+        let id = |piece: &str| tokenizer.id_of(piece).unwrap();
+        let labels = ["Yes", "No", "b"].map(str::to_owned);
+        let long = "a ".repeat(100);
+        for prompt in ["<|im_start|>assistant\n", "<|im_start|>", "", "b: ", &long] {
+            let prompt = tokenizer.encode(prompt, Specials::Parse);
+            let found = ids_behind(&tokenizer, &prompt, &labels);
+            assert_eq!(found, [vec![id("Yes")], vec![id("N"), id("o")], vec![id("b")]]);
+        }
+        // With the prompt's last letter it would be another token.
+        let prompt = tokenizer.encode("a", Specials::AsText);
+        assert_eq!(ids_behind(&tokenizer, &prompt, &labels)[2], [id("b")]);
+    }
 
     #[test]
     fn shares_sum_to_one_however_unlikely_all_labels_are() {

@@ -16,7 +16,7 @@ use crate::wire::chat::Chat;
 pub const PARAM: &str = "messages";
 
 /// Tokens at a prompt's end that are looked at: it may have opened the reasoning.
-const END_TOKENS: usize = 32;
+pub const END_TOKENS: usize = 32;
 
 /// A chat as the model sees it.
 #[derive(Clone, Debug)]

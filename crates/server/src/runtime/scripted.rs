@@ -128,7 +128,7 @@ impl Script {
 }
 
 /// Control tokens, then the 256 bytes in GPT-2's alphabet.
-pub(super) fn vocabulary(control: &[String]) -> VocabSpec {
+pub(crate) fn vocabulary(control: &[String]) -> VocabSpec {
     let mut tokens: Vec<String> = CONTROL.map(str::to_owned).to_vec();
     tokens.extend_from_slice(control);
     let mut token_types = vec![TokenType::Control; tokens.len()];
