@@ -5,6 +5,7 @@
 //! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
 
 mod delta;
+mod encoder;
 mod indexer;
 mod mla;
 mod moe;
@@ -14,6 +15,8 @@ use myriad_kernels::{
     DeltaScratch, DeltaSnapshot as Snapshot, KvCache, Matrix, PAGE_TOKENS, Product, RopeHeads,
     RowSlot, attention, matmul, rms_norm, rms_norm_heads, rope,
 };
+
+pub use encoder::{Encoding, Text};
 
 use crate::Model;
 use crate::cache::Cache;
@@ -131,7 +134,8 @@ impl Model {
     ///
     /// # Panics
     /// Where the caller breaks what [`Segment`] asks for: a token beyond the vocabulary, or pages
-    /// that do not cover the positions, or pages or slots that do not exist in the cache.
+    /// that do not cover the positions, or pages or slots that do not exist in the cache. (Of an
+    /// encoder there is no cache to call this with.)
     pub fn forward<'s>(
         &self,
         compute: &Compute,

@@ -216,11 +216,11 @@ fn report(path: &Path, file: &ModelFile, holding: Holding) -> Report {
 fn shape(config: &Config) -> Shape {
     let layers = || config.layers.iter().map(|layer| &layer.feed_forward);
     let feed_forward = layers().find_map(|feed_forward| match feed_forward {
-        FeedForward::Dense { size, .. } => Some(*size),
+        FeedForward::Dense { size, .. } | FeedForward::Mlp { size } => Some(*size),
         FeedForward::Moe(_) => None,
     });
     let experts = layers().find_map(|feed_forward| match feed_forward {
-        FeedForward::Dense { .. } => None,
+        FeedForward::Dense { .. } | FeedForward::Mlp { .. } => None,
         FeedForward::Moe(moe) => Some(Experts {
             count: moe.experts,
             used: moe.used,
@@ -255,7 +255,7 @@ fn parameters(view: &TensorView<'_>) -> u64 {
 fn attention(config: &Config) -> Option<Attention> {
     let windows = config.layers.iter().filter_map(|layer| match &layer.mixer {
         Mixer::Gqa(gqa) => gqa.window,
-        Mixer::Mla(_) | Mixer::GatedDelta(_) => None,
+        Mixer::Mla(_) | Mixer::GatedDelta(_) | Mixer::Bidirectional(_) => None,
     });
     let windows: Vec<usize> = windows.collect();
     config.layers.iter().find_map(|layer| match &layer.mixer {
@@ -274,6 +274,14 @@ fn attention(config: &Config) -> Option<Attention> {
             windows: None,
             latent: Some(mla.kv_rank),
             chosen_positions: mla.indexer.as_ref().map(|indexer| indexer.top),
+        }),
+        Mixer::Bidirectional(attention) => Some(Attention {
+            heads: attention.heads,
+            kv_heads: attention.heads,
+            head_size: attention.head_size,
+            windows: None,
+            latent: None,
+            chosen_positions: None,
         }),
         Mixer::GatedDelta(_) => None,
     })
