@@ -182,7 +182,11 @@ fn report(path: &Path, file: &ModelFile, holding: Holding) -> Report {
     });
     let chat_template = {
         let tokenizer = tokenizer.as_ref().and_then(|found| found.as_ref().ok());
-        template(vocab.as_ref().ok().and_then(|spec| spec.chat_template.as_deref()), tokenizer)
+        let source = vocab.as_ref().ok().and_then(|spec| spec.chat_template.as_deref());
+        match config.as_ref().is_ok_and(|config| config.encoder.is_some()) {
+            true => "none (an encoder: it makes embeddings)".into(),
+            false => template(source, tokenizer),
+        }
     };
     if let Err(error) = config {
         because(error.into());
@@ -301,18 +305,26 @@ fn recurrence(config: &Config) -> Option<Recurrence> {
 
 /// Which work a tensor does, by the names that converters give.
 fn class_of(name: &str) -> &'static str {
-    const CLASSES: [(&str, &str); 13] = [
+    const CLASSES: [(&str, &str); 20] = [
+        ("norm", "norms"),
+        ("LayerNorm", "norms"),
         ("token_embd", "embedding"),
         ("embed_tokens", "embedding"),
-        ("norm", "norms"),
+        ("_embd", "embedding"),
+        ("token_types", "embedding"),
+        ("embeddings.", "embedding"),
         ("bias", "biases"),
         ("ssm_", "recurrence"),
         ("linear_attn", "recurrence"),
         ("indexer", "attention"),
         ("attn_", "attention"),
         ("self_attn", "attention"),
+        (".attention.", "attention"),
         ("ffn_", "feed-forward"),
         (".mlp.", "feed-forward"),
+        // Of BERT, whose attention is told above.
+        ("encoder.layer", "feed-forward"),
+        ("pooler", "other"),
         ("output", "output head"),
         ("lm_head", "output head"),
     ];
