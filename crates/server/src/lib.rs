@@ -22,7 +22,7 @@ mod stalled;
 pub mod storage;
 pub mod wire;
 
-pub use app::timestamp_of;
+pub use app::{Models, timestamp_of};
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LabelRequest, LabelScores, LoadedModel,
     Manners, OutputToken, Parsing, Runtime, RuntimeConfig, StartError, TextEvent, Usage,

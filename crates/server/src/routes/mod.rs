@@ -4,6 +4,7 @@ mod absent;
 mod chat;
 mod completions;
 mod decisions;
+mod embeddings;
 mod health;
 mod judge;
 mod messages;
@@ -14,6 +15,7 @@ mod ollama;
 mod ollama_models;
 mod prompt;
 mod render;
+mod rerank;
 mod root;
 #[cfg(test)]
 mod tests;
@@ -47,10 +49,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completions::create))
         .route("/v1/decisions", post(decisions::create))
         .route("/v1/moderations", post(moderations::create))
+        .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/rerank", post(rerank::create))
+        .route("/v2/rerank", post(rerank::create))
+        .route("/rerank", post(rerank::create))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count))
         .route("/api/chat", post(ollama::chat))
         .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(embeddings::ollama))
+        .route("/api/embeddings", post(embeddings::ollama_single))
         .route("/api/tags", get(ollama_models::tags))
         .route("/api/show", post(ollama_models::show))
         .route("/api/ps", get(ollama_models::ps))

@@ -13,7 +13,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
         "name": "myriad",
         "version": env!("CARGO_PKG_VERSION"),
-        "models": app.runtime.names(),
+        "models": app.runtimes().flat_map(|runtime| runtime.names()).collect::<Vec<_>>(),
         "endpoints": [
             "POST /v1/chat/completions",
             "POST /v1/chat/completions/render",
@@ -22,10 +22,13 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
             "POST /v1/moderations",
             "POST /v1/messages",
             "POST /v1/messages/count_tokens",
+            "POST /v1/embeddings",
+            "POST /v1/rerank",
             "GET /v1/models",
             "GET /v1/models/{id}",
             "POST /api/chat",
             "POST /api/generate",
+            "POST /api/embed",
             "GET /api/tags",
             "POST /api/show",
             "GET /api/ps",

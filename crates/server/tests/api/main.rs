@@ -3,6 +3,7 @@
 mod anthropic;
 mod chat;
 mod completions;
+mod embeddings;
 mod endpoints;
 mod families;
 mod gates;
