@@ -12,6 +12,9 @@ would not show. Running it again gives the same bytes.
 With a source tree of llama.cpp (its converter, `conversion` and `gguf-py`; the source package of
 llama-cpp-python 0.3.36 on PyPI has it in vendor/llama.cpp), each row that GGUF can describe is also written
 so, the same weights in BF16 or MXFP4, to crates/model/tests/golden/families-gguf.
+
+Rows of encoders (goldens/encoders.py) go to crates/model/tests/golden/encoders: for three texts, the last a
+pair, the float32 states of every position, and the score of a cross-encoder.
 """
 
 import argparse
@@ -25,7 +28,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-from goldens import llama_cpp, published
+from goldens import encoders, llama_cpp, published
 from goldens.rows import ROWS
 from goldens.weights import is_steady, randomise
 
@@ -79,6 +82,14 @@ def make(name):
     assert size <= BYTES_MAX, "too large to be kept"
 
 
+def make_encoder(name):
+    folder = GOLDEN / "encoders" / name
+    spread = encoders.make(name, folder)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    print(f"{name}: {size // 1000} KB, spread of the states {spread:.2f}", flush=True)
+    assert size <= BYTES_MAX, "too large to be kept"
+
+
 def make_gguf(name, conversion):
     path = GOLDEN / "families-gguf" / f"{name}.gguf"
     llama_cpp.write_gguf(conversion, name, GOLDEN / "families" / name, path, ROWS[name].settings["vocab_size"])
@@ -97,7 +108,10 @@ def main():
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     conversion = arguments.llama_cpp and llama_cpp.converter(arguments.llama_cpp)
-    for name in arguments.rows or ROWS:
+    for name in arguments.rows or [*ROWS, *encoders.ENCODERS]:
+        if name in encoders.ENCODERS:
+            make_encoder(name)
+            continue
         make(name)
         if conversion and ROWS[name].gguf:
             make_gguf(name, conversion)

@@ -14,6 +14,7 @@ MODEL is the default model (SmolLM2-135M-Instruct). Written are
     decode_smollm2.json  ids whose bytes are no UTF-8, and their text
     pretokens.json       texts and the lengths of their pre-tokens by each pattern
     sentencepiece.json   a small vocabulary, and texts and their ids under several settings
+    wordpiece.json       the same for BERT's tokenizer; alone with --only wordpiece
     templates.json       SHA-256 of what jinja2, set up as transformers does, makes of each template
 
 A list of lengths (in characters) is written as one base-36 digit each, or (N) from 36 on.
@@ -32,7 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gguf import GGUFReader
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 SEED = 20261101
 RANDOM_TEXTS = 1400
@@ -343,6 +344,64 @@ def sentencepieces(out):
     write(out / "sentencepiece.json", head, cases)
 
 
+# What BERT's BasicTokenizer and WordPiece can be told, by the names of `tokenizer.json`.
+USUAL = dict(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True)
+WORD_RULES = {
+    "uncased": USUAL,
+    "cased": dict(USUAL, lowercase=False),
+    "accents": dict(USUAL, strip_accents=False),
+    "raw": dict(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False),
+}
+WORD_MAX = 24
+SPECIAL_WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+BERT_TEXTS = [
+    "[CLS] a [SEP] b [SEP]", "[UNK][MASK]x[PAD]", "[cls]", "[unused1]", "##a # #a ##", "a##b", "don't o'clock", "a" * 23,
+    "a" * 24, "a" * 25, "é" * 24, "e\u0301" * 13, "naïve café Ångström ĲSSELMEER ŒUVRE ﬁn", "ÇA İI ıi ẞß ΣΑΣ ὈΔΥΣΣΕΎΣ",
+    "北京dabei上海 𠀀x 㐀 豈 ｆｕｌｌ", "한국어 가각 日本語テキスト ガギグ", "tab\tnl\nCR\r\x0b\x0c\x85\u2028end", "a\u00adb\u200bc\ufeffd\u2060e",
+    "x\ufffdy\x00z\ue000w\U000f0000v", "$5.00+10%=~x^2|`y`<z>", "«quote» – — … ‚low’ ¿que? ¡ya! ٪ ؟ 、。・", "नमस्ते हिन्दी தமிழ் ไทย",
+    "𝔘𝔫𝔦 Ⅷ ½ ² ™ ℃", "👍🏽 👨‍👩‍👧‍👦", "supercalifragilistic unbelievably retokenizing", "a\u0332b\u20ddc\u0903d",
+]
+
+
+def word_vocabulary(texts):
+    """Special tokens, then the most frequent characters, parts of words and words of `texts`."""
+    normalizer = normalizers.BertNormalizer(**dict(WORD_RULES["accents"], lowercase=False))
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts = Counter()
+    for text in texts:
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
+            for start in range(len(word)):
+                for end in {start + 1, start + 2, start + 3, start + 4, len(word)}:
+                    if end <= len(word):
+                        counts[("##" if start else "") + word[start:end]] += 1
+    # Characters first; of equally frequent ones the first by its text.
+    ranked = sorted(counts, key=lambda piece: (-counts[piece] * len(piece.removeprefix("##")) ** 2, piece))
+    characters = [piece for piece in ranked if len(piece.removeprefix("##")) == 1]
+    longer = [piece for piece in ranked if len(piece.removeprefix("##")) > 1]
+    pieces = [*SPECIAL_WORDS, *characters[:1100], *longer[:700]]
+    return {piece: index for index, piece in enumerate(pieces)}
+
+
+def word_pieces(out):
+    """A small vocabulary of BERT's kind, whose letters are in both sizes and some with accents."""
+    texts = [text for text in dict.fromkeys(BERT_TEXTS + CORPUS + random_texts()[:300]) if len(text) <= 150]
+    license = (Path(__file__).resolve().parent.parent / "LICENSE").read_text()
+    vocab = word_vocabulary([license, license.lower(), *texts, *(text.lower() for text in texts)])
+    cases = []
+    for name, rules in WORD_RULES.items():
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=WORD_MAX))
+        tokenizer.normalizer = normalizers.BertNormalizer(**rules)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.add_special_tokens(SPECIAL_WORDS)
+        for text in texts if name == "uncased" else BERT_TEXTS + texts[::4]:
+            cases.append([name, text, tokenizer.encode(text, add_special_tokens=False).ids])
+    known = sum(1 not in ids for _, _, ids in cases)
+    print(f"{known} of {len(cases)} texts without unknown words", file=sys.stderr)
+    head = {"versions": versions("tokenizers"), "rules": WORD_RULES, "characters_max": WORD_MAX,
+            "vocab": sorted(vocab, key=vocab.get)}
+    write(out / "wordpiece.json", head, cases)
+
+
 CALL = {"name": "get_weather", "arguments": {"city": "Zürich <&> 'x'", "days": 3, "exact": True, "note": None, "ratio": 0.5}}
 TOOL = {
     "type": "function",
@@ -436,8 +495,12 @@ def main():
     parser.add_argument("--model", help="the default model's GGUF file")
     parser.add_argument("--templates", type=Path, help="a folder of *.jinja files")
     parser.add_argument("--full", type=Path, help="a folder for the rendered templates themselves, to compare by eye")
+    parser.add_argument("--only", choices=["wordpiece"], help="this fixture alone")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.only:
+        return word_pieces(arguments.out)
+    word_pieces(arguments.out)
     if arguments.model:
         encode(arguments.model, arguments.out)
     pretokens(arguments.out)

@@ -4,15 +4,19 @@
 use libfuzzer_sys::fuzz_target;
 use myriad_server::errors::ApiError;
 use myriad_server::limits::{
-    CHOICES_MAX, LOGIT_BIAS_MAX, SEQUENCES_MAX, STOPS_MAX, TOOL_NAME_BYTES_MAX, TOOLS_MAX,
+    CHOICES_MAX, INPUTS_MAX, LOGIT_BIAS_MAX, SEQUENCES_MAX, STOPS_MAX, TOOL_NAME_BYTES_MAX,
+    TOOLS_MAX,
 };
 use myriad_server::wire::anthropic::MessagesRequest;
 use myriad_server::wire::chat::{Chat, ChatRequest};
-use myriad_server::wire::completions::{CompletionRequest, Prompt};
+use myriad_server::wire::completions::CompletionRequest;
 use myriad_server::wire::decisions::DecisionRequest;
+use myriad_server::wire::embeddings::EmbeddingsRequest;
 use myriad_server::wire::generation::GenerationFields;
 use myriad_server::wire::moderations::ModerationRequest;
 use myriad_server::wire::ollama::{Input, OllamaRequest};
+use myriad_server::wire::prompts::Prompt;
+use myriad_server::wire::rerank::RerankRequest;
 use myriad_server::wire::tokenize::{DetokenizeRequest, TokenizeRequest};
 
 const VOCAB: usize = 1000;
@@ -75,8 +79,25 @@ fuzz_target!(|data: &[u8]| {
     if let Err(error) = TokenizeRequest::parse(data) {
         check_error(&error);
     }
-    match DetokenizeRequest::parse(data, VOCAB) {
+    let checked = DetokenizeRequest::parse(data).and_then(|it| it.check(VOCAB).map(|()| it));
+    match checked {
         Ok(request) => assert!(request.tokens.iter().all(|id| (*id as usize) < VOCAB)),
+        Err(error) => check_error(&error),
+    }
+    type Embeddings = EmbeddingsRequest;
+    for parse in [Embeddings::openai, Embeddings::ollama, Embeddings::ollama_single] {
+        match parse(data) {
+            Ok(request) => {
+                assert!(request.inputs.len() <= INPUTS_MAX);
+                if let Err(error) = request.check(VOCAB, 64) {
+                    check_error(&error);
+                }
+            }
+            Err(error) => check_error(&error),
+        }
+    }
+    match RerankRequest::parse(data) {
+        Ok(request) => assert!((1..=INPUTS_MAX).contains(&request.documents.len())),
         Err(error) => check_error(&error),
     }
 });

@@ -36,7 +36,7 @@ def centre(name, family):
     if name.endswith("A_log"):
         # A state that lasts for some ten tokens.
         return -2.0
-    is_norm = "norm" in name and not name.endswith("bias")
+    is_norm = "norm" in name.lower() and not name.endswith("bias")
     # Some keep what norms have above 1.
     above_one = family.startswith(("gemma", "qwen3_next", "qwen3_5")) and "linear_attn" not in name
     return 1.0 if is_norm and not above_one else 0.0

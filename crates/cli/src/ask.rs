@@ -63,7 +63,7 @@ impl Answer {
         match event {
             TextEvent::Started { cached_tokens } => self.usage.cached_tokens = cached_tokens,
             // Answers are shown as they are written: nothing is parsed here.
-            TextEvent::Prompt { .. } | TextEvent::Part { .. } => {}
+            TextEvent::Prompt { .. } | TextEvent::Part { .. } | TextEvent::Computed { .. } => {}
             TextEvent::Text { text, tokens } => {
                 self.usage.completion_tokens += tokens.len();
                 self.tick();

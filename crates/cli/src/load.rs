@@ -52,6 +52,23 @@ pub fn open(model: Option<&Path>, holding: Holding) -> Result<Opened> {
 }
 
 impl Opened {
+    /// Refuses a model that answers nothing.
+    ///
+    /// # Errors
+    /// Says what to do with it instead.
+    pub fn check_answers(&self) -> Result<()> {
+        match self.config.encoder {
+            Some(_) => Err(advise(
+                format!(
+                    "{} is an encoder: it makes embeddings of texts and answers nothing",
+                    self.path.display()
+                ),
+                format!("serve it:  myriad serve {}", self.path.display()),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Text to ids and back.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let read = || anyhow::Ok(Tokenizer::new(&self.file.vocab()?)?);

@@ -72,6 +72,9 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
             "end other programs, or take a smaller or more strongly quantised model",
         ));
     }
+    if config.encoder.is_some() {
+        return encoder(config, wishes);
+    }
     let (parallel, snapshots) = states(config, wishes.parallel.max(1), left)?;
     let state_bytes = match state_bytes(config) {
         0 => 0,
@@ -98,6 +101,28 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         snapshots,
     };
     Ok(Sizes { engine, kv_bytes: pages as u64 * page, state_bytes })
+}
+
+/// Sizes of an encoder, which keeps nothing of a text: its pages are working memory of a step.
+fn encoder(config: &Config, wishes: Wishes) -> Result<Sizes> {
+    let made_for = config.context_length;
+    let context = wishes.context.unwrap_or(made_for);
+    check_made_for(context, made_for)?;
+    let step_tokens = EngineConfig::STEP_TOKENS;
+    let pages = step_tokens.max(context).div_ceil(PAGE_TOKENS);
+    let parallel = wishes.parallel.max(1);
+    let engine = EngineConfig { context, parallel, step_tokens, pages, snapshots: 0 };
+    Ok(Sizes { engine, kv_bytes: 0, state_bytes: 0 })
+}
+
+fn check_made_for(wanted: usize, made_for: usize) -> Result<()> {
+    if wanted > made_for {
+        return Err(advise(
+            format!("--context {wanted} is more than this model was made for"),
+            format!("take --context {made_for} or less"),
+        ));
+    }
+    Ok(())
 }
 
 /// Requests computed together, and states of prefixes to keep: as many as asked for and as half of
@@ -162,12 +187,7 @@ fn context(config: &Config, wishes: Wishes, page: u64, limit: usize) -> Result<u
         let modest = if wishes.kv_memory.is_some() { fits } else { fits / 2 };
         return Ok(made_for.min(modest.max(CONTEXT_MIN)).min(fits));
     };
-    if wanted > made_for {
-        return Err(advise(
-            format!("--context {wanted} is more than this model was made for"),
-            format!("take --context {made_for} or less"),
-        ));
-    }
+    check_made_for(wanted, made_for)?;
     if wanted > fits {
         let needed = size(wanted.div_ceil(PAGE_TOKENS) as u64 * page);
         let has = match wishes.kv_memory {
@@ -198,6 +218,16 @@ mod tests {
 
     fn wishes(context: Option<usize>, kv_memory: Option<u64>, parallel: usize) -> Wishes {
         Wishes { context, kv_memory, parallel }
+    }
+
+    #[test]
+    fn an_encoder_keeps_nothing() {
+        let file = Gguf::from_bytes(gguf(&Shape::small(Family::Bert, BlockType::Q8_0), 1)).unwrap();
+        let config = Config::read(&file).unwrap();
+        let sizes = plan(&config, 100, Some(1 << 30), wishes(None, None, 4)).unwrap();
+        assert_eq!((sizes.engine.context, sizes.engine.pages, sizes.kv_bytes), (512, 16, 0));
+        let long = plan(&config, 100, Some(1 << 30), wishes(Some(513), None, 4)).unwrap_err();
+        assert!(long.to_string().contains("--context 512"), "{long}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch,
 use crate::constraint::{self, Guide, Onward};
 use crate::error::EngineError;
 use crate::plan::{Piece, Queues};
-use crate::request::{Event, FinishReason, Request, RequestId, TokenScore};
+use crate::request::{Event, FinishReason, Output, Request, RequestId, TokenScore};
 use crate::sampler;
 use crate::sequence::Sequence;
 use crate::states::Pools;
@@ -120,11 +120,14 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] says what is wrong with the request; it is then forgotten.
     pub fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
-        let vocab = self.model.config().vocab;
-        check(&request, vocab, self.context_max)?;
+        check(&request, self.model.config().vocab, self.context_max)?;
+        if matches!(request.output, Output::PairScore { .. }) {
+            let (what, reason) = ("scores of pairs", "it continues texts");
+            return Err(EngineError::Output { what, reason });
+        }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        self.queues.waiting.push_back(Sequence::new(id, request, vocab));
+        self.queues.waiting.push_back(Sequence::new(id, request, self.model.config()));
         Ok(id)
     }
 
@@ -197,6 +200,7 @@ impl Engine {
                 start: sequence.computed as u32,
                 pages: &sequence.pages,
                 logits: piece.logits,
+                states: sequence.vector.is_some(),
                 state: sequence.state.slot.unwrap_or(0) as usize,
                 snapshots: piece.snapshot.as_slice(),
             }
@@ -210,6 +214,7 @@ impl Engine {
         for (sequence, guide) in guides {
             self.queues.running[sequence].guide = Some(guide);
         }
+        pool(&mut self.queues.running, pieces, logits.states(), self.model.config().hidden);
         judge(&self.compute, &self.queues.running, pieces, logits)
     }
 
@@ -245,8 +250,23 @@ impl Engine {
     }
 }
 
+/// Gives the sequences whose vectors are wanted their states.
+fn pool(running: &mut [Sequence], pieces: &[Piece], mut states: &[f32], hidden: usize) {
+    for piece in pieces {
+        let Some(vector) = &mut running[piece.sequence].vector else { continue };
+        let rows = match piece.logits {
+            LogitRows::None => 0,
+            LogitRows::Last => 1,
+            LogitRows::All => piece.rows,
+        };
+        let (own, rest) = states.split_at(rows * hidden);
+        vector.pool.take(own);
+        states = rest;
+    }
+}
+
 /// What is computed for a request must exist and fit.
-fn check(request: &Request, vocab: usize, context: usize) -> Result<(), EngineError> {
+pub(crate) fn check(request: &Request, vocab: usize, context: usize) -> Result<(), EngineError> {
     if request.prompt.is_empty() {
         return Err(EngineError::EmptyPrompt);
     }
@@ -301,6 +321,7 @@ fn judge(
     for (index, piece) in pieces.iter().enumerate() {
         let sequence = &running[piece.sequence];
         let rows = match piece.logits {
+            _ if sequence.vector.is_some() => continue,
             LogitRows::None => continue,
             LogitRows::Last => piece.rows - 1..piece.rows,
             LogitRows::All => 0..piece.rows,
@@ -390,6 +411,12 @@ impl Sequence {
             Onward::Open => {}
             Onward::Complete => return Some((FinishReason::Complete, None)),
             Onward::Failed(error) => return Some((FinishReason::Constraint(error), None)),
+        }
+        if self.computed >= self.prompt
+            && let Some(vector) = self.vector.take()
+        {
+            events.push(Event::Computed { id, values: vector.pool.finish() });
+            return Some((FinishReason::Complete, None));
         }
         let whole = self.computed >= self.prompt && self.generated() >= self.max_tokens;
         whole.then_some((FinishReason::Length, None))

@@ -45,6 +45,14 @@ pub enum EngineError {
         /// Tokens that one request may have.
         context: usize,
     },
+    /// What a model of this kind does not do.
+    #[error("the model makes no {what}: {reason}")]
+    Output {
+        /// What was asked for.
+        what: &'static str,
+        /// What kind of model it is.
+        reason: &'static str,
+    },
     /// A sampling parameter is not a number, or outside of its range.
     #[error("{field} is {value}: right would be {right}")]
     Sampling {

@@ -3,10 +3,12 @@
 //! In reading order: [`request`] says what is asked and what comes back, [`engine`] holds the one
 //! synchronous `step()`, `plan` decides which rows it computes, `pages` shares the KV cache among
 //! all requests and `states` what recurrent layers keep, `sampler` chooses tokens among those that
-//! a [`Constraint`] leaves. This room knows no text, no HTTP and no clock; randomness is counted
-//! from the seeds that requests bring, so that an answer never depends on its company.
+//! a [`Constraint`] leaves. [`Embedder`] is the same for encoders, which make vectors. This room
+//! knows no text, no HTTP and no clock; randomness is counted from the seeds that requests bring,
+//! so that an answer never depends on its company.
 
 mod constraint;
+mod embedder;
 mod engine;
 mod error;
 mod pages;
@@ -17,7 +19,8 @@ mod sequence;
 mod states;
 
 pub use constraint::{Constraint, ConstraintError, Grammar};
+pub use embedder::Embedder;
 pub use engine::{Engine, EngineConfig, Stats};
 pub use error::EngineError;
-pub use request::{Event, FinishReason, Request, RequestId, Sampling, TokenScore, Usage};
+pub use request::{Event, FinishReason, Output, Request, RequestId, Sampling, TokenScore, Usage};
 pub use sampler::log_probabilities;

@@ -5,6 +5,22 @@ use std::sync::Arc;
 use crate::constraint::{ConstraintError, Grammar};
 use crate::error::EngineError;
 
+/// What is to come of a request's prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Tokens that go on from it.
+    #[default]
+    Answer,
+    /// Its vector, of length 1 ([`Config::pooling`](myriad_model::Config::pooling)).
+    Vector,
+    /// The score of two texts, of which the first has so many tokens with those around it: of
+    /// encoders that were trained for it.
+    PairScore {
+        /// Tokens of the first text.
+        first: usize,
+    },
+}
+
 /// Names a request as long as its engine lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub(crate) u64);
@@ -22,6 +38,8 @@ impl RequestId {
 pub struct Request {
     /// The tokens before the answer; at least one.
     pub prompt: Vec<u32>,
+    /// What is to come of them; all that follows here is about answers.
+    pub output: Output,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Most tokens to generate. 0 computes, and scores where asked, the prompt alone.
@@ -142,6 +160,13 @@ pub enum Event {
         /// Its score, where asked for.
         score: Option<TokenScore>,
     },
+    /// What was asked for instead of an answer: a vector, or one score.
+    Computed {
+        /// Which request.
+        id: RequestId,
+        /// The vector, of as many numbers as the model is wide, or the score alone.
+        values: Vec<f32>,
+    },
     /// The last event of a request that was not cancelled.
     Finished {
         /// Which request.
@@ -160,7 +185,8 @@ pub enum Event {
 pub enum FinishReason {
     /// The model chose this end token.
     EndToken(u32),
-    /// The answer is complete by its grammar, and nothing may follow.
+    /// The answer is complete by its grammar, and nothing may follow; or what was asked for instead
+    /// of an answer has been told.
     Complete,
     /// As many tokens as asked for.
     Length,

@@ -1,17 +1,35 @@
 //! Turns one request into its state: tokens so far, pages, what is computed, how the next is
 //! chosen.
 
-use myriad_model::{LogitRows, PAGE_TOKENS};
+use myriad_model::{Config, LogitRows, PAGE_TOKENS, Pool, Pooling};
 
 use crate::constraint::Guide;
 use crate::pages::{PagePool, PrefixHash};
-use crate::request::{Request, RequestId, Usage};
+use crate::request::{Output, Request, RequestId, Usage};
 use crate::sampler::Sampler;
 use crate::states::{Pools, State};
 
 /// Most rows of one step that carry logits for scores of a prompt: each is a whole vocabulary of
 /// floats, 40 MB together for 150,000 tokens.
 const SCORED_ROWS_MAX: usize = 64;
+
+/// A vector in the making.
+pub(crate) struct Vector {
+    pooling: Pooling,
+    hidden: usize,
+    pub(crate) pool: Pool,
+}
+
+impl Vector {
+    fn new(pooling: Pooling, hidden: usize) -> Vector {
+        Vector { pooling, hidden, pool: Pool::new(pooling, hidden) }
+    }
+
+    /// Whether only the last token's state counts.
+    fn is_of_last(&self) -> bool {
+        self.pooling == Pooling::Last
+    }
+}
 
 /// A request on its way.
 pub(crate) struct Sequence {
@@ -35,6 +53,8 @@ pub(crate) struct Sequence {
     /// Tokens of the prompt that need no score any more.
     pub(crate) scored: usize,
     pub(crate) sampler: Sampler,
+    /// The prompt's states so far, where its vector is wanted.
+    pub(crate) vector: Option<Vector>,
     /// Stays with the answer's tokens through a preemption.
     pub(crate) guide: Option<Box<Guide>>,
     /// Prompt tokens found in the cache when it started; `None` before that.
@@ -43,7 +63,8 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(id: RequestId, request: Request, vocab: usize) -> Sequence {
+    pub(crate) fn new(id: RequestId, request: Request, config: &Config) -> Sequence {
+        let vocab = config.vocab;
         let prompt = request.prompt.len();
         let sampler = Sampler::new(
             request.sampling,
@@ -67,6 +88,10 @@ impl Sequence {
             // Nothing stands before the first token that could predict it.
             scored: 1,
             sampler,
+            vector: match request.output {
+                Output::Answer | Output::PairScore { .. } => None,
+                Output::Vector => Some(Vector::new(config.pooling, config.hidden)),
+            },
             guide: request.grammar.map(|grammar| Box::new(Guide::new(grammar, vocab))),
             cached: None,
             state: State::default(),
@@ -102,9 +127,13 @@ impl Sequence {
     /// Whole pages from the first not computed on that could be taken from the cache.
     ///
     /// The row of the last token must be computed (its logits choose the next), and so must every
-    /// row that scores a token of the prompt.
+    /// row that scores a token of the prompt, or whose state is part of a vector.
     fn pages_to_share(&self) -> std::ops::Range<usize> {
-        let needed = if self.scores_prompt() { self.scored - 1 } else { self.tokens.len() - 1 };
+        let needed = match &self.vector {
+            Some(vector) if !vector.is_of_last() => self.computed,
+            _ if self.scores_prompt() => self.scored - 1,
+            _ => self.tokens.len() - 1,
+        };
         let first = self.computed / PAGE_TOKENS;
         let may = self.computed.is_multiple_of(PAGE_TOKENS)
             // A page of its own that is begun is not given up.
@@ -174,6 +203,13 @@ impl Sequence {
                 return (rows, LogitRows::All);
             }
         }
+        if let Some(vector) = &self.vector {
+            return match (vector.is_of_last(), rows == left) {
+                (false, _) => (rows, LogitRows::All),
+                (true, true) => (rows, LogitRows::Last),
+                (true, false) => (rows, LogitRows::None),
+            };
+        }
         let samples = rows == left && self.generated() < self.max_tokens;
         (rows, if samples { LogitRows::Last } else { LogitRows::None })
     }
@@ -201,6 +237,10 @@ impl Sequence {
         self.state.release(pools);
         self.computed = 0;
         self.published = 0;
+        self.vector = self.vector.take().map(|Vector { pooling, hidden, .. }| {
+            // All states come again.
+            Vector::new(pooling, hidden)
+        });
     }
 
     /// Tokens in and out. `ended` where an end token was chosen, which is not among the tokens.

@@ -25,6 +25,10 @@ const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const TOKENIZER: &str = "tokenizer.json";
+/// How sentence-transformers makes one vector of a text's states.
+const POOLING: &str = "1_Pooling/config.json";
+/// A layer that it may put behind that.
+const DENSE: &str = "2_Dense/config.json";
 
 /// A folder with `config.json`, safetensors in one file or in shards, and mostly a tokenizer.
 ///
@@ -34,6 +38,8 @@ pub struct ModelFolder {
     place: Place,
     config: JsonFile,
     generation_config: Option<JsonFile>,
+    pooling: Option<JsonFile>,
+    has_dense: bool,
     /// The files, and where each one's tensors begin in the list of all.
     shards: Vec<(Safetensors, usize)>,
     /// Indices into the list of all tensors, sorted by name.
@@ -49,9 +55,12 @@ impl ModelFolder {
             return Err(FolderError::MissingFile { folder, file: CONFIG });
         };
         let generation_config = json(&place, "generation_config.json")?;
+        let pooling = json(&place, POOLING)?;
+        let has_dense = place.find(DENSE)?.is_some();
         let (index, shards) = open_shards(&place)?;
+        let by_name = Vec::new();
         let mut folder =
-            ModelFolder { place, config, generation_config, shards, by_name: Vec::new() };
+            ModelFolder { place, config, generation_config, pooling, has_dense, shards, by_name };
         folder.by_name = folder.order_by_name()?;
         folder.check(&index)?;
         Ok(folder)
@@ -65,6 +74,16 @@ impl ModelFolder {
     /// `generation_config.json`, if there is one.
     pub fn generation_config(&self) -> Option<JsonObject<'_>> {
         self.generation_config.as_ref().map(JsonFile::object)
+    }
+
+    /// `1_Pooling/config.json` of sentence-transformers, if there is one.
+    pub fn pooling(&self) -> Option<JsonObject<'_>> {
+        self.pooling.as_ref().map(JsonFile::object)
+    }
+
+    /// Whether sentence-transformers has one more layer behind the pooling.
+    pub fn has_dense(&self) -> bool {
+        self.has_dense
     }
 
     /// Size of all files of weights together.

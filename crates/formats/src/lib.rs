@@ -39,5 +39,5 @@ pub use source::{NotNumbers, TensorKind, TensorSource, TensorView};
 pub use strings::Strings;
 pub use tensors::TensorInfo;
 pub use tokenizer_json::{TokenizerFiles, VocabError};
-pub use vocab::{TokenType, VocabSpec};
+pub use vocab::{TokenType, VocabSpec, WordRules};
 pub use writer::{GgufBody, GgufWriter};

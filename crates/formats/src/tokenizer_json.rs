@@ -5,12 +5,13 @@ mod read;
 mod specials;
 mod steps;
 mod tokens;
+mod words;
 
 pub use error::VocabError;
 
 use crate::error::shown;
 use crate::json::{Json, JsonFile};
-use crate::vocab::{TokenType, VocabSpec};
+use crate::vocab::{TokenType, VocabSpec, WordRules};
 use read::Parts;
 use specials::{Neighbours, object};
 use steps::Scheme;
@@ -38,8 +39,14 @@ impl TokenizerFiles<'_> {
     /// byte-level merges are made of tokens, is for the tokenizer to check.
     pub fn vocab(&self) -> Result<VocabSpec, VocabError> {
         let mut parts = read::read(self.tokenizer)?;
-        check_settings(&parts)?;
-        let scheme = steps::recognise(&parts)?;
+        let is_word_piece = parts.is_word_piece();
+        let (scheme, rules) = match is_word_piece {
+            true => words::recognise(&parts)?,
+            false => {
+                check_settings(&parts)?;
+                (steps::recognise(&parts)?, WordRules::default())
+            }
+        };
         let neighbours = Neighbours {
             tokenizer_config: object(&self.tokenizer_config),
             special_tokens_map: object(&self.special_tokens_map),
@@ -58,6 +65,9 @@ impl TokenizerFiles<'_> {
         if let (Some(id), "llama") = (specials.unknown, scheme.model) {
             tokens.types[id as usize] = TokenType::Unknown;
         }
+        if is_word_piece {
+            words::mark_beginnings(&mut tokens);
+        }
         let chat_template = match self.chat_template {
             Some(template) => Some(template.to_owned()),
             None => neighbours.template()?,
@@ -67,6 +77,7 @@ impl TokenizerFiles<'_> {
             pre: scheme.pre.to_owned(),
             ignore_merges: Some(parts.setting("ignore_merges").as_bool() == Some(true)),
             add_space_prefix: scheme.add_space_prefix,
+            words: rules,
             tokens: tokens.texts,
             token_types: tokens.types,
             merges: parts.merges,
@@ -81,6 +92,7 @@ impl TokenizerFiles<'_> {
             fim: [None; 3],
             add_bos: specials.add_bos,
             add_eos: specials.add_eos,
+            closing: specials.closing,
             chat_template,
         })
     }
@@ -136,6 +148,7 @@ struct Specials {
     padding: Option<u32>,
     add_bos: bool,
     add_eos: bool,
+    closing: Option<u32>,
 }
 
 impl Specials {
@@ -145,8 +158,13 @@ impl Specials {
         scheme: &Scheme,
         tokens: &Tokens,
     ) -> Result<Specials, VocabError> {
-        let (bos, _) = needed(neighbours, tokens, "bos_token", "bos_token_id")?;
-        let (eos, mut ends) = needed(neighbours, tokens, "eos_token", "eos_token_id")?;
+        let is_bert = scheme.model == "bert";
+        let (begin, end) = match is_bert {
+            true => (["cls_token", "cls_token_id"], ["sep_token", "sep_token_id"]),
+            false => (["bos_token", "bos_token_id"], ["eos_token", "eos_token_id"]),
+        };
+        let (bos, _) = needed(neighbours, tokens, begin)?;
+        let (eos, mut ends) = needed(neighbours, tokens, end)?;
         ends.extend(eos);
         ends.sort_unstable();
         ends.dedup();
@@ -160,13 +178,17 @@ impl Specials {
         let is = |text: Option<&str>, id: Option<u32>| {
             text.is_some_and(|text| id.is_some() && tokens.find(text) == id)
         };
-        // Without a word about it, Llama's and Gemma's own tokenizers begin with `bos`.
-        let by_default = scheme.model == "llama" && parts.post_processor == Json::Null;
+        // Without a word about it, Llama's and Gemma's own tokenizers begin with `bos`. BERT's
+        // always has both, by a post-processor of several forms.
+        let by_default = scheme.model == "llama" && parts.post_processor == Json::Null || is_bert;
         let add_bos = neighbours.switch("add_bos_token")?;
         let add_eos = neighbours.switch("add_eos_token")?;
+        let add_eos = add_eos.unwrap_or(is_bert || is(last, eos)) && eos.is_some();
+        let last = last.and_then(|text| tokens.find(text));
         Ok(Specials {
             add_bos: add_bos.unwrap_or(by_default || is(first, bos)) && bos.is_some(),
-            add_eos: add_eos.unwrap_or(is(last, eos)) && eos.is_some(),
+            add_eos,
+            closing: if add_eos { eos } else { last },
             padding: optional("pad_token")?,
             bos,
             eos,
@@ -180,8 +202,7 @@ impl Specials {
 fn needed(
     neighbours: &Neighbours<'_>,
     tokens: &Tokens,
-    text_key: &'static str,
-    id_key: &'static str,
+    [text_key, id_key]: [&'static str; 2],
 ) -> Result<(Option<u32>, Vec<u32>), VocabError> {
     let (ids, file) = neighbours.ids(id_key)?;
     let count = tokens.texts.len();

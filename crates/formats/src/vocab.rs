@@ -11,7 +11,8 @@ use crate::strings::Strings;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct VocabSpec {
     /// The algorithm, `tokenizer.ggml.model`: `gpt2` is byte-level BPE; `llama` is BPE over text as
-    /// it is, spaces as `▁`, with a token for each byte that nothing else covers (SentencePiece).
+    /// it is, spaces as `▁`, with a token for each byte that nothing else covers (SentencePiece);
+    /// `bert` is WordPiece, `▁` before what begins a word.
     pub model: String,
     /// The name of the pre-tokenizer, `tokenizer.ggml.pre`; `default` where the file has none.
     pub pre: String,
@@ -29,6 +30,8 @@ pub struct VocabSpec {
     pub ignore_merges: Option<bool>,
     /// For `llama`, whether text is encoded as if a space stood before it.
     pub add_space_prefix: bool,
+    /// For `bert`, how a text becomes words.
+    pub words: WordRules,
     /// The token that begins a text.
     pub bos: Option<u32>,
     /// The token that ends a text.
@@ -49,8 +52,38 @@ pub struct VocabSpec {
     pub add_bos: bool,
     /// Whether prompts end with `eos`.
     pub add_eos: bool,
+    /// The token behind a text that nothing follows, such as one that gets a vector: `eos`, or
+    /// another that `tokenizer.json` puts there.
+    pub closing: Option<u32>,
     /// The Jinja source that turns messages into a prompt.
     pub chat_template: Option<String>,
+}
+
+/// How BERT's BasicTokenizer makes words of a text. GGUF has no keys for it, and means the usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WordRules {
+    /// Control characters are dropped, and all white space is a space.
+    pub clean: bool,
+    /// Chinese characters are words of their own.
+    pub chinese: bool,
+    /// Accents are dropped.
+    pub strip_accents: bool,
+    /// Letters are written small.
+    pub lower_case: bool,
+    /// Longer words are unknown, in characters.
+    pub characters_max: usize,
+}
+
+impl Default for WordRules {
+    fn default() -> WordRules {
+        WordRules {
+            clean: true,
+            chinese: true,
+            strip_accents: true,
+            lower_case: true,
+            characters_max: 100,
+        }
+    }
 }
 
 /// What a token is for. The numbers are those of the file.
@@ -86,6 +119,14 @@ impl VocabSpec {
             check_length(SCORES, scores.len(), tokens.len())?;
         }
         let id = |key| read_id(metadata, key, tokens.len());
+        let is_bert = model == "bert";
+        // Encoders name the ends of a text otherwise; the spelling is the format's own.
+        let (begin, end) = match is_bert {
+            true => (id("tokenizer.ggml.cls_token_id")?, id("tokenizer.ggml.seperator_token_id")?),
+            false => (None, None),
+        };
+        let eos = id("tokenizer.ggml.eos_token_id")?.or(end);
+        let add_eos = metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(is_bert);
         Ok(VocabSpec {
             merges: read_merges(metadata, &model)?,
             scores,
@@ -93,8 +134,9 @@ impl VocabSpec {
             add_space_prefix: metadata
                 .optional_bool("tokenizer.ggml.add_space_prefix")?
                 .unwrap_or(model == "llama"),
-            bos: id("tokenizer.ggml.bos_token_id")?,
-            eos: id("tokenizer.ggml.eos_token_id")?,
+            words: WordRules::default(),
+            bos: id("tokenizer.ggml.bos_token_id")?.or(begin),
+            eos,
             eot: id("tokenizer.ggml.eot_token_id")?,
             ends: Vec::new(),
             unknown: id("tokenizer.ggml.unknown_token_id")?,
@@ -107,7 +149,8 @@ impl VocabSpec {
             add_bos: metadata
                 .optional_bool("tokenizer.ggml.add_bos_token")?
                 .unwrap_or_else(|| adds_bos_by_default(&model, &pre)),
-            add_eos: metadata.optional_bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            add_eos,
+            closing: eos.filter(|_| add_eos),
             chat_template: metadata.optional_str("tokenizer.chat_template")?.map(str::to_owned),
             tokens: tokens.iter().map(str::to_owned).collect(),
             token_types,
@@ -206,7 +249,7 @@ fn adds_bos_by_default(model: &str, pre: &str) -> bool {
     ];
     match model {
         "gpt2" => BPE_WITH_BOS.contains(&pre),
-        "llama" => true,
+        "llama" | "bert" => true,
         _ => false,
     }
 }

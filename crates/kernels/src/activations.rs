@@ -5,7 +5,7 @@ use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
 use crate::tiles::BLOCK;
-use crate::vector::{Activation, normalise, times_sigmoid};
+use crate::vector::{Activation, gelu, normalise, times_sigmoid};
 
 /// Rows of activations as f32 and as int8, made once and used by several products.
 #[derive(Default)]
@@ -30,6 +30,7 @@ pub struct Activations {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Plain { x: &'a [f32] },
+    Gelu { x: &'a [f32] },
     RmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32 },
     Gated { gate_up: &'a [f32], activation: Activation },
     SigmoidMul { x: &'a [f32], gate: &'a [f32], gate_stride: usize },
@@ -68,6 +69,12 @@ impl Activations {
         assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
         assert_eq!(weight.len(), columns, "weight: [columns]");
         self.fill(compute, rows, columns, Source::RmsNorm { x, weight, eps });
+    }
+
+    /// Takes `x · Φ(x)`, where Φ is the normal distribution. `x`: [rows, columns]
+    pub fn set_gelu(&mut self, compute: &Compute, x: &[f32], rows: usize, columns: usize) {
+        assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+        self.fill(compute, rows, columns, Source::Gelu { x });
     }
 
     /// Takes `up` as its gate lets it through. `gate_up`: [rows, 2 · columns], the gate first in
@@ -187,6 +194,7 @@ impl<'a> Source<'a> {
         let part = |x: &'a [f32], width: usize| &x[row * width..][..width];
         match self {
             Source::Plain { x } => Source::Plain { x: part(x, columns) },
+            Source::Gelu { x } => Source::Gelu { x: part(x, columns) },
             Source::RmsNorm { x, weight, eps } => {
                 Source::RmsNorm { x: part(x, columns), weight, eps }
             }
@@ -224,6 +232,13 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
     unsafe {
         match row.source {
             Source::Plain { x } => row.floats.copy_from_slice(x),
+            Source::Gelu { x } => {
+                for start in (0..x.len()).step_by(16) {
+                    let count = (x.len() - start).min(16);
+                    let x = gelu(L::load_first(x.as_ptr().add(start), count));
+                    x.store_first(row.floats.as_mut_ptr().add(start), count);
+                }
+            }
             Source::RmsNorm { x, weight, eps } => normalise::<L>(x, weight, eps, row.floats),
             Source::Gated { gate_up, activation } => {
                 let (gate, up) = gate_up.split_at(row.floats.len());

@@ -1,10 +1,11 @@
 //! Turns queries and the cached keys and values of their sequences into mixed values.
 //!
-//! Rows are gathered into tiles (a decode row alone, neighbours of a prompt together), so that each
-//! key and value is loaded once for all query heads that share it and all rows of the tile. A
-//! sequence is cut into segments of 256 absolute positions, whose parts are merged in ascending
-//! order. Hence the result of a row has the same bits whatever else is in the call. Segments in
-//! which a row sees nothing, before its window or between its selected positions, cost nothing.
+//! Rows are gathered into tiles (a decode row alone, neighbours of a prompt together, and those of
+//! a text that is read in both directions), so that each key and value is loaded once for all query
+//! heads that share it and all rows of the tile. A sequence is cut into segments of 256 absolute
+//! positions, whose parts are merged in ascending order. Hence the result of a row has the same
+//! bits whatever else is in the call. Segments in which a row sees nothing, before its window or
+//! between its selected positions, cost nothing.
 
 mod parts;
 mod segment;
@@ -27,7 +28,8 @@ const GROUP_HEADS_MAX: usize = 16;
 /// Floats of parts (16 MiB) above which segments are not shared out: there are tasks enough then.
 const PARTS_MAX: usize = 4 << 20;
 
-/// One query row: a token of a sequence, which attends to positions up to its own.
+/// One query row: a token of a sequence, which attends to positions up to its own. Where a text is
+/// read in both directions, all of its tokens have the position of the last one.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionRow<'a> {
     /// The page table of its sequence.
@@ -134,7 +136,8 @@ impl Unit<'_> {
     }
 }
 
-/// Causal grouped-query attention. `out`: [rows, heads * value_size], dense.
+/// Grouped-query attention of rows to positions up to their own. `out`: [rows, heads * value_size],
+/// dense.
 ///
 /// # Panics
 ///
@@ -363,6 +366,7 @@ impl Plan<'_> {
             rows: tile.rows,
             heads: slot.heads,
             seen: tile.position + 1 - number * SEGMENT_TOKENS,
+            step: tile.step,
             window: self.call.window.unwrap_or(usize::MAX),
             selection,
             scale: self.call.scale,
@@ -378,7 +382,7 @@ impl Plan<'_> {
     fn blocks(&self, unit: Unit<'_>, number: usize) -> [usize; SEGMENT_PAGES] {
         let AttentionCall { cache, layer, rows, .. } = *self.call;
         let first = number * SEGMENT_PAGES;
-        let end = (unit.tile.position + unit.tile.rows - 1) / PAGE_TOKENS + 1;
+        let end = unit.tile.last_position() / PAGE_TOKENS + 1;
         let pages = rows[unit.tile.first_row + unit.tile.rows - 1].pages;
         let mut blocks = [0; SEGMENT_PAGES];
         for (block, &page) in blocks.iter_mut().zip(&pages[first..end.min(first + SEGMENT_PAGES)]) {

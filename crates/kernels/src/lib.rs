@@ -44,4 +44,4 @@ pub use pool::ThreadPool;
 pub use probe::{int8_peak, memory_read_bandwidth};
 pub use quantise::quantise;
 pub use rope::{Rope, RopeHeads, RopePairing, rope};
-pub use vector::{Activation, rms_norm, rms_norm_heads};
+pub use vector::{Activation, layer_norm, rms_norm, rms_norm_heads};

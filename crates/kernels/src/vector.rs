@@ -74,6 +74,75 @@ pub fn rms_norm_heads(
     }
 }
 
+/// `x = (x - mean) / deviation · weight + bias`, row by row, in place. `x`: [rows, columns],
+/// `weight`, `bias`: [columns]
+///
+/// Layer normalisation of Ba, Kiros and Hinton (2016).
+///
+/// # Panics
+///
+/// If a slice is not as long as its shape says.
+pub fn layer_norm(
+    compute: &Compute,
+    x: &mut [f32],
+    rows: usize,
+    columns: usize,
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+) {
+    assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+    assert_eq!(weight.len(), columns, "weight: [columns]");
+    assert_eq!(bias.len(), columns, "bias: [columns]");
+    let shares = Shares::new(x);
+    let one = |row: usize| {
+        // SAFETY: each row writes its own part.
+        let x = unsafe { shares.slice(row * columns, columns) };
+        centre_in_place(compute.kernels, x, weight, bias, eps);
+    };
+    if rows * columns < PARALLEL_MIN {
+        (0..rows).for_each(one);
+    } else {
+        compute.pool.run(rows, &|row, _| one(row));
+    }
+}
+
+leveled!(
+    fn centre_in_place(kernels, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) = centre
+);
+
+/// Layer normalisation of one row; sums are made in sixteen lanes, then as a tree.
+#[inline(always)]
+unsafe fn centre<L: Lanes>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let length = x.len();
+    let at = x.as_mut_ptr();
+    // SAFETY: the caller's level runs here; the three slices have the same length.
+    unsafe {
+        let mut sums = L::splat(0.0);
+        for start in (0..length).step_by(16) {
+            sums = sums.add(L::load_first(at.add(start), (length - start).min(16)));
+        }
+        let means = [sums.sum() / length as f32; 16];
+        let mut squares = L::splat(0.0);
+        for start in (0..length).step_by(16) {
+            let count = (length - start).min(16);
+            // Lanes behind the row's end hold 0 - 0.
+            let mean = L::load_first(means.as_ptr(), count);
+            let lanes = L::load_first(at.add(start), count).sub(mean);
+            lanes.store_first(at.add(start), count);
+            squares = lanes.mul_add(lanes, squares);
+        }
+        let factor = L::splat(1.0 / (squares.sum() / length as f32 + eps).sqrt());
+        for start in (0..length).step_by(16) {
+            let count = (length - start).min(16);
+            let weight = L::load_first(weight.as_ptr().add(start), count);
+            let bias = L::load_first(bias.as_ptr().add(start), count);
+            let lanes = L::load_first(at.add(start), count).mul(factor);
+            lanes.mul_add(weight, bias).store_first(at.add(start), count);
+        }
+    }
+}
+
 leveled!(
     fn normalise_row(kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = normalise
 );
@@ -179,6 +248,39 @@ pub(crate) unsafe fn times_sigmoid<L: Lanes>(x: L, y: L) -> L {
     unsafe {
         let x = x.zero_below(y, L::splat(-87.0));
         x.div(L::splat(1.0).add(L::splat(0.0).sub(y).exp()))
+    }
+}
+
+/// x · Φ(x), Φ the normal distribution (Hendrycks and Gimpel 2016), to about 4e-7 of itself.
+///
+/// With e = erfc(|x| / √2), Φ is 1 - e/2 above 0 and e/2 below, so the product is
+/// max(x, 0) - |x| · e/2. The complementary error function is Numerical Recipes' `erfcc`, a
+/// Chebyshev fit of its logarithm in t = 1 / (1 + z/2) with a relative error below 1.2e-7.
+#[inline(always)]
+pub(crate) unsafe fn gelu<L: Lanes>(x: L) -> L {
+    const FIT: [f32; 9] = [
+        -0.822_152_23,
+        1.488_515_9,
+        -1.135_204,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_7,
+        -1.265_512_2,
+    ];
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        let z = x.abs().mul(L::splat(std::f32::consts::FRAC_1_SQRT_2));
+        let t = L::splat(1.0).div(z.mul_add(L::splat(0.5), L::splat(1.0)));
+        let mut logarithm = L::splat(0.170_872_77);
+        for coefficient in FIT {
+            logarithm = logarithm.mul_add(t, L::splat(coefficient));
+        }
+        let half = t.mul(L::splat(0.5));
+        let tail = half.mul(logarithm.sub(z.mul(z)).exp());
+        // A NaN, the second operand, passes.
+        L::splat(0.0).max(x).sub(x.abs().mul(tail))
     }
 }
 

@@ -22,6 +22,9 @@ impl Cache {
         pages: usize,
         slots: usize,
     ) -> Result<Cache, ModelError> {
+        if config.encoder.is_some() {
+            return Err(ModelError::NoDecoder { family: config.family.name() });
+        }
         Ok(Cache {
             keys: KvCache::with_type(kind, &config.kv_shapes(), pages)?,
             states: RecurrentStates::new(&config.state_shapes(), slots)?,

@@ -94,7 +94,7 @@ impl<'a> Checkpoint<'a> {
         let mut sizes = Sizes::default();
         for layer in &config.layers {
             match &layer.mixer {
-                Mixer::Gqa(_) => {}
+                Mixer::Gqa(_) | Mixer::Bidirectional(_) => {}
                 Mixer::Mla(mla) => {
                     let (heads, nope, value) = (mla.heads, mla.nope_size, mla.value_size);
                     sizes = Sizes { heads, nope, value, ..sizes };

@@ -8,12 +8,15 @@ use myriad_kernels::{Activation, DeltaShape, KvShape, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
 use crate::error::ModelError;
+use crate::pooling::Pooling;
 use crate::precision::Precision;
 use crate::{families, tensors};
 
 /// A family of models: which keys and tensors a file has, and how they are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
+    /// BERT and what is built like it: MiniLM, BGE, E5, GTE and other embedders; cross-encoders.
+    Bert,
     /// Llama 1 to 3.x, SmolLM2, Mistral 7B, and everything else that converters call `llama`.
     Llama,
     /// Qwen2 and Qwen2.5, dense.
@@ -46,7 +49,8 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be loaded.
-    pub const ALL: [Family; 14] = [
+    pub const ALL: [Family; 15] = [
+        Family::Bert,
         Family::DeepSeek2,
         Family::DeepSeek32,
         Family::Gemma3,
@@ -63,9 +67,15 @@ impl Family {
         Family::SmolLm3,
     ];
 
+    /// Whether its models read texts whole instead of continuing them.
+    pub fn is_encoder(self) -> bool {
+        self == Family::Bert
+    }
+
     /// The name that GGUF files carry in `general.architecture`; also the prefix of their keys.
     pub fn name(self) -> &'static str {
         match self {
+            Family::Bert => "bert",
             Family::DeepSeek2 => "deepseek2",
             Family::DeepSeek32 => "deepseek32",
             Family::Gemma3 => "gemma3",
@@ -91,6 +101,7 @@ impl Family {
     /// The names that `config.json` has in `model_type`.
     pub fn model_types(self) -> &'static [&'static str] {
         match self {
+            Family::Bert => &["bert"],
             Family::DeepSeek2 => &["deepseek_v2", "deepseek_v3"],
             Family::DeepSeek32 => &["deepseek_v32"],
             Family::Gemma3 => &["gemma3_text"],
@@ -125,20 +136,38 @@ pub struct Config {
     pub vocab: usize,
     /// Number of positions that the model was trained for.
     pub context_length: usize,
-    /// Added to the mean square in every RMS norm.
+    /// Added to the mean square in every RMS norm, and to the variance in every layer norm.
     pub norm_epsilon: f32,
     /// Factor of the embedding's rows where they enter the residual stream.
     pub embedding_scale: f32,
-    /// The output head is the embedding itself: the file has no `output.weight`.
+    /// The output head is the embedding itself: the file has no `output.weight`. Encoders, which
+    /// have no head, have no such tensor either.
     pub tied_output: bool,
     /// The different rotary embeddings of this model; layers refer to them by index.
     pub ropes: Vec<RopeConfig>,
     /// The layers, first to last.
     pub layers: Vec<LayerConfig>,
+    /// How the last states of a text become its vector.
+    pub pooling: Pooling,
+    /// What else a model has that reads whole texts and continues none; none: a decoder.
+    pub encoder: Option<Encoder>,
+}
+
+/// What encoders have besides (Devlin et al. 2018, arXiv:1810.04805): each position has an
+/// embedding, of which there are [`Config::context_length`], and so has each text of a pair; their
+/// sum with the token's goes through a layer norm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoder {
+    /// Rows of the embedding that tells the texts of a pair apart.
+    pub token_types: usize,
+    /// Behind the layers, a pair gets one score, from the state of its first token
+    /// (cross-encoders).
+    pub classifier: bool,
 }
 
 /// One layer: `x += mixer(rms_norm(x))`, then `x += feed_forward(rms_norm(x))`; with norms behind
-/// the parts too, `x += rms_norm(mixer(rms_norm(x)))` and so on.
+/// the parts too, `x += rms_norm(mixer(rms_norm(x)))` and so on. In encoders
+/// `x = layer_norm(x + mixer(x))`, then `x = layer_norm(x + feed_forward(x))`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerConfig {
     /// The part that lets positions see one another.
@@ -159,6 +188,18 @@ pub enum Mixer {
     /// A gated delta net (Yang et al. 2024, arXiv:2412.06464): a memory of fixed size, which each
     /// position changes.
     GatedDelta(DeltaShape),
+    /// Multi-head attention of all positions of a text to all (encoders). All products have biases.
+    Bidirectional(Bidirectional),
+}
+
+/// Attention in both directions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bidirectional {
+    /// Heads of queries, keys and values alike.
+    pub heads: usize,
+    /// Width of one head: `heads * head_size` is the model's `hidden`. Scores are divided by its
+    /// root.
+    pub head_size: usize,
 }
 
 /// Grouped-query attention over all earlier positions, or a window of them.
@@ -286,6 +327,11 @@ pub enum FeedForward {
         /// The `f`: SiLU makes SwiGLU, GELU makes GeGLU.
         activation: Activation,
     },
+    /// `down(gelu(up(x)))`, with biases, the GELU exact (encoders).
+    Mlp {
+        /// Rows of up, columns of down.
+        size: usize,
+    },
     /// The weighted sum of a few of many SwiGLUs (Shazeer et al. 2017).
     Moe(Moe),
 }
@@ -295,6 +341,7 @@ impl FeedForward {
     pub fn weights_per_token(&self, hidden: usize) -> usize {
         match self {
             FeedForward::Dense { size, .. } => 3 * hidden * size,
+            FeedForward::Mlp { size } => 2 * hidden * size,
             FeedForward::Moe(moe) => {
                 let shared = moe
                     .shared
@@ -436,7 +483,7 @@ impl Config {
     pub fn state_shapes(&self) -> Vec<Option<DeltaShape>> {
         let shape = |layer: &LayerConfig| match layer.mixer {
             Mixer::GatedDelta(shape) => Some(shape),
-            Mixer::Gqa(_) | Mixer::Mla(_) => None,
+            Mixer::Gqa(_) | Mixer::Mla(_) | Mixer::Bidirectional(_) => None,
         };
         self.layers.iter().map(shape).collect()
     }
@@ -458,6 +505,7 @@ impl Mixer {
                 let gates = shape.value_width() + 2 * shape.value_heads;
                 hidden * (shape.channels() + gates + shape.value_width())
             }
+            Mixer::Bidirectional(_) => 4 * hidden * hidden,
         }
     }
 
@@ -466,7 +514,7 @@ impl Mixer {
         match self {
             Mixer::Gqa(_) => 1,
             Mixer::Mla(mla) => 1 + usize::from(mla.indexer.is_some()),
-            Mixer::GatedDelta(_) => 0,
+            Mixer::GatedDelta(_) | Mixer::Bidirectional(_) => 0,
         }
     }
 
@@ -486,7 +534,8 @@ impl Mixer {
                 }
                 shapes
             }
-            Mixer::GatedDelta(_) => Vec::new(),
+            // An encoder keeps nothing from one text to the next.
+            Mixer::GatedDelta(_) | Mixer::Bidirectional(_) => Vec::new(),
         }
     }
 }

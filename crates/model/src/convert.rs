@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use myriad_formats::{GgufBody, GgufWriter, ModelFolder, VocabSpec};
+use myriad_formats::{GgufBody, GgufWriter, ModelFolder, VocabSpec, WordRules};
 use myriad_kernels::{BlockType, Compute, DeltaShape};
 
 use crate::checkpoint::{Checkpoint, Source, Tensor, encode_all};
@@ -79,6 +79,10 @@ impl<'a> Conversion<'a> {
                 if vocab.tokens.len() > config.vocab {
                     let (tokens, rows) = (vocab.tokens.len(), config.vocab);
                     return Err(ModelError::TokensWithoutRows { tokens, rows });
+                }
+                if vocab.words != WordRules::default() {
+                    let what = "how words are written".to_owned();
+                    return Err(ModelError::GgufCannotSay { what });
                 }
                 conversion.header.set("general.architecture", config.family.name());
                 conversion.header.set("general.type", "model");

@@ -357,6 +357,20 @@ pub enum ModelError {
         source: PackError,
     },
 
+    /// What only encoders do, of a decoder.
+    #[error("a {family} model is no encoder: it continues texts instead of reading them whole")]
+    NoEncoder {
+        /// The model's family.
+        family: &'static str,
+    },
+
+    /// What only decoders do, of an encoder.
+    #[error("a {family} model is an encoder: it makes vectors of texts and continues none")]
+    NoDecoder {
+        /// The model's family.
+        family: &'static str,
+    },
+
     /// The KV cache could not be made.
     #[error(transparent)]
     Cache(#[from] KvError),

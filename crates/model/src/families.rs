@@ -2,8 +2,9 @@
 //!
 //! The names of keys are those of llama.cpp's `llama-arch.cpp`; what they mean was read in its
 //! `llama-model.cpp` (`load_hparams`) and, per family, in
-//! `models/{llama,qwen2,qwen2moe,qwen3,qwen3moe,seed-oss,smollm3}.cpp`.
+//! `models/{bert,llama,qwen2,qwen2moe,qwen3,qwen3moe,seed-oss,smollm3}.cpp`.
 
+mod bert;
 mod deepseek;
 mod experts;
 mod gemma3;
@@ -81,6 +82,7 @@ fn check_whole(gguf: &Gguf) -> Result<(), ModelError> {
 /// The description that a family's reader makes of keys.
 fn read_keys(keys: &Keys<'_>) -> Result<Config, ModelError> {
     match keys.family {
+        Family::Bert => bert::read(keys),
         Family::DeepSeek2 => deepseek::read(keys, false),
         Family::DeepSeek32 => deepseek::read(keys, true),
         Family::Gemma3 => gemma3::read(keys),
@@ -210,6 +212,8 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
         tied_output: keys.has_tied_output()?,
         ropes: vec![rope],
         layers: feed_forwards.into_iter().enumerate().map(layer).collect(),
+        pooling: keys.pooling()?,
+        encoder: None,
     })
 }
 

@@ -5,6 +5,7 @@
 //! row. `tests/invariance.rs` holds this to equal bits. [`crate::reference`] is the plain twin.
 
 mod delta;
+mod encoder;
 mod indexer;
 mod mla;
 mod moe;
@@ -14,6 +15,8 @@ use myriad_kernels::{
     DeltaScratch, DeltaSnapshot as Snapshot, KvCache, Matrix, PAGE_TOKENS, Product, RopeHeads,
     RowSlot, attention, matmul, rms_norm, rms_norm_heads, rope,
 };
+
+pub use encoder::{Encoding, Text};
 
 use crate::Model;
 use crate::cache::Cache;
@@ -38,6 +41,8 @@ pub struct Segment<'a> {
     pub pages: &'a [u32],
     /// Which of the tokens want logits.
     pub logits: LogitRows,
+    /// Whether those want the states that a head would see, instead of logits.
+    pub states: bool,
     /// The slot of the sequence's state, in models that have states; no two segments share one.
     pub state: usize,
     /// States in between that are to be kept, each in a slot of its own.
@@ -52,7 +57,7 @@ impl<'a> Segment<'a> {
         pages: &'a [u32],
         logits: LogitRows,
     ) -> Segment<'a> {
-        Segment { tokens, start, pages, logits, state: 0, snapshots: &[] }
+        Segment { tokens, start, pages, logits, states: false, state: 0, snapshots: &[] }
     }
 }
 
@@ -72,6 +77,7 @@ pub enum LogitRows {
 pub struct Logits<'a> {
     values: &'a [f32],
     vocab: usize,
+    states: &'a [f32],
 }
 
 impl<'a> Logits<'a> {
@@ -88,6 +94,12 @@ impl<'a> Logits<'a> {
     /// All rows. [rows, vocab]
     pub fn values(&self) -> &'a [f32] {
         self.values
+    }
+
+    /// The states behind the last norm, of the rows that wanted those instead, in the same order.
+    /// [rows, hidden]
+    pub fn states(&self) -> &'a [f32] {
+        self.states
     }
 }
 
@@ -110,6 +122,8 @@ pub struct Scratch {
     staging: Vec<f32>,
     /// [logit rows, vocab]
     logits: Vec<f32>,
+    /// [rows that want states, hidden]
+    states: Vec<f32>,
     attention: AttentionScratch,
     delta: DeltaScratch,
     mla: mla::MlaScratch,
@@ -131,7 +145,8 @@ impl Model {
     ///
     /// # Panics
     /// Where the caller breaks what [`Segment`] asks for: a token beyond the vocabulary, or pages
-    /// that do not cover the positions, or pages or slots that do not exist in the cache.
+    /// that do not cover the positions, or pages or slots that do not exist in the cache. (Of an
+    /// encoder there is no cache to call this with.)
     pub fn forward<'s>(
         &self,
         compute: &Compute,
@@ -139,7 +154,6 @@ impl Model {
         cache: &mut Cache,
         scratch: &'s mut Scratch,
     ) -> Logits<'s> {
-        let vocab = self.config.vocab;
         let Cache { keys: cache, states } = cache;
         let mut rows = Rows::of(batch);
         if self.state_bytes() > 0 {
@@ -194,8 +208,38 @@ impl Model {
                 _ => unreachable!("weights are loaded as the layer is described"),
             }
         }
-        let values = self.head(compute, rows.count(), scratch);
-        Logits { values, vocab }
+        self.split_states(compute, &rows, scratch);
+        let states = rows.wants_states.iter().filter(|wants| **wants).count();
+        self.head(compute, rows.count() - states, scratch);
+        let Scratch { logits, states: of_states, .. } = scratch;
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let values = &logits[..(rows.count() - states) * vocab];
+        Logits { values, vocab, states: &of_states[..states * hidden] }
+    }
+
+    /// states = rms_norm(residual) for the rows that want states; the others move together.
+    fn split_states(&self, compute: &Compute, rows: &Rows<'_>, scratch: &mut Scratch) {
+        let (hidden, wants) = (self.config.hidden, &rows.wants_states);
+        if !wants.contains(&true) {
+            return;
+        }
+        let Scratch { residual, added, states, .. } = scratch;
+        let count = wants.iter().filter(|wants| **wants).count();
+        let chosen = sized(added, count * hidden);
+        let (mut taken, mut kept) = (0, 0);
+        for (row, &wants) in wants.iter().enumerate() {
+            if wants {
+                let from = &residual[row * hidden..][..hidden];
+                chosen[taken * hidden..][..hidden].copy_from_slice(from);
+                taken += 1;
+            } else {
+                copy_row(residual, row, kept, hidden);
+                kept += 1;
+            }
+        }
+        let (norm, epsilon) = (&self.weights.output_norm, self.config.norm_epsilon);
+        let states = sized(states, count * hidden);
+        rms_norm(compute, chosen, count, hidden, norm, epsilon, states);
     }
 
     /// residual = embedding rows of the tokens
@@ -212,8 +256,8 @@ impl Model {
         }
     }
 
-    /// logits = head(rms_norm(residual)), for as many rows as are left
-    fn head<'s>(&self, compute: &Compute, rows: usize, scratch: &'s mut Scratch) -> &'s [f32] {
+    /// logits = head(rms_norm(residual)), for the first rows
+    fn head(&self, compute: &Compute, rows: usize, scratch: &mut Scratch) {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
         let out = sized(&mut scratch.logits, rows * vocab);
         if rows > 0 {
@@ -226,7 +270,6 @@ impl Model {
                 Product { weight, first_column, bias, out, out_stride, accumulate: false };
             matmul(compute, &scratch.input, &mut [product]);
         }
-        out
     }
 }
 
@@ -379,8 +422,9 @@ struct Rows<'a> {
     positions: Vec<u32>,
     /// Where each row's key and value go.
     slots: Vec<RowSlot>,
-    /// The rows that want logits, ascending.
+    /// The rows that want logits or states, ascending, and which of them want states.
     wanted: Vec<usize>,
+    wants_states: Vec<bool>,
     /// The rows of each sequence, and its state.
     runs: Vec<DeltaRun<'a>>,
 }
@@ -393,6 +437,7 @@ impl<'a> Rows<'a> {
             positions: Vec::with_capacity(count),
             slots: Vec::with_capacity(count),
             wanted: Vec::new(),
+            wants_states: Vec::new(),
             runs: Vec::with_capacity(batch.sequences.len()),
         };
         for segment in batch.sequences {
@@ -406,11 +451,14 @@ impl<'a> Rows<'a> {
                 let position = segment.start as usize + index;
                 let page = segment.pages[position / PAGE_TOKENS];
                 let slot = (position % PAGE_TOKENS) as u32;
-                let is_last = index + 1 == segment.tokens.len();
-                match segment.logits {
-                    LogitRows::All => rows.wanted.push(rows.positions.len()),
-                    LogitRows::Last if is_last => rows.wanted.push(rows.positions.len()),
-                    LogitRows::Last | LogitRows::None => {}
+                let is_wanted = match segment.logits {
+                    LogitRows::All => true,
+                    LogitRows::Last => index + 1 == segment.tokens.len(),
+                    LogitRows::None => false,
+                };
+                if is_wanted {
+                    rows.wanted.push(rows.positions.len());
+                    rows.wants_states.push(segment.states);
                 }
                 rows.positions.push(position as u32);
                 rows.slots.push(RowSlot { page, slot });

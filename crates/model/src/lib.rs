@@ -1,4 +1,5 @@
-//! Turns token ids and a KV cache into logits: one `Config`, a list of layers, their weights.
+//! Turns token ids into logits, or into states that stand for texts: one `Config`, a list of
+//! layers, their weights.
 //!
 //! In reading order: [`config`] says what a model is, [`families`] fills it from a file's keys,
 //! `checkpoint` makes the two formats one, `tensors` checks the file, `weights` loads, `forward`
@@ -13,6 +14,7 @@ mod convert;
 mod error;
 pub mod families;
 mod forward;
+mod pooling;
 mod precision;
 pub mod reference;
 pub mod synthetic;
@@ -22,13 +24,14 @@ mod weights;
 pub use cache::Cache;
 pub use checkpoint::Source;
 pub use config::{
-    Config, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer, Mla, Moe, RopeConfig,
-    Router, Scores, SharedExpert,
+    Bidirectional, Config, Encoder, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer,
+    Mla, Moe, RopeConfig, Router, Scores, SharedExpert,
 };
 pub use convert::{Conversion, ConvertError};
 pub use error::ModelError;
-pub use forward::{Batch, LogitRows, Logits, Scratch, Segment};
+pub use forward::{Batch, Encoding, LogitRows, Logits, Scratch, Segment, Text};
 pub use myriad_kernels::{DeltaSnapshot as Snapshot, PAGE_TOKENS};
+pub use pooling::{Pool, Pooling, normalise};
 pub use precision::Precision;
 
 use std::io::Write;
@@ -150,7 +153,7 @@ impl Model {
             weights::FeedForwardWeights::Moe(moe) => {
                 Some((index, moe.used.iter().map(|count| count.load(Relaxed)).collect()))
             }
-            weights::FeedForwardWeights::Dense(_) => None,
+            weights::FeedForwardWeights::Dense(_) | weights::FeedForwardWeights::Mlp(_) => None,
         });
         counts.collect()
     }

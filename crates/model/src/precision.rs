@@ -30,11 +30,11 @@ impl Precision {
 
     /// The type of the tensor that GGUF calls `name`, of that shape (columns first).
     ///
-    /// Norms, biases, routers and convolutions stay as they are: they are small, and their errors
-    /// are not. The embedding and the output head take a finer type than the rest, as in other
-    /// programs' mixtures (`Q4_K_S`, `Q4_K_M`): each of their errors is one of a token. Rows that
-    /// blocks of 256 do not fill take a type of blocks of 32 and about as many bits; rows that
-    /// those do not fill stay floats.
+    /// Norms, biases, routers, convolutions, positions and what scores pairs stay as they are: they
+    /// are small, and their errors are not. The embedding and the output head take a finer type
+    /// than the rest, as in other programs' mixtures (`Q4_K_S`, `Q4_K_M`): each of their errors is
+    /// one of a token. Rows that blocks of 256 do not fill take a type of blocks of 32 and about as
+    /// many bits; rows that those do not fill stay floats.
     pub(crate) fn goal(self, name: &str, shape: &[usize], stored: BlockType) -> BlockType {
         let columns = shape.first().copied().unwrap_or(1);
         let (kind, again) = match self {
@@ -62,15 +62,19 @@ impl Precision {
 
 /// Whether a tensor is not quantised, whatever is asked for.
 fn is_kept(name: &str, shape: &[usize]) -> bool {
-    const KEPT: [&str; 8] = [
+    const KEPT: [&str; 12] = [
+        "cls.weight",
+        "cls.output.weight",
         "ffn_gate_inp.weight",
         "ffn_gate_inp_shexp.weight",
         "indexer.attn_k.weight",
         "indexer.proj.weight",
+        "position_embd.weight",
         "ssm_alpha.weight",
         "ssm_beta.weight",
         "ssm_ba.weight",
         "ssm_conv1d.weight",
+        "token_types.weight",
     ];
     let is_matrix = shape.iter().skip(1).any(|&size| size > 1);
     let part = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));

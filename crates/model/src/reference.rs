@@ -7,6 +7,7 @@
 //! sixteen lanes, so that a few thousand tokens of a small model take a minute and not an hour.
 
 mod delta;
+mod encoder;
 mod experts;
 mod gqa;
 mod mla;
@@ -18,8 +19,10 @@ use myriad_kernels::{Activation, RopePairing};
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{self, Config, Mixer, RopeConfig};
 use crate::error::ModelError;
+use crate::forward::Text;
 use crate::tensors;
 use delta::DeltaNet;
+use encoder::EncoderTwin;
 use experts::Experts;
 use gqa::GroupedAttention;
 use mla::LatentAttention;
@@ -28,8 +31,10 @@ use mla::LatentAttention;
 pub struct Reference {
     config: Config,
     embedding: Linear,
+    /// Empty in encoders, as is the norm.
     layers: Vec<Layer>,
     output_norm: Vec<f32>,
+    encoder: Option<EncoderTwin>,
     /// None where the embedding is the head.
     output: Option<Linear>,
 }
@@ -80,12 +85,19 @@ impl Reference {
         let config = Config::read(source)?;
         let tensors = Checkpoint::of(source, &config);
         let file = File { tensors, config: &config };
+        let embedding = file.linear("token_embd")?;
+        if let Some(described) = &config.encoder {
+            let encoder = Some(EncoderTwin::load(&file, described.classifier)?);
+            let (layers, output_norm, output) = (Vec::new(), Vec::new(), None);
+            return Ok(Reference { embedding, layers, output_norm, encoder, output, config });
+        }
         let layers =
             (0..config.layers.len()).map(|index| file.layer(index)).collect::<Result<_, _>>()?;
         Ok(Reference {
-            embedding: file.linear("token_embd")?,
+            embedding,
             layers,
             output_norm: file.vector("output_norm.weight")?,
+            encoder: None,
             output: match config.tied_output {
                 true => None,
                 false => Some(file.linear("output")?),
@@ -113,12 +125,28 @@ impl Reference {
         self.output.as_ref().unwrap_or(&self.embedding).apply(states)
     }
 
+    /// The states of all tokens of an encoder's text. [tokens, hidden]
+    ///
+    /// # Panics
+    /// As [`Model::encode`](crate::Model::encode).
+    pub fn encode(&self, text: Text<'_>) -> Vec<f32> {
+        let encoder = self.encoder.as_ref().expect("the model is an encoder");
+        encoder.states(text, &self.embedding, &self.config)
+    }
+
+    /// The score of a pair by the state of its first token, before the sigmoid; none where the
+    /// model scores no pairs.
+    pub fn pair_score(&self, state: &[f32]) -> Option<f32> {
+        self.encoder.as_ref()?.score(state)
+    }
+
     /// What the output head sees of every position of `tokens`. [tokens, hidden]
     ///
     /// # Panics
-    /// As [`logits`](Reference::logits).
+    /// As [`logits`](Reference::logits), and of an encoder.
     pub fn states(&self, tokens: &[u32]) -> Vec<f32> {
         let config = &self.config;
+        assert!(self.encoder.is_none(), "an encoder has no output head");
         let (hidden, epsilon) = (config.hidden, config.norm_epsilon);
         // x: [tokens, hidden], the residual stream
         let mut x = Vec::with_capacity(tokens.len() * hidden);
@@ -336,6 +364,7 @@ impl File<'_> {
                 Mixer::Gqa(gqa) => MixerTwin::Gqa(GroupedAttention::load(self, index, gqa)?),
                 Mixer::Mla(mla) => MixerTwin::Mla(LatentAttention::load(self, index, mla)?),
                 Mixer::GatedDelta(_) => MixerTwin::GatedDelta(DeltaNet::load(self, index)?),
+                Mixer::Bidirectional(_) => unreachable!("encoders have layers of their own"),
             },
             post_norms: match described.post_norms {
                 true => Some([
@@ -349,6 +378,7 @@ impl File<'_> {
                 config::FeedForward::Dense { activation, .. } => {
                     FeedForward::Dense(self.swiglu(index, "", *activation)?)
                 }
+                config::FeedForward::Mlp { .. } => unreachable!("decoders have gates"),
                 config::FeedForward::Moe(moe) => {
                     FeedForward::Moe(Box::new(Experts::load(self, index, moe)?))
                 }

@@ -79,7 +79,9 @@ impl Shape {
     /// the block of K-quants; heads are not `hidden / heads` wide where the family allows it.
     pub fn small(family: Family, kind: BlockType) -> Shape {
         let (heads, head_size) = match family {
-            Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => (8, 32),
+            Family::Bert | Family::Llama | Family::Qwen2 | Family::Qwen2Moe | Family::SmolLm3 => {
+                (8, 32)
+            }
             Family::GptOss | Family::Qwen3 | Family::Qwen3Moe | Family::SeedOss => (8, 64),
             Family::Gemma3 => (4, 64),
             Family::DeepSeek2 | Family::DeepSeek32 => (4, 96),
@@ -110,7 +112,12 @@ impl Shape {
             context: 512,
             tied: matches!(
                 family,
-                Family::Gemma3 | Family::Qwen2 | Family::Qwen3 | Family::Qwen3Moe | Family::SmolLm3
+                Family::Bert
+                    | Family::Gemma3
+                    | Family::Qwen2
+                    | Family::Qwen3
+                    | Family::Qwen3Moe
+                    | Family::SmolLm3
             ),
         }
     }
@@ -141,6 +148,7 @@ impl Shape {
             Family::DeepSeek2 | Family::DeepSeek32 => {
                 &["blk.0.attn_q_a.weight", "blk.0.ffn_gate.weight", "blk.1.exp_probs_b.bias"]
             }
+            Family::Bert => &["token_types.weight"],
             _ => &[],
         }
     }
@@ -234,6 +242,13 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
     add("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
     add("rope.freq_base", Value::F32(theta));
     add("vocab_size", u32_value(shape.vocab));
+    if shape.family.is_encoder() {
+        add("attention.head_count_kv", u32_value(shape.heads));
+        add("attention.layer_norm_epsilon", Value::F32(1e-12));
+        add("attention.causal", Value::Bool(false));
+        list.extend(word_pieces(shape));
+        return list;
+    }
     if shape.has_experts() {
         add("expert_count", u32_value(shape.experts));
         add("expert_used_count", u32_value(shape.experts_used));
@@ -332,6 +347,27 @@ fn vocabulary(shape: &Shape) -> Vec<(String, Value)> {
         (key("padding_token_id"), Value::U32(2)),
         (key("add_bos_token"), Value::Bool(false)),
         ("tokenizer.chat_template".to_owned(), Value::String(TEMPLATE.to_owned())),
+    ]
+}
+
+/// Control tokens of BERT, and each printable ASCII character: as a word's beginning, and within.
+fn word_pieces(shape: &Shape) -> Vec<(String, Value)> {
+    const CONTROL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+    let printable = ('!'..='~').filter(|character| !character.is_ascii_uppercase());
+    let pieces = printable.flat_map(|character| [format!("▁{character}"), character.to_string()]);
+    let mut tokens: Vec<String> = CONTROL.map(str::to_owned).into_iter().chain(pieces).collect();
+    assert!(shape.vocab >= tokens.len(), "this vocabulary has at least {} tokens", tokens.len());
+    tokens.extend((tokens.len()..shape.vocab).map(|id| format!("▁[unused{id}]")));
+    let types = (0..shape.vocab).map(|id| if id < CONTROL.len() { 3 } else { 1 });
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    vec![
+        (key("model"), Value::String("bert".to_owned())),
+        (key("tokens"), Value::from(tokens)),
+        (key("token_type"), Value::from(types.collect::<Vec<i32>>())),
+        (key("padding_token_id"), Value::U32(0)),
+        (key("unknown_token_id"), Value::U32(1)),
+        (key("cls_token_id"), Value::U32(2)),
+        (key("seperator_token_id"), Value::U32(3)),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use myriad_kernels::DeltaShape;
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{Config, Family, FeedForward, Gqa, Mixer, Mla, Moe};
+use crate::config::{Config, Encoder, Family, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::families::ROPE_FREQS;
 
@@ -41,31 +41,82 @@ pub(crate) fn bytes(config: &Config, file: &Checkpoint<'_>) -> Result<usize, Mod
 pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden;
     let mut list = vec![("token_embd.weight".to_owned(), vec![hidden, config.vocab])];
+    if let Some(encoder) = &config.encoder {
+        around_encoder(&mut list, encoder, config);
+    }
     for (index, layer) in config.layers.iter().enumerate() {
         let mut add = |name: &str, shape: &[usize]| {
             list.push((format!("blk.{index}.{name}"), shape.to_vec()));
         };
-        add("attn_norm.weight", &[hidden]);
+        let is_encoder = config.encoder.is_some();
+        if !is_encoder {
+            add("attn_norm.weight", &[hidden]);
+        }
         match &layer.mixer {
             Mixer::Gqa(gqa) => grouped_attention(&mut add, gqa, hidden),
             Mixer::Mla(mla) => latent_attention(&mut add, mla, hidden),
             Mixer::GatedDelta(shape) => gated_delta(&mut add, shape, hidden),
+            Mixer::Bidirectional(_) => bidirectional(&mut add, hidden),
         }
         if layer.post_norms {
             add("post_attention_norm.weight", &[hidden]);
             add("post_ffw_norm.weight", &[hidden]);
         }
-        add(ffn_norm(config.family), &[hidden]);
+        if !is_encoder {
+            add(ffn_norm(config.family), &[hidden]);
+        }
         match &layer.feed_forward {
             FeedForward::Dense { size, .. } => gated(&mut add, "", hidden, &[*size]),
+            FeedForward::Mlp { size } => mlp(&mut add, hidden, *size),
             FeedForward::Moe(moe) => mixture(&mut add, moe, hidden),
         }
+    }
+    if config.encoder.is_some() {
+        return list;
     }
     list.push(("output_norm.weight".to_owned(), vec![hidden]));
     if !config.tied_output {
         list.push(("output.weight".to_owned(), vec![hidden, config.vocab]));
     }
     list
+}
+
+/// What an encoder has before its layers, and behind them where it scores pairs.
+fn around_encoder(list: &mut Vec<(String, Vec<usize>)>, encoder: &Encoder, config: &Config) {
+    let hidden = config.hidden;
+    let mut add = |name: &str, shape: &[usize]| list.push((name.to_owned(), shape.to_vec()));
+    add("position_embd.weight", &[hidden, config.context_length]);
+    add("token_types.weight", &[hidden, encoder.token_types]);
+    layer_norm(&mut add, "token_embd_norm", hidden);
+    if encoder.classifier {
+        biased(&mut add, "cls", hidden, hidden);
+        biased(&mut add, "cls.output", hidden, 1);
+    }
+}
+
+fn bidirectional(add: &mut impl FnMut(&str, &[usize]), hidden: usize) {
+    for part in ["attn_q", "attn_k", "attn_v", "attn_output"] {
+        biased(add, part, hidden, hidden);
+    }
+    layer_norm(add, "attn_output_norm", hidden);
+}
+
+fn mlp(add: &mut impl FnMut(&str, &[usize]), hidden: usize, size: usize) {
+    biased(add, "ffn_up", hidden, size);
+    biased(add, "ffn_down", size, hidden);
+    layer_norm(add, "layer_output_norm", hidden);
+}
+
+/// A product with its bias.
+fn biased(add: &mut impl FnMut(&str, &[usize]), name: &str, columns: usize, rows: usize) {
+    add(&format!("{name}.weight"), &[columns, rows]);
+    add(&format!("{name}.bias"), &[rows]);
+}
+
+/// Scale and shift.
+fn layer_norm(add: &mut impl FnMut(&str, &[usize]), name: &str, hidden: usize) {
+    add(&format!("{name}.weight"), &[hidden]);
+    add(&format!("{name}.bias"), &[hidden]);
 }
 
 fn grouped_attention(add: &mut impl FnMut(&str, &[usize]), gqa: &Gqa, hidden: usize) {

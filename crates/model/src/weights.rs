@@ -16,8 +16,10 @@ pub(crate) struct Weights {
     pub embedding: Matrix,
     /// [vocab, hidden]; none where the embedding is the output head.
     pub output: Option<Matrix>,
-    /// [hidden]
+    /// [hidden]; empty in encoders, which have no head.
     pub output_norm: Vec<f32>,
+    /// What encoders have around their layers.
+    pub encoder: Option<EncoderWeights>,
     pub layers: Vec<Layer>,
     /// Bytes held in memory.
     pub held_bytes: usize,
@@ -43,6 +45,56 @@ pub(crate) enum MixerWeights {
     Gqa(GqaWeights),
     Mla(MlaWeights),
     GatedDelta(DeltaNetWeights),
+    Bidirectional(BidirectionalWeights),
+}
+
+/// What encoders have around their layers.
+pub(crate) struct EncoderWeights {
+    /// [context, hidden]
+    pub positions: Matrix,
+    /// [token types, hidden]
+    pub token_types: Matrix,
+    /// Of the sum of the three embeddings.
+    pub norm: LayerNorm,
+    pub classifier: Option<ClassifierWeights>,
+}
+
+/// What makes a score of a pair's first state.
+pub(crate) struct ClassifierWeights {
+    /// [hidden, hidden]
+    pub pooler: Biased,
+    /// [1, hidden]
+    pub output: Biased,
+}
+
+/// A product and its bias. [rows, columns], [rows]
+pub(crate) struct Biased {
+    pub weight: Matrix,
+    pub bias: Vec<f32>,
+}
+
+/// Scale and shift of a layer norm. [hidden]
+pub(crate) struct LayerNorm {
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
+/// Weights of attention in both directions, and of the norm behind it.
+pub(crate) struct BidirectionalWeights {
+    /// [3 * hidden, hidden]
+    pub qkv: Fused,
+    /// [hidden, hidden]
+    pub output: Biased,
+    pub norm: LayerNorm,
+}
+
+/// Weights of a feed-forward without a gate, and of the norm behind it.
+pub(crate) struct MlpWeights {
+    /// [size, hidden]
+    pub up: Biased,
+    /// [hidden, size]
+    pub down: Biased,
+    pub norm: LayerNorm,
 }
 
 /// Weights of grouped-query attention.
@@ -112,6 +164,7 @@ pub(crate) struct IndexerWeights {
 /// Weights of a [`FeedForward`](crate::config::FeedForward), one variant for each of its.
 pub(crate) enum FeedForwardWeights {
     Dense(DenseWeights),
+    Mlp(MlpWeights),
     Moe(MoeWeights),
 }
 

@@ -144,6 +144,25 @@ fn only_the_rows_asked_for(family: Family) {
     assert!(same_bits(found.row(0), &all[0][4 * vocab..]));
     assert!(same_bits(&found.values()[vocab..], &all[2]));
 
+    // The first and the last want states instead: those are of the same rows, and the logits of
+    // the second are what they were.
+    let mixed = [
+        Segment { states: true, ..segments[0] },
+        Segment { logits: LogitRows::All, ..segments[1] },
+        Segment { states: true, ..segments[2] },
+    ];
+    let mut cache_of_states = model.new_cache(3, 3).unwrap();
+    let batch = Batch { sequences: &mixed };
+    let found = model.forward(&compute, &batch, &mut cache_of_states, &mut scratch);
+    assert!(same_bits(found.values(), &all[1]));
+    let states = found.states().to_vec();
+    assert_eq!(states.len(), (1 + 4) * model.config().hidden);
+    let alone = Batch { sequences: &mixed[2..] };
+    let mut cache_of_states = model.new_cache(3, 3).unwrap();
+    let found = model.forward(&compute, &alone, &mut cache_of_states, &mut scratch);
+    assert!(found.values().is_empty());
+    assert!(same_bits(found.states(), &states[model.config().hidden..]));
+
     let nothing = Batch { sequences: &segments[1..2] };
     assert_eq!(model.forward(&compute, &nothing, &mut cache, &mut scratch).rows(), 0);
     let empty = Batch { sequences: &[] };

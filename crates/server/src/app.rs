@@ -10,9 +10,26 @@ use crate::limits::LARGE_BODIES_MAX;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
 
+/// The models of a server.
+pub struct Models {
+    /// The one that answers; where it is an encoder, the only one.
+    pub main: Arc<Runtime>,
+    /// Another that makes vectors.
+    pub embedder: Option<Arc<Runtime>>,
+}
+
+impl From<Arc<Runtime>> for Models {
+    fn from(main: Arc<Runtime>) -> Models {
+        Models { main, embedder: None }
+    }
+}
+
 /// What every handler and layer shares.
 pub struct App {
+    /// The model that answers.
     pub runtime: Arc<Runtime>,
+    /// Another that makes vectors.
+    pub embedder: Option<Arc<Runtime>>,
     pub config: ServerConfig,
     /// Places for large bodies.
     pub large_bodies: Arc<Semaphore>,
@@ -21,9 +38,10 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(runtime: Arc<Runtime>, config: ServerConfig) -> App {
+    pub fn new(models: Models, config: ServerConfig) -> App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
-        App { runtime, config, large_bodies, created: unix_seconds() }
+        let Models { main: runtime, embedder } = models;
+        App { runtime, embedder, config, large_bodies, created: unix_seconds() }
     }
 
     /// Whether requests must show a key. A database that fails says so where keys are looked up.
@@ -35,14 +53,36 @@ impl App {
         stored || !self.config.api_keys.is_empty()
     }
 
-    /// The model that a request names must be one that is served here; none means the only one.
+    /// All models.
+    pub fn runtimes(&self) -> impl Iterator<Item = &Arc<Runtime>> {
+        std::iter::once(&self.runtime).chain(&self.embedder)
+    }
+
+    /// The model of that name; without one the model that answers.
+    pub fn serving(&self, model: Option<&str>) -> Result<&Arc<Runtime>, ApiError> {
+        let Some(model) = model else { return Ok(&self.runtime) };
+        let is_it = |runtime: &&Arc<Runtime>| runtime.names().iter().any(|name| name == model);
+        self.runtimes().find(is_it).ok_or_else(|| {
+            let names: Vec<&str> =
+                self.runtimes().flat_map(|runtime| runtime.names()).map(String::as_str).collect();
+            ApiError::unknown_model(model, &names)
+        })
+    }
+
+    /// The model that a request names must be the one that answers, and one that can.
     pub fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
-        let served = self.runtime.names();
-        match model {
-            Some(model) if !served.iter().any(|name| name == model) => {
-                Err(ApiError::unknown_model(model, served))
-            }
-            _ => Ok(()),
+        let runtime = self.serving(model)?;
+        match !Arc::ptr_eq(runtime, &self.runtime) || runtime.is_encoder() {
+            true => Err(ApiError::embeds_only(model.unwrap_or(runtime.name()))),
+            false => Ok(()),
+        }
+    }
+
+    /// The model of that name; without one the model that is there for vectors.
+    pub fn embedding(&self, model: Option<&str>) -> Result<&Arc<Runtime>, ApiError> {
+        match (model, &self.embedder) {
+            (None, Some(embedder)) => Ok(embedder),
+            _ => self.serving(model),
         }
     }
 
@@ -72,6 +112,11 @@ impl App {
                 Err(ApiError::internal())
             }
         }
+    }
+
+    /// Whether every model takes requests.
+    pub fn healthy(&self) -> bool {
+        self.runtimes().all(|runtime| runtime.healthy())
     }
 
     /// Error of a request whose engine failed while it ran.

@@ -109,8 +109,17 @@ impl ApiError {
         ApiError { message, code: Some("not_implemented"), ..unknown }
     }
 
+    /// 400: the model makes vectors, and no answers.
+    pub fn embeds_only(name: &str) -> ApiError {
+        let message = format!(
+            "The model '{name}' is served for embeddings only: it takes POST /v1/embeddings and \
+             /v1/rerank, and answers no prompts."
+        );
+        ApiError { code: Some("model_not_supported"), ..ApiError::invalid("model", message) }
+    }
+
     /// 404 for a model that is not served.
-    pub fn unknown_model(model: &str, served: &[String]) -> ApiError {
+    pub fn unknown_model(model: &str, served: &[&str]) -> ApiError {
         let shown: String = model.chars().take(128).collect();
         let served = served.join(", ");
         let message = format!("The model '{shown}' does not exist. Served here: {served}.");
@@ -169,10 +178,14 @@ impl ApiError {
     pub fn from_generate(error: GenerateError, param: &str) -> ApiError {
         match error {
             GenerateError::ContextLength { limit, prompt, completion } => {
+                let (asked, reduce) = match completion {
+                    0 => (String::new(), ""),
+                    _ => (format!(", {completion} in the completion"), " or completion"),
+                };
                 let message = format!(
                     "This model's maximum context length is {limit} tokens. However, you \
-                     requested {} tokens ({prompt} in the {param}, {completion} in the \
-                     completion). Please reduce the length of the {param} or completion.",
+                     requested {} tokens ({prompt} in the {param}{asked}). Please reduce the \
+                     length of the {param}{reduce}.",
                     prompt.saturating_add(completion)
                 );
                 let error = ApiError::invalid(param, message);

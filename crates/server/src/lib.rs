@@ -23,7 +23,7 @@ mod stalled;
 pub mod storage;
 pub mod wire;
 
-pub use app::timestamp_of;
+pub use app::{Models, timestamp_of};
 pub use routes::openapi::text as openapi_document;
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LabelRequest, LabelScores, LoadedModel,

@@ -55,6 +55,13 @@ pub const JUDGED_TOKENS_MAX: usize = 4 << 20;
 /// Questions of one request that are before the engine together, as [`CHOICES_MAX`].
 pub const JUDGED_TOGETHER: usize = 16;
 
+/// Texts of one request for vectors, or documents of one for scores, as OpenAI's.
+pub const INPUTS_MAX: usize = 2048;
+
+/// Texts of one request that are with the engine at the same time: enough to fill its steps, and
+/// a quarter of those that may wait.
+pub const INPUTS_TOGETHER: usize = 64;
+
 /// Messages of a chat. Each takes a few tokens at least, so longer ones fit no context of today.
 pub const MESSAGES_MAX: usize = 16_384;
 

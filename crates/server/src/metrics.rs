@@ -3,6 +3,9 @@
 //! Routers and dashboards of the field scrape vLLM's names; each metric stands under both.
 
 mod experts;
+mod merge;
+
+pub(crate) use merge::merge;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

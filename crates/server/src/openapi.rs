@@ -258,8 +258,9 @@ mod tests {
     /// The table of parameters for people: `docs/api-fields.md`.
     fn fields_page() -> String {
         let mut page = "# What happens to each parameter\n\n\
-            Made from `crates/server/src/wire/policy.rs`. A parameter that is honoured does what its API\n\
-            says, or its value is refused with a 400 that names it. What nobody knows is refused by name, too.\n"
+            Made from `crates/server/src/wire/policy.rs`. A parameter that is honoured does what\n\
+            its API says, or its value is refused with a 400 that names it. What nobody knows is\n\
+            refused by name, too.\n"
             .to_owned();
         for (path, tables) in
             [("/v1/chat/completions", CHAT_FIELDS), ("/v1/completions", COMPLETION_FIELDS)]

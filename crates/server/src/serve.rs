@@ -7,8 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::app::App;
-use crate::runtime::Runtime;
+use crate::app::{App, Models};
 use crate::storage::Storage;
 use crate::{connections, limits, routes};
 
@@ -73,12 +72,12 @@ pub enum ServeError {
 /// # Errors
 /// [`ServeError`] where the address cannot be had or a key could never be sent.
 pub async fn serve(
-    runtime: Arc<Runtime>,
+    models: impl Into<Models>,
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let listener = bind(&config).await?;
-    serve_on(listener, runtime, config, shutdown).await
+    serve_on(listener, models, config, shutdown).await
 }
 
 /// Takes the address of `config`; `local_addr` of the result tells the port.
@@ -97,19 +96,19 @@ pub async fn bind(config: &ServerConfig) -> Result<TcpListener, ServeError> {
 /// As [`serve`].
 pub async fn serve_on(
     listener: TcpListener,
-    runtime: Arc<Runtime>,
+    models: impl Into<Models>,
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     check_keys(&config.api_keys)?;
-    let app = router(runtime, &config);
+    let app = router(models, &config);
     connections::run(listener, app, config.shutdown_grace, shutdown).await;
     Ok(())
 }
 
 /// All routes with their layers, without a socket.
-pub fn router(runtime: Arc<Runtime>, config: &ServerConfig) -> Router {
-    routes::router(Arc::new(App::new(runtime, config.clone())))
+pub fn router(models: impl Into<Models>, config: &ServerConfig) -> Router {
+    routes::router(Arc::new(App::new(models.into(), config.clone())))
 }
 
 fn check_keys(keys: &[String]) -> Result<(), ServeError> {

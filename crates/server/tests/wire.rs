@@ -3,7 +3,8 @@
 use myriad_server::errors::ApiError;
 use myriad_server::limits;
 use myriad_server::wire::chat::ChatRequest;
-use myriad_server::wire::completions::{CompletionRequest, Prompt};
+use myriad_server::wire::completions::CompletionRequest;
+use myriad_server::wire::prompts::Prompt;
 use myriad_server::wire::tokenize::{DetokenizeRequest, TokenizeInput, TokenizeRequest};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -401,7 +402,7 @@ fn bodies_that_are_no_objects_are_refused() {
         assert!(chat.message.len() < 600, "{shown}: {}", chat.message);
         assert_eq!(CompletionRequest::parse(case, VOCAB).expect_err(&shown).status, 400);
         assert_eq!(TokenizeRequest::parse(case).expect_err(&shown).status, 400);
-        assert_eq!(DetokenizeRequest::parse(case, VOCAB).expect_err(&shown).status, 400);
+        assert_eq!(DetokenizeRequest::parse(case).expect_err(&shown).status, 400);
     }
 }
 
@@ -527,7 +528,10 @@ fn tokenize_takes_a_text_or_a_chat() {
     assert_names(&parse("{}").unwrap_err(), "prompt", "{}");
     assert_names(&parse(r#"{"prompt":5}"#).unwrap_err(), "prompt", "5");
     assert_names(&parse(r#"{"prompt":"a","messages":[]}"#).unwrap_err(), "messages", "both");
-    let detokenize = |body: &str| DetokenizeRequest::parse(body.as_bytes(), VOCAB);
+    let detokenize = |body: &str| {
+        let request = DetokenizeRequest::parse(body.as_bytes())?;
+        request.check(VOCAB).map(|()| request)
+    };
     assert_eq!(detokenize(r#"{"tokens":[1,2]}"#).unwrap().tokens, [1, 2]);
     for body in [r#"{}"#, r#"{"tokens":5}"#, r#"{"tokens":[1000]}"#, r#"{"tokens":[-1]}"#] {
         assert_names(&detokenize(body).expect_err(body), "tokens", body);

@@ -25,6 +25,7 @@ pub(crate) fn check_sizes(spec: &VocabSpec) -> Result<(), TokenizerError> {
         ("tokenizer.ggml.eot_token_id", spec.eot),
         ("tokenizer.ggml.unknown_token_id", spec.unknown),
         ("tokenizer.ggml.padding_token_id", spec.padding),
+        ("the token behind whole texts", spec.closing),
     ];
     let ends = spec.ends.iter().map(|id| ("generation_config.json eos_token_id", Some(*id)));
     for (field, id) in ids.into_iter().chain(ends) {

@@ -8,6 +8,7 @@ use crate::bpe::{self, Merges};
 use crate::bytes::byte_to_char;
 use crate::pretoken::PreTokenizer;
 use crate::sentencepiece::{self, SentencePiece};
+use crate::wordpiece::WordPiece;
 use crate::{Tokenizer, TokenizerError, VocabSpec};
 
 /// How text becomes ids.
@@ -16,6 +17,8 @@ pub(crate) enum Algorithm {
     ByteLevel { pre_tokenizer: PreTokenizer, merges: Merges, whole_words_first: bool },
     /// SentencePiece's BPE: merges by scores.
     SentencePiece(SentencePiece),
+    /// BERT's: words, cut into the longest pieces.
+    WordPiece(WordPiece),
 }
 
 impl Algorithm {
@@ -34,13 +37,18 @@ impl Algorithm {
                 Ok(Algorithm::ByteLevel { pre_tokenizer, merges, whole_words_first })
             }
             "llama" => Ok(Algorithm::SentencePiece(SentencePiece::new(spec)?)),
+            "bert" => Ok(Algorithm::WordPiece(WordPiece::new(spec)?)),
             _ => Err(TokenizerError::UnknownModel { model: spec.model.clone() }),
         }
     }
 
     /// Whether a space goes before a text, which is then no part of it.
     pub(crate) fn adds_space(&self) -> bool {
-        matches!(self, Algorithm::SentencePiece(rules) if rules.adds_space)
+        match self {
+            Algorithm::ByteLevel { .. } => false,
+            Algorithm::SentencePiece(rules) => rules.adds_space,
+            Algorithm::WordPiece(_) => true,
+        }
     }
 }
 
@@ -84,6 +92,9 @@ impl<'a> Encoder<'a> {
                 for word in rules.words(text) {
                     self.spaced_word(word, std::mem::take(&mut space), rules);
                 }
+            }
+            Algorithm::WordPiece(rules) => {
+                rules.encode(text, |piece| tokenizer.id_of(piece), &mut self.out);
             }
         }
     }

@@ -9,8 +9,8 @@ use crate::pretoken::PreTokenizer;
 pub enum TokenizerError {
     /// A kind of tokenizer that is not implemented.
     #[error(
-        "tokenizer.ggml.model is `{model}`; supported are `gpt2` (byte-level BPE) and \
-             `llama` (SentencePiece's BPE)"
+        "tokenizer.ggml.model is `{model}`; supported are `gpt2` (byte-level BPE), `llama` \
+             (SentencePiece's BPE) and `bert` (WordPiece)"
     )]
     UnknownModel {
         /// What the file says.
@@ -94,6 +94,9 @@ pub enum TokenizerError {
     /// Nothing stands for a character that no piece has.
     #[error("the vocabulary has neither byte tokens (`<0x41>`) nor an unknown token")]
     NoFallback,
+    /// Nothing stands for a word that no pieces make.
+    #[error("tokenizer.ggml.unknown_token_id is missing; `bert` (WordPiece) needs one")]
+    NoUnknown,
     /// A byte token whose text is not `<0xNN>`.
     #[error("token {id} is a byte token but its text is `{piece}`; right would be `<0x41>`")]
     BadByteToken {

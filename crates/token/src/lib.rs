@@ -28,6 +28,7 @@ mod stream;
 mod template;
 mod tokenizer;
 mod unicode;
+mod wordpiece;
 
 pub use answer::{
     AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, ReasoningFormat,
@@ -37,7 +38,7 @@ pub use fim::FimTokens;
 pub use grammar::{
     CallGrammar, Grammar, GrammarCompiler, GrammarError, GrammarFailure, GrammarState,
 };
-pub use myriad_formats::{TokenType, VocabSpec};
+pub use myriad_formats::{TokenType, VocabSpec, WordRules};
 pub use pretoken::{PreTokenizer, PreTokens};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};

@@ -37,6 +37,8 @@ pub struct Tokenizer {
     unknown: Option<u32>,
     padding: Option<u32>,
     add_bos: bool,
+    /// Behind a text that nothing follows.
+    closing: Option<u32>,
     end_tokens: Vec<u32>,
     fim: Option<FimTokens>,
 }
@@ -71,6 +73,7 @@ impl Tokenizer {
             unknown: spec.unknown,
             padding: spec.padding,
             add_bos: spec.add_bos,
+            closing: spec.closing,
         })
     }
 
@@ -99,6 +102,24 @@ impl Tokenizer {
             ids.insert(0, bos);
         }
         ids
+    }
+
+    /// Ids of a text that nothing follows, with the tokens of its beginning and of its end where
+    /// the model expects them.
+    pub fn encode_whole(&self, text: &str) -> Vec<u32> {
+        let mut ids = self.encode_prompt(text, Specials::Parse);
+        ids.extend(self.closing.filter(|closing| ids.last() != Some(closing)));
+        ids
+    }
+
+    /// Ids of two texts of one input, as encoders want them, and how many are the first one's with
+    /// the tokens around it.
+    pub fn encode_pair(&self, first: &str, second: &str) -> (Vec<u32>, usize) {
+        let mut ids = self.encode_whole(first);
+        let count = ids.len();
+        ids.extend(self.encode(second, Specials::Parse));
+        ids.extend(self.closing);
+        (ids, count)
     }
 
     /// The bytes of `ids` as a whole text; control tokens as their text if `specials`, else left
@@ -255,13 +276,14 @@ fn token_bytes(
     kind: TokenType,
     algorithm: &Algorithm,
 ) -> Result<Box<[u8]>, TokenizerError> {
-    use Algorithm::{ByteLevel, SentencePiece};
+    use Algorithm::{ByteLevel, SentencePiece, WordPiece};
     let bytes = match (kind, algorithm) {
         (TokenType::Byte, _) => vec![byte_of(id, piece)?],
         (TokenType::Normal | TokenType::Unused, ByteLevel { .. }) => piece_bytes(piece),
-        (TokenType::Normal | TokenType::Unused | TokenType::UserDefined, SentencePiece(_)) => {
-            piece.replace(SPACE, " ").into()
-        }
+        (
+            TokenType::Normal | TokenType::Unused | TokenType::UserDefined,
+            SentencePiece(_) | WordPiece(_),
+        ) => piece.replace(SPACE, " ").into(),
         (TokenType::UserDefined, ByteLevel { .. })
         | (TokenType::Control | TokenType::Unknown, _) => piece.into(),
     };

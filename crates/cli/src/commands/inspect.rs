@@ -182,7 +182,11 @@ fn report(path: &Path, file: &ModelFile, holding: Holding) -> Report {
     });
     let chat_template = {
         let tokenizer = tokenizer.as_ref().and_then(|found| found.as_ref().ok());
-        template(vocab.as_ref().ok().and_then(|spec| spec.chat_template.as_deref()), tokenizer)
+        let source = vocab.as_ref().ok().and_then(|spec| spec.chat_template.as_deref());
+        match config.as_ref().is_ok_and(|config| config.encoder.is_some()) {
+            true => "none (an encoder: it makes embeddings)".into(),
+            false => template(source, tokenizer),
+        }
     };
     if let Err(error) = config {
         because(error.into());
@@ -216,11 +220,11 @@ fn report(path: &Path, file: &ModelFile, holding: Holding) -> Report {
 fn shape(config: &Config) -> Shape {
     let layers = || config.layers.iter().map(|layer| &layer.feed_forward);
     let feed_forward = layers().find_map(|feed_forward| match feed_forward {
-        FeedForward::Dense { size, .. } => Some(*size),
+        FeedForward::Dense { size, .. } | FeedForward::Mlp { size } => Some(*size),
         FeedForward::Moe(_) => None,
     });
     let experts = layers().find_map(|feed_forward| match feed_forward {
-        FeedForward::Dense { .. } => None,
+        FeedForward::Dense { .. } | FeedForward::Mlp { .. } => None,
         FeedForward::Moe(moe) => Some(Experts {
             count: moe.experts,
             used: moe.used,
@@ -255,7 +259,7 @@ fn parameters(view: &TensorView<'_>) -> u64 {
 fn attention(config: &Config) -> Option<Attention> {
     let windows = config.layers.iter().filter_map(|layer| match &layer.mixer {
         Mixer::Gqa(gqa) => gqa.window,
-        Mixer::Mla(_) | Mixer::GatedDelta(_) => None,
+        Mixer::Mla(_) | Mixer::GatedDelta(_) | Mixer::Bidirectional(_) => None,
     });
     let windows: Vec<usize> = windows.collect();
     config.layers.iter().find_map(|layer| match &layer.mixer {
@@ -275,6 +279,14 @@ fn attention(config: &Config) -> Option<Attention> {
             latent: Some(mla.kv_rank),
             chosen_positions: mla.indexer.as_ref().map(|indexer| indexer.top),
         }),
+        Mixer::Bidirectional(attention) => Some(Attention {
+            heads: attention.heads,
+            kv_heads: attention.heads,
+            head_size: attention.head_size,
+            windows: None,
+            latent: None,
+            chosen_positions: None,
+        }),
         Mixer::GatedDelta(_) => None,
     })
 }
@@ -293,18 +305,26 @@ fn recurrence(config: &Config) -> Option<Recurrence> {
 
 /// Which work a tensor does, by the names that converters give.
 fn class_of(name: &str) -> &'static str {
-    const CLASSES: [(&str, &str); 13] = [
+    const CLASSES: [(&str, &str); 20] = [
+        ("norm", "norms"),
+        ("LayerNorm", "norms"),
         ("token_embd", "embedding"),
         ("embed_tokens", "embedding"),
-        ("norm", "norms"),
+        ("_embd", "embedding"),
+        ("token_types", "embedding"),
+        ("embeddings.", "embedding"),
         ("bias", "biases"),
         ("ssm_", "recurrence"),
         ("linear_attn", "recurrence"),
         ("indexer", "attention"),
         ("attn_", "attention"),
         ("self_attn", "attention"),
+        (".attention.", "attention"),
         ("ffn_", "feed-forward"),
         (".mlp.", "feed-forward"),
+        // Of BERT, whose attention is told above.
+        ("encoder.layer", "feed-forward"),
+        ("pooler", "other"),
         ("output", "output head"),
         ("lm_head", "output head"),
     ];

@@ -60,6 +60,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let prompt = text_or_stdin(&arguments.prompt)?;
     let opened = load::open(Some(&arguments.model.model), arguments.weights.holding())?;
+    opened.check_answers()?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,

@@ -2,20 +2,20 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, process};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use myriad_server::runtime::scripted::Script;
-use myriad_server::{Runtime, ServeError, ServerConfig, bind, serve_on};
+use myriad_server::{Models, Runtime, ServeError, ServerConfig, bind, serve_on};
 use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Memory, OptionalModel, Threads, Weights};
-use crate::load::{self, Opened};
+use crate::load::{self, Holding, Opened};
 use crate::models;
 use crate::screen::{self, advise, count, note, size};
 use crate::sizes::{Sizes, Wishes};
@@ -27,6 +27,8 @@ Examples:
   myriad serve MODEL --port 8081 --parallel 32
   myriad keys create laptop; myriad serve --host 0.0.0.0   for other machines (put TLS in front)
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
+  myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
+  myriad serve MINILM                              an encoder alone: embeddings and reranking
   myriad serve script:answers.json                 a test double: it answers what a file says
 
 The first Ctrl-C lets running answers finish for a while, the second stops at once. MYRIAD_LOG=debug
@@ -64,6 +66,9 @@ pub struct Arguments {
     /// Name to serve the model under; may be given several times. [default: the file's]
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// Another model that is served for embeddings and reranking, on half of the threads.
+    #[arg(long, value_name = "MODEL")]
+    embedding_model: Option<PathBuf>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -117,17 +122,21 @@ pub fn run(arguments: Arguments) -> Result<()> {
         kv_memory: arguments.memory.kv_memory,
         parallel: arguments.parallel as usize,
     })?;
-    // Before the weights: a taken port is found out in a moment, large weights take a minute.
-    let listener = listen(&config, &arguments, &tokio, door)?;
-    let address = listener.local_addr()?;
     let names = match &arguments.name[..] {
         [] => vec![models::name_of(&opened.path)],
         names => names.to_vec(),
     };
-    let runtime = opened.start(arguments.threads.count(), &sizes, names)?;
+    let embedder = Embedder::open(&arguments, &names)?;
+    // Before the weights: a taken port is found out in a moment, large weights take a minute.
+    let listener = listen(&config, &arguments, &tokio, door)?;
+    let address = listener.local_addr()?;
+    let embedder =
+        embedder.map(|embedder| embedder.start(arguments.threads.count())).transpose()?;
+    let main = opened.start(arguments.threads.count(), &sizes, names)?;
+    let models = Models { main, embedder };
     let banner = Banner {
         address,
-        runtime: &runtime,
+        models: &models,
         opened: &opened,
         sizes: &sizes,
         threads: arguments.threads.count(),
@@ -135,7 +144,37 @@ pub fn run(arguments: Arguments) -> Result<()> {
     };
     let signals = stop_signals(&tokio)?;
     banner.show(arguments.log_format)?;
-    tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
+    tokio.block_on(serve(listener, models, config, signals, arguments.log_format))
+}
+
+/// The second model, whose header is read.
+struct Embedder {
+    opened: Opened,
+    sizes: Sizes,
+    name: String,
+}
+
+impl Embedder {
+    /// The model that is asked for, if one is; `taken` are the names of the other.
+    fn open(arguments: &Arguments, taken: &[String]) -> Result<Option<Embedder>> {
+        let Some(model) = &arguments.embedding_model else { return Ok(None) };
+        let opened = load::open(Some(model), Holding::default())?;
+        let parallel = arguments.parallel as usize;
+        let sizes = opened.sizes(Wishes { parallel, ..Wishes::default() })?;
+        let name = models::name_of(&opened.path);
+        if taken.contains(&name) {
+            return Err(advise(
+                format!("both models would be served as `{name}`"),
+                "give the first one another name: --name NAME",
+            ));
+        }
+        Ok(Some(Embedder { opened, sizes, name }))
+    }
+
+    /// Starts it on half of the threads: who reads an answer is not to wait for those who index.
+    fn start(self, threads: usize) -> Result<Arc<Runtime>> {
+        self.opened.start((threads / 2).max(1), &self.sizes, vec![self.name])
+    }
 }
 
 fn executor() -> Result<tokio::runtime::Runtime> {
@@ -167,7 +206,7 @@ fn serve_script(
     let runtime = Runtime::start_scripted(script, names)?;
     let signals = stop_signals(tokio)?;
     note(format!("Myriad plays {file} at http://{address}: a test double, no model computes here"));
-    tokio.block_on(serve(listener, runtime, config, signals, arguments.log_format))
+    tokio.block_on(serve(listener, runtime.into(), config, signals, arguments.log_format))
 }
 
 /// Who may come in.
@@ -206,7 +245,7 @@ fn stop_signals(tokio: &tokio::runtime::Runtime) -> io::Result<StopSignals> {
 
 async fn serve(
     listener: TcpListener,
-    runtime: Arc<Runtime>,
+    models: Models,
     config: ServerConfig,
     mut signals: StopSignals,
     format: LogFormat,
@@ -225,7 +264,7 @@ async fn serve(
             process::exit(130);
         });
     };
-    Ok(serve_on(listener, runtime, config, shutdown).await?)
+    Ok(serve_on(listener, models, config, shutdown).await?)
 }
 
 /// Ctrl-C, and a service manager's wish to stop. Listens from its making on, so that a second
@@ -318,7 +357,7 @@ fn explain(error: ServeError, arguments: &Arguments) -> anyhow::Error {
 /// What people and programs are told at the start.
 struct Banner<'a> {
     address: SocketAddr,
-    runtime: &'a Runtime,
+    models: &'a Models,
     opened: &'a Opened,
     sizes: &'a Sizes,
     threads: usize,
@@ -339,43 +378,68 @@ impl Banner<'_> {
         if format == LogFormat::Json {
             info!(
                 url = %self.url(),
-                model = self.runtime.name(),
+                model = self.models.main.name(),
+                embedding_model = self.models.embedder.as_ref().map(|model| model.name()),
                 kernels,
                 threads = self.threads,
-                context = self.runtime.context_max(),
+                context = self.models.main.context_max(),
                 parallel = engine.parallel,
                 kv_bytes = self.sizes.kv_bytes,
                 "listening"
             );
             return Ok(());
         }
-        let mut out = screen::output();
-        let key =
-            if self.keys { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
+        let (mut out, main) = (screen::output(), &self.models.main);
         writeln!(
             out,
             "Myriad serves {model} at {url}\n  \
              weights   {weights} of {family}; {kernels} kernels, {threads} threads\n  \
-             context   {context} tokens a request; {parallel} requests together share {kv} of KV \
-             memory\n  \
-             API       {url}/v1   (OpenAI's{locked})\n\n\
-             Try it:\n\n\
-             curl -s {url}/v1/chat/completions -H 'content-type: application/json' \\{key}\n  \
-             -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \
-             \"What is the capital of Germany?\"}}], \"max_tokens\": 40}}'\n\n\
-             Ctrl-C stops it.",
-            model = self.runtime.name(),
+             context   {context} tokens a request{shared}",
+            model = main.name(),
             url = self.url(),
-            weights = size(self.runtime.model().map_or(0, |model| model.weight_bytes()) as u64),
+            weights = size(main.model().map_or(0, |model| model.weight_bytes()) as u64),
             family = self.opened.config.family.name(),
             threads = self.threads,
-            context = count(self.runtime.context_max()),
-            parallel = engine.parallel,
-            kv = size(self.sizes.kv_bytes),
-            locked = if self.keys { "; with your key" } else { "; no key needed" },
+            context = count(main.context_max()),
+            shared = match main.is_encoder() {
+                true => String::new(),
+                false => format!(
+                    "; {} requests together share {} of KV memory",
+                    engine.parallel,
+                    size(self.sizes.kv_bytes)
+                ),
+            },
         )?;
+        if let Some(embedder) = &self.models.embedder {
+            let limit = count(embedder.context_max());
+            writeln!(out, "  embedder  {}, {limit} tokens a text", embedder.name())?;
+        }
+        let locked = if self.keys { "; with your key" } else { "; no key needed" };
+        writeln!(out, "  API       {}/v1   (OpenAI's{locked})\n", self.url())?;
+        writeln!(out, "Try it:\n\n{}\n\nCtrl-C stops it.", self.example())?;
         out.flush()?;
         Ok(())
+    }
+
+    /// A request that a person can send.
+    fn example(&self) -> String {
+        let model = self.models.main.name();
+        let (path, fields) = match self.models.main.is_encoder() {
+            true => ("embeddings", r#""input": "The capital of Germany is Berlin.""#.to_owned()),
+            false => (
+                "chat/completions",
+                r#""messages": [{"role": "user", "content": "What is the capital of Germany?"}], "#
+                    .to_owned()
+                    + r#""max_tokens": 40"#,
+            ),
+        };
+        let key =
+            if self.keys { "\n  -H \"authorization: Bearer $MYRIAD_API_KEY\" \\" } else { "" };
+        format!(
+            "curl -s {}/v1/{path} -H 'content-type: application/json' \\{key}\n  \
+             -d '{{\"model\": \"{model}\", {fields}}}'",
+            self.url()
+        )
     }
 
     /// Where this machine reaches the server.

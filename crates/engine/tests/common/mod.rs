@@ -42,6 +42,8 @@ pub struct Answer {
     pub scores: Vec<TokenScore>,
     pub prompt_scores: Vec<(usize, TokenScore)>,
     pub cached_tokens: Option<usize>,
+    /// What was asked for instead of an answer.
+    pub values: Vec<f32>,
     pub end: Option<(FinishReason, Usage)>,
 }
 
@@ -75,6 +77,10 @@ impl Answer {
                 self.tokens.push(token);
                 self.scores.extend(score);
             }
+            Event::Computed { values, .. } => {
+                assert!(self.cached_tokens.is_some(), "a start comes first");
+                self.values = values;
+            }
             Event::Finished { reason, usage, .. } => self.end = Some((reason, usage)),
         }
     }
@@ -85,6 +91,7 @@ pub fn id_of(event: &Event) -> RequestId {
         Event::Started { id, .. }
         | Event::Prompt { id, .. }
         | Event::Token { id, .. }
+        | Event::Computed { id, .. }
         | Event::Finished { id, .. } => *id,
     }
 }

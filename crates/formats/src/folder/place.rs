@@ -32,8 +32,7 @@ impl Place {
         &self.root
     }
 
-    /// Where the file of that name lies, with all links followed; none if it is not there. `name`
-    /// is a plain name, without any folder.
+    /// Where the file of that name lies, with all links followed; none if it is not there.
     pub(super) fn find(&self, name: &str) -> Result<Option<PathBuf>, FolderError> {
         let path = self.root.join(name);
         let target = match path.canonicalize() {

@@ -29,7 +29,7 @@ pub enum VocabError {
     PartType { part: &'static str, found: &'static str, expected: &'static str },
 
     /// Another algorithm.
-    #[error("tokenizer.json: `model.type` is `{found}`; only `BPE` is supported")]
+    #[error("tokenizer.json: `model.type` is `{found}`; `BPE` and `WordPiece` are supported")]
     ModelType { found: String },
 
     /// A variant of BPE that no supported model uses.

@@ -11,6 +11,9 @@ use crate::error::shown;
 use crate::json::{Budget, Json, TreeSeed, syntax, utf8};
 use crate::limits::{JSON_VALUES_MAX, MERGES_MAX, TOKENS_MAX};
 
+/// The name of BERT's algorithm.
+const WORD_PIECE: &str = "WordPiece";
+
 /// The parts of the file, not yet held against one another.
 #[derive(Default)]
 pub(super) struct Parts {
@@ -30,6 +33,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Whether words are cut into the longest pieces, instead of pieces being merged.
+    pub(super) fn is_word_piece(&self) -> bool {
+        self.setting("type").as_str() == Some(WORD_PIECE)
+    }
+
     /// A small setting of the model; null if it is not there.
     pub(super) fn setting(&self, name: &str) -> &Json {
         const NULL: &Json = &Json::Null;
@@ -59,11 +67,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Parts, VocabError> {
     // Before what the list of tokens is like: other algorithms have other lists.
     match parts.setting("type") {
         Json::Null if parts.has_merges => {}
-        Json::Text(kind) if &**kind == "BPE" => {}
+        Json::Text(kind) if matches!(&**kind, "BPE" | WORD_PIECE) => {}
         Json::Text(kind) => return Err(VocabError::ModelType { found: shown(kind) }),
         other => return Err(VocabError::ModelType { found: other.describe().to_owned() }),
     }
-    for (part, there) in [("model.vocab", parts.has_tokens), ("model.merges", parts.has_merges)] {
+    let has_merges = parts.has_merges || parts.is_word_piece();
+    for (part, there) in [("model.vocab", parts.has_tokens), ("model.merges", has_merges)] {
         if !there {
             return Err(VocabError::MissingPart { part });
         }
@@ -132,13 +141,14 @@ impl<'de> Visitor<'de> for Top<'_> {
 }
 
 /// The settings of a model that are looked at.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "type",
     "unk_token",
     "byte_fallback",
     "ignore_merges",
     "continuing_subword_prefix",
     "end_of_word_suffix",
+    "max_input_chars_per_word",
 ];
 
 /// The value of `model`.

@@ -264,7 +264,7 @@ fn is_text(json: Option<&Json>, text: &str) -> bool {
 }
 
 /// A part of the file for a message: the kinds of its steps, and the first pattern cut short.
-fn describe(json: &Json) -> String {
+pub(super) fn describe(json: &Json) -> String {
     let kind = |json: &Json| match json.get("type").and_then(Json::as_str) {
         Some(kind) => shown(kind),
         None => json.describe().to_owned(),

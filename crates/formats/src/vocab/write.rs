@@ -47,6 +47,13 @@ impl VocabSpec {
                 set(&format!("{name}_token_id"), id.into());
             }
         }
+        if self.model == "bert" {
+            for (name, id) in [("cls", self.bos), ("seperator", self.eos)] {
+                if let Some(id) = id {
+                    set(&format!("{name}_token_id"), id.into());
+                }
+            }
+        }
         set("add_bos_token", self.add_bos.into());
         set("add_eos_token", self.add_eos.into());
         if self.model == "llama" {

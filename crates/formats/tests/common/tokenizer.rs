@@ -279,7 +279,7 @@ fn broken_parts() -> Vec<Case> {
         case!("no tokens", without("vocab"), MissingPart { .. }, &["`model.vocab`"]),
         case!("no merges", without("merges"), MissingPart { .. }, &["`model.merges`"]),
         case!("Unigram", unigram, ModelType { .. }, &["`Unigram`", "BPE"]),
-        case!("WordPiece", with("/model/type", json!("WordPiece")), ModelType { .. }, &["WordP"]),
+        case!("WordPiece", with("/model/type", json!("WordPiece")), Normalizer { .. }, &["NFC"]),
         case!("a number", with("/model/type", json!(1)), ModelType { .. }, &["number"]),
         case!(
             "suffix",

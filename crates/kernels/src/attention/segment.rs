@@ -19,7 +19,7 @@ pub(super) const SEGMENT_PAGES: usize = SEGMENT_TOKENS / PAGE_TOKENS;
 /// query fill 29 of 32 registers (AVX2: six times two of 16).
 const BLOCK_QUERIES: usize = 6;
 
-/// One kv head and at most 256 tokens, seen by `rows` consecutive tokens' `heads` queries each.
+/// One kv head and at most 256 tokens, seen by `rows` tokens' `heads` queries each.
 pub(super) struct Segment<'a, E> {
     /// The memory of the cache.
     pub(super) elements: &'a [E],
@@ -28,9 +28,10 @@ pub(super) struct Segment<'a, E> {
     pub(super) shape: KvShape,
     pub(super) rows: usize,
     pub(super) heads: usize,
-    /// Tokens from the segment's beginning up to the first row's own; each further row has one
-    /// more. The segment's end may come before.
+    /// Tokens from the segment's beginning up to the first row's own; each further row has `step`
+    /// (1 or 0) more. The segment's end may come before.
     pub(super) seen: usize,
+    pub(super) step: usize,
     /// Tokens up to its own that a row sees.
     pub(super) window: usize,
     /// Of those that it sees, the ones that the only row attends to, if not all.
@@ -48,7 +49,7 @@ impl<E> Segment<'_, E> {
 
     /// The tokens of the segment that a row sees.
     fn tokens_of(&self, row: usize) -> Range<usize> {
-        let seen = self.seen + row;
+        let seen = self.seen + row * self.step;
         seen.saturating_sub(self.window)..seen.min(SEGMENT_TOKENS)
     }
 

@@ -4,14 +4,17 @@ use super::AttentionRow;
 use super::tokens::{SEGMENT_TOKENS, TokenSet};
 use std::ops::Range;
 
-/// Consecutive rows of one sequence, all inside one stretch of `tile_rows` positions, whose first
-/// and last segments are the same.
+/// Neighbouring rows of one sequence that are attended to together, at most `tile_rows`: at
+/// consecutive positions, all inside one stretch of so many whose first and last segments are the
+/// same, or all at one position.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) first_row: usize,
     pub(super) rows: usize,
     /// Position of the first row.
     pub(super) position: usize,
+    /// From the position of one row to that of the next: 1 or 0.
+    pub(super) step: usize,
     /// Segments that have something to attend to.
     pub(super) segments: usize,
     /// Segments of all tiles before.
@@ -41,9 +44,35 @@ pub(super) struct Tiles {
     chosen: Vec<Chosen>,
 }
 
+impl Tile {
+    /// Position of the last row.
+    pub(super) fn last_position(&self) -> usize {
+        self.position + (self.rows - 1) * self.step
+    }
+
+    /// Takes the row of `next`, a tile of its own, in, if it goes on here.
+    fn take(&mut self, next: &Tile, tile_rows: usize) -> bool {
+        let (Places::From(own), Places::From(its)) = (self.places, next.places) else {
+            return false;
+        };
+        let step = next.position.wrapping_sub(self.last_position());
+        let goes_on = match step {
+            0 => self.rows < tile_rows,
+            1 => !next.position.is_multiple_of(tile_rows),
+            _ => false,
+        };
+        if own != its || !goes_on || (self.rows > 1 && step != self.step) {
+            return false;
+        }
+        (self.rows, self.step) = (self.rows + 1, step);
+        true
+    }
+}
+
 impl Tiles {
-    /// Consecutive rows with consecutive positions of one sequence, cut at multiples of `tile_rows`
-    /// and where the window leaves a segment. A row with a selection is a tile of its own.
+    /// Neighbouring rows with consecutive positions of one sequence, cut at multiples of
+    /// `tile_rows` and where the window leaves a segment, or with one position, cut after
+    /// `tile_rows` rows. A row with a selection is a tile of its own.
     pub(super) fn cut(
         &mut self,
         rows: &[AttentionRow<'_>],
@@ -56,29 +85,27 @@ impl Tiles {
         for (index, row) in rows.iter().enumerate() {
             let position = row.position as usize;
             let first = first_seen(position, window) / SEGMENT_TOKENS;
-            let tile = match row.selection {
+            let (places, segments) = match row.selection {
                 Some(selection) => {
                     let places = Places::Chosen(self.chosen.len());
-                    let segments =
-                        self.choose(selection, first_seen(position, window)..position + 1);
-                    Tile { first_row: index, rows: 1, position, segments, segments_before, places }
+                    (places, self.choose(selection, first_seen(position, window)..position + 1))
                 }
-                None => {
-                    let places = Places::From(first);
-                    let segments = position / SEGMENT_TOKENS + 1 - first;
-                    Tile { first_row: index, rows: 1, position, segments, segments_before, places }
-                }
+                None => (Places::From(first), position / SEGMENT_TOKENS + 1 - first),
             };
-            if let Some(last) = self.tiles.last_mut() {
-                let goes_on = last.position + last.rows == position
-                    && !position.is_multiple_of(tile_rows)
-                    && matches!((last.places, tile.places),
-                        (Places::From(last), Places::From(first)) if last == first)
-                    && rows[index - 1].pages == row.pages;
-                if goes_on {
-                    last.rows += 1;
-                    continue;
-                }
+            let tile = Tile {
+                first_row: index,
+                rows: 1,
+                position,
+                step: 1,
+                segments,
+                segments_before,
+                places,
+            };
+            if let Some(last) = self.tiles.last_mut()
+                && rows[index - 1].pages == row.pages
+                && last.take(&tile, tile_rows)
+            {
+                continue;
             }
             segments_before += tile.segments;
             self.tiles.push(tile);

@@ -62,6 +62,8 @@ pub struct World {
     pub q: Vec<Vec<f32>>,
     pub window: Option<usize>,
     pub sinks: Option<Vec<f32>>,
+    /// Whether each row sees its whole sequence, not what comes before it alone.
+    pub whole: bool,
     /// Per sequence and position; nothing where all is attended to.
     pub selections: Vec<Vec<Option<Vec<u32>>>>,
 }
@@ -90,6 +92,7 @@ impl World {
             q: vec![],
             window: None,
             sinks: None,
+            whole: false,
             selections: lengths.iter().map(|&length| vec![None; length]).collect(),
         };
         let compute = super::compute(Level::Scalar, 1);
@@ -142,7 +145,7 @@ impl World {
             .iter()
             .map(|&(sequence, position)| AttentionRow {
                 pages: &self.pages[sequence],
-                position: position as u32,
+                position: self.last_seen(sequence, position) as u32,
                 selection: self.selections[sequence][position].as_deref(),
             })
             .collect();
@@ -162,9 +165,14 @@ impl World {
         out
     }
 
+    fn last_seen(&self, sequence: usize, position: usize) -> usize {
+        if self.whole { self.selections[sequence].len() - 1 } else { position }
+    }
+
     /// The positions that a row attends to, by the definition.
     pub fn attended(&self, sequence: usize, position: usize) -> Vec<usize> {
         let selection = &self.selections[sequence][position];
+        let position = self.last_seen(sequence, position);
         (0..=position)
             .filter(|token| self.window.is_none_or(|window| token + window > position))
             .filter(|token| {

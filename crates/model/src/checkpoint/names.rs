@@ -1,5 +1,7 @@
 //! Turns GGUF's tensor names into those of a Hugging Face folder.
 
+mod bert;
+
 use myriad_formats::{Gguf, ModelFolder, TensorSource};
 
 use super::place::{DeltaPart, Part, Place};
@@ -125,6 +127,9 @@ fn latent_part(name: &str) -> Option<(&str, Part)> {
 
 /// The place of the tensor that GGUF calls `name`.
 pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Place {
+    if family == Family::Bert {
+        return bert::in_folder(folder, name);
+    }
     let prefix = prefix(folder);
     let norm = match family {
         Family::Gemma3 | Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => Part::PlusOne,
@@ -210,6 +215,9 @@ fn experts_of_gpt_oss(folder: &ModelFolder, layer: &str, matrix: &str, kind: &st
 
 /// Whether a tensor of the folder is no part of the model's description.
 pub(super) fn is_ignorable(folder: &ModelFolder, name: &str, config: &Config) -> bool {
+    if let Some(encoder) = &config.encoder {
+        return bert::is_ignorable(name, encoder.classifier);
+    }
     let scaled = name.strip_suffix("_scale_inv");
     let prefix = prefix(folder);
     // Scales belong to their weights; angles follow from the settings.

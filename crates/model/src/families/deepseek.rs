@@ -43,6 +43,8 @@ pub(super) fn read(keys: &Keys<'_>, has_indexer: bool) -> Result<Config, ModelEr
         tied_output: keys.has_tied_output()?,
         ropes,
         layers: (0..layers).map(layer).collect::<Result<_, ModelError>>()?,
+        pooling: keys.pooling()?,
+        encoder: None,
     })
 }
 

@@ -66,6 +66,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
         tied_output: keys.has_tied_output()?,
         ropes: vec![local, global],
         layers: is_local.into_iter().map(layer).collect(),
+        pooling: keys.pooling()?,
+        encoder: None,
     })
 }
 

@@ -57,6 +57,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
         tied_output: keys.has_tied_output()?,
         ropes: vec![rope],
         layers: keys.local_layers(layers, PATTERN)?.into_iter().map(layer).collect(),
+        pooling: keys.pooling()?,
+        encoder: None,
     })
 }
 

@@ -78,6 +78,8 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
             .enumerate()
             .map(layer)
             .collect::<Result<_, ModelError>>()?,
+        pooling: keys.pooling()?,
+        encoder: None,
     })
 }
 

@@ -3,9 +3,10 @@
 use myriad_formats::{JsonObject, Metadata, Value};
 
 use super::{HEAD_SIZE_MAX, LAYERS_MAX, SIZE_MAX};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Source};
 use crate::config::Family;
 use crate::error::ModelError;
+use crate::pooling::Pooling;
 
 /// A file's keys under GGUF's names, checked one by one.
 pub(super) struct Keys<'a> {
@@ -23,7 +24,7 @@ pub(super) enum Settings<'a> {
 }
 
 /// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
-const IN_FOLDER: [(&str, &str); 38] = [
+const IN_FOLDER: [(&str, &str); 39] = [
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
     ("attention.indexer.head_count", "index_n_heads"),
@@ -31,6 +32,7 @@ const IN_FOLDER: [(&str, &str); 38] = [
     ("attention.indexer.top_k", "index_topk"),
     ("attention.key_length", "head_dim"),
     ("attention.kv_lora_rank", "kv_lora_rank"),
+    ("attention.layer_norm_epsilon", "layer_norm_eps"),
     ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
     ("attention.q_lora_rank", "q_lora_rank"),
     ("attention.sliding_window", "sliding_window"),
@@ -269,6 +271,20 @@ impl Keys<'_> {
         Ok(said == Some(true) || !self.tensors.has("output.weight"))
     }
 
+    /// How a text's states become its vector. Without a word about it, the last state has seen
+    /// everything in a decoder; of an encoder sentence-transformers takes the mean.
+    pub(super) fn pooling(&self) -> Result<Pooling, ModelError> {
+        let usual = match self.family {
+            Family::Bert => Pooling::Mean,
+            _ => Pooling::Last,
+        };
+        let said = match (&self.file, self.tensors.source) {
+            (Settings::Folder(_), Source::Folder(folder)) => Pooling::of_folder(folder)?,
+            _ => Pooling::of_key(self.name("pooling_type"), self.optional_u32("pooling_type")?)?,
+        };
+        Ok(said.unwrap_or(usual))
+    }
+
     /// The layers that have no rope: each last of so many, where `config.json` says nothing else.
     pub(super) fn layers_without_rope(&self, every: usize) -> Result<Vec<usize>, ModelError> {
         let layers = self.layer_count()?;
@@ -294,7 +310,7 @@ impl Keys<'_> {
         }
     }
 
-    /// The added number in RMS norms.
+    /// The added number in norms.
     pub(super) fn epsilon(&self, key: &str) -> Result<f32, ModelError> {
         let value = self.required_f32(key)?;
         let key = self.name(key);

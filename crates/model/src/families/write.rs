@@ -14,12 +14,16 @@ use super::rope::RopeTraits;
 use crate::checkpoint::{Checkpoint, Source};
 use crate::config::{Config, Family, FeedForward, Gqa, Mixer, Mla, Moe, Scores};
 use crate::error::ModelError;
+use crate::pooling::Pooling;
 
 /// The keys of a folder's model, without the family's name before each.
 pub(crate) fn keys_of_folder(
     folder: &ModelFolder,
     config: &Config,
 ) -> Result<Vec<(&'static str, Value)>, ModelError> {
+    if config.encoder.is_some() {
+        return Ok(encoder(folder, config));
+    }
     let json = decoder(folder)?;
     let mut keys = vec![
         ("block_count", number(config.layers.len())),
@@ -40,7 +44,7 @@ pub(crate) fn keys_of_folder(
     match attention {
         Some(Mixer::Gqa(gqa)) => grouped_attention(&mut keys, gqa),
         Some(Mixer::Mla(mla)) => latent_attention(&mut keys, mla),
-        Some(Mixer::GatedDelta(_)) | None => {}
+        Some(Mixer::GatedDelta(_) | Mixer::Bidirectional(_)) | None => {}
     }
     if let Some(window) = mixers().find_map(|mixer| match mixer {
         Mixer::Gqa(gqa) => gqa.window,
@@ -54,12 +58,47 @@ pub(crate) fn keys_of_folder(
     gated_deltas(&mut keys, &json, config)?;
     let moe = config.layers.iter().find_map(|layer| match &layer.feed_forward {
         FeedForward::Moe(moe) => Some(moe),
-        FeedForward::Dense { .. } => None,
+        FeedForward::Dense { .. } | FeedForward::Mlp { .. } => None,
     });
     if let Some(moe) = moe {
         mixture(&mut keys, &json, config, moe)?;
     }
+    keys.extend(pooling(folder, config));
     Ok(keys)
+}
+
+/// The keys of an encoder.
+fn encoder(folder: &ModelFolder, config: &Config) -> Vec<(&'static str, Value)> {
+    let mut keys = vec![
+        ("block_count", number(config.layers.len())),
+        ("context_length", number(config.context_length)),
+        ("embedding_length", number(config.hidden)),
+        ("attention.layer_norm_epsilon", config.norm_epsilon.into()),
+        ("attention.causal", false.into()),
+    ];
+    if let Some(layer) = config.layers.first() {
+        if let Mixer::Bidirectional(attention) = &layer.mixer {
+            keys.push(("attention.head_count", number(attention.heads)));
+        }
+        if let FeedForward::Mlp { size } = &layer.feed_forward {
+            keys.push(("feed_forward_length", number(*size)));
+        }
+    }
+    keys.extend(pooling(folder, config));
+    keys
+}
+
+/// How states become a vector, where the folder says it, and that pairs get a score.
+fn pooling(folder: &ModelFolder, config: &Config) -> Option<(&'static str, Value)> {
+    let scores = config.encoder.as_ref().is_some_and(|encoder| encoder.classifier);
+    let value: u32 = match config.pooling {
+        _ if scores => 4,
+        _ if folder.pooling().is_none() => return None,
+        Pooling::Mean => 1,
+        Pooling::First => 2,
+        Pooling::Last => 3,
+    };
+    Some(("pooling_type", value.into()))
 }
 
 /// What `config.json` says of the decoder.

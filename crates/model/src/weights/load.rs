@@ -6,11 +6,12 @@ use std::sync::atomic::AtomicU64;
 use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Matrix};
 
 use super::{
-    DeltaNetWeights, DenseWeights, FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer,
-    MixerWeights, MlaWeights, MoeWeights, Packed, Part, SwiGlu, Weights,
+    Biased, BidirectionalWeights, ClassifierWeights, DeltaNetWeights, DenseWeights, EncoderWeights,
+    FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer, LayerNorm, MixerWeights,
+    MlaWeights, MlpWeights, MoeWeights, Packed, Part, SwiGlu, Weights,
 };
 use crate::checkpoint::{Checkpoint, Source, Tensor};
-use crate::config::{Config, FeedForward, Gqa, Mixer, Mla, Moe};
+use crate::config::{Config, Encoder, FeedForward, Gqa, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::precision::Precision;
 use crate::tensors;
@@ -34,7 +35,11 @@ pub(crate) fn load(
     let embedding_bytes = loader.read;
     let layers =
         (0..config.layers.len()).map(|index| loader.layer(index)).collect::<Result<_, _>>()?;
-    let output_norm = loader.vector("output_norm.weight")?;
+    let encoder = config.encoder.as_ref().map(|encoder| loader.encoder(encoder)).transpose()?;
+    let output_norm = match encoder {
+        Some(_) => Vec::new(),
+        None => loader.vector("output_norm.weight")?,
+    };
     let output = match config.tied_output {
         true => None,
         false => Some(loader.matrix("output.weight")?),
@@ -47,6 +52,7 @@ pub(crate) fn load(
         embedding,
         output,
         output_norm,
+        encoder,
         layers,
         held_bytes: loader.held,
         bytes_per_token: loader.read - unread,
@@ -80,11 +86,13 @@ impl<'a> Loader<'a, '_> {
             Mixer::GatedDelta(shape) => {
                 MixerWeights::GatedDelta(self.gated_delta(&prefix, *shape)?)
             }
+            Mixer::Bidirectional(_) => MixerWeights::Bidirectional(self.bidirectional(&prefix)?),
         };
         let feed_forward = match &config.layers[index].feed_forward {
             FeedForward::Dense { .. } => {
                 FeedForwardWeights::Dense(self.dense(&prefix, post_norms)?)
             }
+            FeedForward::Mlp { .. } => FeedForwardWeights::Mlp(self.mlp(&prefix)?),
             FeedForward::Moe(moe) => FeedForwardWeights::Moe(self.moe(&prefix, moe)?),
         };
         Ok(Layer { mixer, feed_forward })
@@ -176,6 +184,50 @@ impl<'a> Loader<'a, '_> {
                 None => None,
             },
         })
+    }
+
+    fn encoder(&mut self, encoder: &Encoder) -> Result<EncoderWeights, ModelError> {
+        Ok(EncoderWeights {
+            positions: self.matrix("position_embd.weight")?,
+            token_types: self.matrix("token_types.weight")?,
+            norm: self.layer_norm("token_embd_norm")?,
+            classifier: match encoder.classifier {
+                true => {
+                    let (pooler, output) = (self.biased("cls")?, self.biased("cls.output")?);
+                    Some(ClassifierWeights { pooler, output })
+                }
+                false => None,
+            },
+        })
+    }
+
+    fn bidirectional(&mut self, prefix: &str) -> Result<BidirectionalWeights, ModelError> {
+        let part = |part| self.tensors.find(&format!("{prefix}.attn_{part}.weight"));
+        let parts = [part("q")?, part("k")?, part("v")?];
+        let biases = self.biases(prefix, ["q", "k", "v"])?;
+        Ok(BidirectionalWeights {
+            qkv: self.fused(&parts, Some(biases))?,
+            output: self.biased(&format!("{prefix}.attn_output"))?,
+            norm: self.layer_norm(&format!("{prefix}.attn_output_norm"))?,
+        })
+    }
+
+    fn mlp(&mut self, prefix: &str) -> Result<MlpWeights, ModelError> {
+        Ok(MlpWeights {
+            up: self.biased(&format!("{prefix}.ffn_up"))?,
+            down: self.biased(&format!("{prefix}.ffn_down"))?,
+            norm: self.layer_norm(&format!("{prefix}.layer_output_norm"))?,
+        })
+    }
+
+    fn biased(&mut self, name: &str) -> Result<Biased, ModelError> {
+        let weight = self.matrix(&format!("{name}.weight"))?;
+        Ok(Biased { weight, bias: self.vector(&format!("{name}.bias"))? })
+    }
+
+    fn layer_norm(&mut self, name: &str) -> Result<LayerNorm, ModelError> {
+        let weight = self.vector(&format!("{name}.weight"))?;
+        Ok(LayerNorm { weight, bias: self.vector(&format!("{name}.bias"))? })
     }
 
     fn dense(&mut self, prefix: &str, post_norms: bool) -> Result<DenseWeights, ModelError> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use myriad_formats::Gguf;
 use myriad_kernels::{Compute, Kernels, KvType, Level, PAGE_TOKENS};
 use myriad_model::synthetic::Shape;
-use myriad_model::{Batch, Cache, LogitRows, Model, Scratch, Segment, synthetic};
+use myriad_model::{Batch, Cache, Family, LogitRows, Model, Scratch, Segment, synthetic};
 
 /// A compute context of each level that this machine has.
 pub fn levels() -> Vec<&'static Kernels> {
@@ -182,4 +182,9 @@ impl Random {
             items.swap(last, self.below(last + 1));
         }
     }
+}
+
+/// The families that continue texts.
+pub fn decoders() -> Vec<Family> {
+    Family::ALL.into_iter().filter(|family| !family.is_encoder()).collect()
 }

@@ -11,7 +11,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("batches", "batches"),
     ("containers", "containers"),
     ("conversations", "conversations"),
-    ("embeddings", "embeddings"),
     ("evals", "evaluations"),
     ("files", "files"),
     ("fine_tuning", "fine-tuning"),
@@ -19,7 +18,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("organization", "organizations"),
     ("projects", "projects"),
     ("realtime", "realtime sessions"),
-    ("rerank", "reranking"),
     ("responses", "responses"),
     ("skills", "skills"),
     ("threads", "threads"),
@@ -30,8 +28,6 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// What Ollama has and Myriad has not.
 const OLLAMA: &[(&str, &str)] = &[
-    ("/api/embed", "embeddings"),
-    ("/api/embeddings", "embeddings"),
     ("/api/pull", "downloads by its API (`myriad pull` gets models)"),
     ("/api/push", "uploads of models"),
     ("/api/create", "creation of models"),

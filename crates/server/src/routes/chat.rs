@@ -128,7 +128,10 @@ impl Writer {
                 token_ids: self.token_ids.then_some(hidden),
                 ..ChunkChoice::of(index, Delta::default())
             }),
-            TextEvent::Started { .. } | TextEvent::Prompt { .. } | TextEvent::Failed => None,
+            TextEvent::Started { .. }
+            | TextEvent::Prompt { .. }
+            | TextEvent::Computed { .. }
+            | TextEvent::Failed => None,
         }
     }
 

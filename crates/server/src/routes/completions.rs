@@ -17,9 +17,10 @@ use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{GenerateRequest, OutputToken, TextEvent};
-use crate::wire::completions::{Completion, CompletionChoice, CompletionRequest, Prompt};
+use crate::wire::completions::{Completion, CompletionChoice, CompletionRequest};
 use crate::wire::generation::finish_reason;
 use crate::wire::logprobs::CompletionLogprobs;
+use crate::wire::prompts::Prompt;
 use crate::wire::usage::Usage;
 
 /// The parameter that errors about the prompt name.
@@ -208,7 +209,10 @@ impl Writer {
         let mut parts = Vec::new();
         match event {
             // Texts are not parsed.
-            TextEvent::Started { .. } | TextEvent::Part { .. } | TextEvent::Failed => {}
+            TextEvent::Started { .. }
+            | TextEvent::Part { .. }
+            | TextEvent::Computed { .. }
+            | TextEvent::Failed => {}
             TextEvent::Prompt { score, .. } => self.prompt_score(index, &score),
             TextEvent::Text { text, tokens } => {
                 let scores = tokens.iter().filter_map(|token| token.score.as_ref());

@@ -11,9 +11,5 @@ use crate::errors::ApiError;
 
 /// Needs no key: it tells nothing but whether the engine runs.
 pub async fn show(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    if app.runtime.healthy() {
-        Ok(Json(json!({ "status": "ok" })))
-    } else {
-        Err(ApiError::unavailable())
-    }
+    if app.healthy() { Ok(Json(json!({ "status": "ok" }))) } else { Err(ApiError::unavailable()) }
 }

@@ -158,7 +158,10 @@ impl Writer {
                     Finish::EndToken(_) | Finish::Complete | Finish::ToolCall => ("end_turn", None),
                 };
             }
-            TextEvent::Started { .. } | TextEvent::Prompt { .. } | TextEvent::Failed => {}
+            TextEvent::Started { .. }
+            | TextEvent::Prompt { .. }
+            | TextEvent::Computed { .. }
+            | TextEvent::Failed => {}
         }
         parts
     }

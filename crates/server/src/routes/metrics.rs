@@ -7,9 +7,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
-use crate::metrics::CONTENT_TYPE;
+use crate::metrics::{self, CONTENT_TYPE};
 
 /// All metrics.
 pub async fn show(State(app): State<Arc<App>>) -> Response {
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], app.runtime.metrics().encode()).into_response()
+    let texts = app.runtimes().map(|runtime| runtime.metrics().encode());
+    let text = metrics::merge(texts);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }

@@ -4,6 +4,7 @@ mod absent;
 mod chat;
 mod completions;
 mod decisions;
+mod embeddings;
 mod health;
 mod judge;
 mod messages;
@@ -15,6 +16,7 @@ mod ollama_models;
 pub mod openapi;
 mod prompt;
 mod render;
+mod rerank;
 mod root;
 pub mod table;
 #[cfg(test)]

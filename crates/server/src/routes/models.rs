@@ -9,18 +9,27 @@ use serde_json::{Value, json};
 
 use crate::app::{App, timestamp_of};
 use crate::errors::ApiError;
+use crate::runtime::Runtime;
 use crate::wire::models::{ModelCard, ModelList};
 
 /// All of them, in the shape of whose client asks: Anthropic's name their API's version.
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Value> {
-    let names = app.runtime.names();
+    let models = || {
+        let names = |runtime| Runtime::names(runtime).iter().map(move |name| (runtime, name));
+        app.runtimes().map(|runtime| &**runtime).flat_map(names)
+    };
     if !headers.contains_key("anthropic-version") {
-        let data = names.iter().map(|name| card(&app, name)).collect();
+        let data = models().map(|(runtime, name)| card(&app, runtime, name)).collect();
         return Json(json!(ModelList { object: "list", data }));
     }
-    let data: Vec<_> = names.iter().map(|name| anthropic_card(&app, name)).collect();
+    let data: Vec<_> =
+        models().map(|(runtime, name)| anthropic_card(&app, runtime, name)).collect();
+    let (first, last) = (models().next(), models().last());
     Json(json!({
-        "data": data, "has_more": false, "first_id": names.first(), "last_id": names.last(),
+        "data": data,
+        "has_more": false,
+        "first_id": first.map(|(_, name)| name),
+        "last_id": last.map(|(_, name)| name),
     }))
 }
 
@@ -30,30 +39,30 @@ pub async fn show(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
-    app.check_model(Some(&id))?;
+    let runtime = app.serving(Some(&id))?;
     Ok(Json(match headers.contains_key("anthropic-version") {
-        true => anthropic_card(&app, &id),
-        false => json!(card(&app, &id)),
+        true => anthropic_card(&app, runtime, &id),
+        false => json!(card(&app, runtime, &id)),
     }))
 }
 
-fn anthropic_card(app: &App, name: &str) -> Value {
+fn anthropic_card(app: &App, runtime: &Runtime, name: &str) -> Value {
     json!({
         "type": "model",
         "id": name,
         "display_name": name,
         "created_at": timestamp_of(app.created),
-        "max_input_tokens": app.runtime.context_max(),
-        "max_tokens": app.runtime.context_max(),
+        "max_input_tokens": runtime.context_max(),
+        "max_tokens": runtime.context_max(),
     })
 }
 
-fn card(app: &App, name: &str) -> ModelCard {
+fn card(app: &App, runtime: &Runtime, name: &str) -> ModelCard {
     ModelCard {
         id: name.to_owned(),
         object: "model",
         created: app.created,
         owned_by: "myriad",
-        max_model_len: app.runtime.context_max(),
+        max_model_len: runtime.context_max(),
     }
 }

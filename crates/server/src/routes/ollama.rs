@@ -168,7 +168,7 @@ impl Writer {
                 piece.calls.extend(self.take_call());
                 self.done_reason = if finish == Finish::Length { "length" } else { "stop" };
             }
-            TextEvent::Prompt { .. } | TextEvent::Failed => {}
+            TextEvent::Prompt { .. } | TextEvent::Computed { .. } | TextEvent::Failed => {}
         }
         piece
     }

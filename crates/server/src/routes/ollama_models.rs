@@ -10,30 +10,34 @@ use super::ollama::untagged;
 use crate::app::{App, timestamp_of};
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
+use crate::runtime::Runtime;
 use crate::wire::fields::Fields;
 use crate::wire::ollama::take_model;
 
 /// All models.
 pub async fn tags(State(app): State<Arc<App>>) -> Json<Value> {
-    let models: Vec<_> = app.runtime.names().iter().map(|name| card(&app, name)).collect();
+    let cards = |runtime: &Arc<Runtime>| {
+        let cards: Vec<_> = runtime.names().iter().map(|name| card(&app, runtime, name)).collect();
+        cards
+    };
+    let models: Vec<_> = app.runtimes().flat_map(cards).collect();
     Json(json!({ "models": models }))
 }
 
 /// The models in memory, which are all.
 pub async fn ps(State(app): State<Arc<App>>) -> Json<Value> {
-    let models: Vec<_> = app
-        .runtime
-        .names()
-        .iter()
-        .map(|name| {
-            let mut card = card(&app, name);
+    let cards = |runtime: &Arc<Runtime>| {
+        let cards = runtime.names().iter().map(|name| {
+            let mut card = card(&app, runtime, name);
             // It stays. Clients want a date.
             card["expires_at"] = "9999-12-31T23:59:59Z".into();
             card["size_vram"] = 0.into();
-            card["context_length"] = app.runtime.context_max().into();
+            card["context_length"] = runtime.context_max().into();
             card
-        })
-        .collect();
+        });
+        cards.collect::<Vec<_>>()
+    };
+    let models: Vec<_> = app.runtimes().flat_map(cards).collect();
     Json(json!({ "models": models }))
 }
 
@@ -47,20 +51,24 @@ pub async fn show(
     let model = take_model(&mut fields)?;
     fields.boolean("verbose")?;
     fields.none_left()?;
-    app.check_model(Some(untagged(&model)))?;
-    let manners = app.runtime.manners();
-    let has =
-        [(true, "completion"), (manners.shows_tools, "tools"), (manners.reasons(), "thinking")];
+    let runtime = app.serving(Some(untagged(&model)))?;
+    let (manners, answers) = (runtime.manners(), !runtime.is_encoder());
+    let has = [
+        (answers, "completion"),
+        (!answers, "embedding"),
+        (manners.shows_tools, "tools"),
+        (manners.reasons(), "thinking"),
+    ];
     let capabilities: Vec<_> = has.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
-    let family = family(&app);
+    let family = family(runtime);
     let mut info = Map::new();
     info.insert("general.architecture".to_owned(), family.into());
-    info.insert(format!("{family}.context_length"), app.runtime.context_max().into());
+    info.insert(format!("{family}.context_length"), runtime.context_max().into());
     Ok(Json(json!({
         "modelfile": "",
         "parameters": "",
         "template": "",
-        "details": details(&app),
+        "details": details(runtime),
         "model_info": info,
         "capabilities": capabilities,
         "modified_at": timestamp_of(app.created),
@@ -72,20 +80,20 @@ pub async fn version() -> Json<Value> {
     Json(json!({ "version": env!("CARGO_PKG_VERSION") }))
 }
 
-fn card(app: &App, name: &str) -> Value {
+fn card(app: &App, runtime: &Runtime, name: &str) -> Value {
     json!({
         "name": name,
         "model": name,
         "modified_at": timestamp_of(app.created),
-        "size": app.runtime.model().map_or(0, |model| model.weight_bytes()),
+        "size": runtime.model().map_or(0, |model| model.weight_bytes()),
         // Files are not hashed at each start.
         "digest": "",
-        "details": details(app),
+        "details": details(runtime),
     })
 }
 
-fn details(app: &App) -> Value {
-    let family = family(app);
+fn details(runtime: &Runtime) -> Value {
+    let family = family(runtime);
     json!({
         "parent_model": "",
         "format": "",
@@ -96,6 +104,6 @@ fn details(app: &App) -> Value {
     })
 }
 
-fn family(app: &App) -> &'static str {
-    app.runtime.model().map_or("scripted", |model| model.config().family.name())
+fn family(runtime: &Runtime) -> &'static str {
+    runtime.model().map_or("scripted", |model| model.config().family.name())
 }

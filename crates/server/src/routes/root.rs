@@ -20,7 +20,7 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
         "name": "myriad",
         "version": env!("CARGO_PKG_VERSION"),
-        "models": app.runtime.names(),
+        "models": app.runtimes().flat_map(|runtime| runtime.names()).collect::<Vec<_>>(),
         "endpoints": *ENDPOINTS,
     }))
 }

@@ -14,6 +14,7 @@ use crate::errors::ErrorBody;
 use crate::openapi::Components;
 use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field};
 use crate::wire::{chat as chats, completions as texts, decisions as asked};
+use crate::wire::{embeddings as vectors, rerank as ranked};
 use crate::wire::{models as cards, moderations as judged, tokenize as tokens};
 
 /// One method of one path.
@@ -81,6 +82,8 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     components.add::<cards::ModelList>();
     let mut routes = of_the_server();
     routes.extend(of_openai(components));
+    routes.extend(of_anthropic());
+    routes.extend(of_ollama(components));
     routes.extend(of_others(components));
     routes
 }
@@ -150,12 +153,19 @@ fn of_openai(known: &mut Components) -> Vec<Route> {
             post(moderations::create),
         )
         .gives::<judged::ModerationResponse>(known, JSON),
+        Route::post(
+            "/v1/embeddings",
+            "Turns texts into vectors",
+            Named("EmbeddingsRequest"),
+            post(embeddings::create),
+        )
+        .gives::<vectors::Embeddings>(known, JSON),
     ]
 }
 
-fn of_others(known: &mut Components) -> Vec<Route> {
+fn of_anthropic() -> Vec<Route> {
     use Input::Named;
-    let mut routes = vec![
+    vec![
         Route::post(
             "/v1/messages",
             "Anthropic's: answers a chat",
@@ -171,6 +181,12 @@ fn of_others(known: &mut Components) -> Vec<Route> {
             post(messages::count),
         )
         .gives_named(JSON, "AnthropicCount"),
+    ]
+}
+
+fn of_ollama(known: &mut Components) -> Vec<Route> {
+    use Input::Named;
+    vec![
         Route::post(
             "/api/chat",
             "Ollama's: answers a chat",
@@ -187,6 +203,20 @@ fn of_others(known: &mut Components) -> Vec<Route> {
         )
         .gives_named(JSON, "OllamaGenerate")
         .gives_named(LINES, "OllamaGenerate"),
+        Route::post(
+            "/api/embed",
+            "Ollama's: turns texts into vectors",
+            Named("OllamaEmbedRequest"),
+            post(embeddings::ollama),
+        )
+        .gives::<vectors::OllamaEmbeddings>(known, JSON),
+        Route::post(
+            "/api/embeddings",
+            "Ollama's older: turns a text into a vector",
+            Named("OllamaEmbeddingsRequest"),
+            post(embeddings::ollama_single),
+        )
+        .gives::<vectors::OllamaEmbedding>(known, JSON),
         Route::get("/api/tags", "Ollama's: all models", get(ollama_models::tags))
             .gives_named(JSON, "OllamaModels"),
         Route::post(
@@ -200,7 +230,18 @@ fn of_others(known: &mut Components) -> Vec<Route> {
             .gives_named(JSON, "OllamaModels"),
         Route::get("/api/version", "Ollama's: the version", get(ollama_models::version))
             .gives_named(JSON, "Version"),
-    ];
+    ]
+}
+
+/// vLLM's, and Cohere's and Jina's.
+fn of_others(known: &mut Components) -> Vec<Route> {
+    use Input::Named;
+    let mut routes = Vec::new();
+    for path in ["/v1/rerank", "/v2/rerank", "/rerank"] {
+        let summary = "Cohere's and Jina's: sorts documents by a query";
+        let route = Route::post(path, summary, Named("RerankRequest"), post(rerank::create));
+        routes.push(route.gives::<ranked::Reranked>(known, JSON));
+    }
     for path in ["/tokenize", "/v1/tokenize"] {
         let summary = "vLLM's: token ids of a text or a chat";
         let handler = post(tokenize::tokenize);

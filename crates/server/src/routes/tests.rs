@@ -138,7 +138,7 @@ async fn a_body_that_is_dropped_ends_its_generation() {
 #[tokio::test]
 async fn a_handler_that_panics_is_one_500() {
     let (runtime, _) = start();
-    let state = Arc::new(App::new(runtime, ServerConfig::default()));
+    let state = Arc::new(App::new(runtime.into(), ServerConfig::default()));
     let panics = || async {
         if true {
             panic!("a panic for a test");

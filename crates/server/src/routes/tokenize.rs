@@ -22,19 +22,22 @@ pub async fn tokenize(
     let body = upload.read(&app.large_bodies).await?;
     app.blocking(move |app| {
         let request = TokenizeRequest::parse(&body)?;
-        app.check_model(request.model.as_deref())?;
-        let tokenizer = app.runtime.tokenizer();
+        let runtime = app.serving(request.model.as_deref())?;
+        let tokenizer = runtime.tokenizer();
         let tokens = match &request.input {
             TokenizeInput::Text { text, add_special_tokens: true } => {
                 tokenizer.encode_prompt(text, Specials::Parse)
             }
             TokenizeInput::Text { text, .. } => tokenizer.encode(text, Specials::Parse),
-            TokenizeInput::Chat(chat) => encode(app, chat)?.ids,
+            TokenizeInput::Chat(chat) => {
+                app.check_model(request.model.as_deref())?;
+                encode(app, chat)?.ids
+            }
         };
         let text = |id: &u32| tokenizer.token_text(*id).unwrap_or_default().to_owned();
         Ok(Json(TokenizeResponse {
             count: tokens.len(),
-            max_model_len: app.runtime.context_max(),
+            max_model_len: runtime.context_max(),
             token_strs: request.return_token_strs.then(|| tokens.iter().map(text).collect()),
             tokens,
         }))
@@ -49,9 +52,9 @@ pub async fn detokenize(
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     app.blocking(move |app| {
-        let tokenizer = app.runtime.tokenizer();
-        let request = DetokenizeRequest::parse(&body, tokenizer.vocab_size())?;
-        app.check_model(request.model.as_deref())?;
+        let request = DetokenizeRequest::parse(&body)?;
+        let tokenizer = app.serving(request.model.as_deref())?.tokenizer();
+        request.check(tokenizer.vocab_size())?;
         let bytes = tokenizer.decode(&request.tokens, true);
         Ok(Json(DetokenizeResponse { prompt: String::from_utf8_lossy(&bytes).into_owned() }))
     })

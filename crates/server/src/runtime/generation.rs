@@ -42,6 +42,11 @@ pub enum TextEvent {
         /// Its tokens.
         tokens: Vec<OutputToken>,
     },
+    /// What was wanted instead of an answer: a vector, or one score.
+    Computed {
+        /// The numbers.
+        values: Vec<f32>,
+    },
     /// The last event of a request that ran.
     Finished {
         /// Why it ended.

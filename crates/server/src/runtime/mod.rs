@@ -18,7 +18,7 @@ mod thread;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use myriad_engine::{Engine, EngineConfig, EngineError, Sampling, Stats};
+use myriad_engine::{EngineConfig, EngineError, Output, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
 use myriad_token::{
@@ -71,6 +71,8 @@ impl From<EngineConfig> for RuntimeConfig {
 pub struct GenerateRequest {
     /// Ids of the prompt, with whatever the model wants at its beginning.
     pub prompt: Vec<u32>,
+    /// What is to come of it; all that follows here is about answers.
+    pub output: Output,
     /// How tokens are chosen.
     pub sampling: Sampling,
     /// Most tokens to generate; `None`: what the context leaves. 0 scores the prompt only.
@@ -199,9 +201,9 @@ impl Runtime {
             threads: model.compute.pool.threads(),
             config: config.engine.clone(),
         };
-        let engine = Engine::new(Arc::clone(&model.model), model.compute, config.engine)?;
+        let engine = steps::of_model(Arc::clone(&model.model), model.compute, config.engine)?;
         let parts = Parts {
-            engine: Box::new(engine),
+            engine,
             recipe: Box::new(recipe),
             tokenizer: model.tokenizer,
             queue_max: config.queue_max,
@@ -271,6 +273,26 @@ impl Runtime {
         self.submit(request)?.blocking_recv().map_err(|_| GenerateError::Unavailable)?
     }
 
+    /// What a text's `output` is, where that is no answer: a vector, or one score.
+    ///
+    /// # Errors
+    /// As [`Runtime::generate`], and [`GenerateError::Failed`].
+    pub async fn compute(
+        &self,
+        prompt: Vec<u32>,
+        output: Output,
+    ) -> Result<Vec<f32>, GenerateError> {
+        let max_tokens = Some(0);
+        let request = GenerateRequest { prompt, output, max_tokens, ..GenerateRequest::default() };
+        let mut generation = self.generate(request).await?;
+        while let Some(event) = generation.next().await {
+            if let TextEvent::Computed { values } = event {
+                return Ok(values);
+            }
+        }
+        Err(if self.healthy() { GenerateError::Failed } else { GenerateError::Unavailable })
+    }
+
     fn submit(
         &self,
         request: GenerateRequest,
@@ -312,6 +334,11 @@ impl Runtime {
     /// The weights' description; none where a script answers.
     pub fn model(&self) -> Option<&Model> {
         self.model.as_deref()
+    }
+
+    /// Whether the model reads texts whole, and so answers nothing.
+    pub fn is_encoder(&self) -> bool {
+        self.model().is_some_and(|model| model.config().encoder.is_some())
     }
 
     /// Text to ids and back.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use myriad_engine::{
-    EngineError, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
+    EngineError, Event, FinishReason, Output, Request, RequestId, Stats, TokenScore, Usage,
 };
 use myriad_token::{
     ChatTemplate, Specials, TemplateError, TokenType, Tokenizer, TokenizerError, VocabSpec,
@@ -200,6 +200,10 @@ impl Steps for ScriptedEngine {
     }
 
     fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
+        if request.output != Output::Answer {
+            let (what, reason) = ("vectors or scores", "it is a script");
+            return Err(EngineError::Output { what, reason });
+        }
         self.last += 1;
         let id = RequestId::new(self.last);
         let answer = self.answer(&request.prompt);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use myriad_engine::{Engine, EngineConfig, EngineError, Event, Request, RequestId, Stats};
+use myriad_engine::{
+    Embedder, Engine, EngineConfig, EngineError, Event, Request, RequestId, Stats,
+};
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::Model;
 
@@ -59,6 +61,44 @@ impl Steps for Engine {
     }
 }
 
+impl Steps for Embedder {
+    fn context_max(&self) -> usize {
+        Embedder::context_max(self)
+    }
+
+    fn submit(&mut self, request: Request) -> Result<RequestId, EngineError> {
+        Embedder::submit(self, request)
+    }
+
+    fn cancel(&mut self, id: RequestId) {
+        Embedder::cancel(self, id);
+    }
+
+    fn has_work(&self) -> bool {
+        Embedder::has_work(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Embedder::stats(self)
+    }
+
+    fn step(&mut self, events: &mut Vec<Event>) {
+        Embedder::step(self, events);
+    }
+}
+
+/// The engine for a model of either kind.
+pub fn of_model(
+    model: Arc<Model>,
+    compute: Compute,
+    config: EngineConfig,
+) -> Result<Box<dyn Steps>, EngineError> {
+    Ok(match model.config().encoder {
+        Some(_) => Box::new(Embedder::new(model, compute, config)?),
+        None => Box::new(Engine::new(model, compute, config)?),
+    })
+}
+
 /// What an engine that computes a model is made of.
 pub struct ModelRecipe {
     pub model: Arc<Model>,
@@ -70,6 +110,6 @@ pub struct ModelRecipe {
 impl Recipe for ModelRecipe {
     fn make(&self) -> Result<Box<dyn Steps>, EngineError> {
         let compute = Compute::new(self.kernels, self.threads);
-        Ok(Box::new(Engine::new(Arc::clone(&self.model), compute, self.config.clone())?))
+        of_model(Arc::clone(&self.model), compute, self.config.clone())
     }
 }

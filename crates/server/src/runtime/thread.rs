@@ -215,6 +215,7 @@ impl Worker {
         }
         Request {
             prompt: request.prompt,
+            output: request.output,
             sampling: request.sampling,
             max_tokens: request.max_tokens.unwrap_or(room),
             // The client's own stop tokens hold even where the model's are ignored.
@@ -256,6 +257,10 @@ impl Worker {
                     self.engine.cancel(id);
                     self.finish(id, finish, None, None);
                 }
+            }
+            Event::Computed { id, values } => {
+                let Some(running) = self.running.get_mut(&id) else { return };
+                let _ = running.sender.send(TextEvent::Computed { values });
             }
             Event::Finished { id, reason, usage, end_score } => {
                 let finish = match reason {

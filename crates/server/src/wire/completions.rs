@@ -1,13 +1,13 @@
 //! Turns the JSON of `/v1/completions` into a request, and answers into JSON.
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::fields::{Fields, elements, kind, wrong_type};
+use super::fields::Fields;
 use super::generation::GenerationFields;
 use super::logprobs::CompletionLogprobs;
 use super::policy;
+use super::prompts::{self, Prompt};
 use super::usage::Usage;
 use crate::errors::ApiError;
 use crate::limits::{
@@ -38,15 +38,6 @@ pub struct CompletionRequest {
     pub generation: GenerationFields,
 }
 
-/// A prompt as it was sent.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prompt {
-    /// Text, in which control tokens count as such.
-    Text(String),
-    /// Token ids, taken as they are.
-    Tokens(Vec<u32>),
-}
-
 impl CompletionRequest {
     /// Reads a request's body; `vocab` is the number of tokens that the model knows.
     ///
@@ -55,7 +46,8 @@ impl CompletionRequest {
     pub fn parse(body: &[u8], vocab: usize) -> Result<CompletionRequest, ApiError> {
         let mut fields = Fields::of_body(body)?;
         let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
-        let prompts = take_prompts(&mut fields, vocab)?;
+        let prompts = prompts::take(&mut fields, "prompt", PROMPTS_MAX)?;
+        prompts.iter().try_for_each(|prompt| prompt.check("prompt", vocab))?;
         let max_tokens = fields.count("max_tokens", usize::MAX)?.unwrap_or(MAX_TOKENS_USUAL);
         let echo = fields.boolean("echo")?.unwrap_or(false);
         let suffix = take_suffix(&mut fields, echo)?;
@@ -125,53 +117,6 @@ fn take_best_of(fields: &mut Fields<'_>, generation: &GenerationFields) -> Resul
         return Err(ApiError::invalid(NAME, message));
     }
     Ok(best_of)
-}
-
-const PROMPT: &str = "prompt";
-
-/// A string, a list of strings, a list of ids, or a list of lists of ids.
-fn take_prompts(fields: &mut Fields<'_>, vocab: usize) -> Result<Vec<Prompt>, ApiError> {
-    let Some(value) = fields.raw(PROMPT) else { return Err(ApiError::missing(PROMPT)) };
-    match kind(value) {
-        "a string" => Ok(vec![take_prompt(value, vocab)?]),
-        "an array" if holds_numbers(value) => Ok(vec![take_prompt(value, vocab)?]),
-        "an array" => {
-            let values = elements(value, PROMPT, PROMPTS_MAX)?;
-            if values.is_empty() {
-                let message = "'prompt' is empty. Right would be text or token ids.";
-                return Err(ApiError::invalid(PROMPT, message));
-            }
-            values.into_iter().map(|value| take_prompt(value, vocab)).collect()
-        }
-        _ => Err(wrong_type(PROMPT, EXPECTED, value)),
-    }
-}
-
-const EXPECTED: &str = "a string, an array of strings, of token ids, or of arrays of token ids";
-
-/// Whether an array begins with a number.
-fn holds_numbers(array: &RawValue) -> bool {
-    let inside = array.get().strip_prefix('[').unwrap_or_default().trim_start();
-    inside.starts_with(|first: char| first.is_ascii_digit() || first == '-')
-}
-
-fn take_prompt(value: &RawValue, vocab: usize) -> Result<Prompt, ApiError> {
-    if kind(value) == "a string" {
-        let text = serde_json::from_str(value.get())
-            .map_err(|_| wrong_type(PROMPT, "a string of valid Unicode", value))?;
-        return Ok(Prompt::Text(text));
-    }
-    let Ok(ids) = serde_json::from_str::<Vec<u32>>(value.get()) else {
-        return Err(wrong_type(PROMPT, EXPECTED, value));
-    };
-    match ids.iter().find(|id| **id as usize >= vocab) {
-        Some(id) => {
-            let message =
-                format!("Invalid value in 'prompt': {id}. Right would be token ids below {vocab}.");
-            Err(ApiError::invalid(PROMPT, message))
-        }
-        None => Ok(Prompt::Tokens(ids)),
-    }
 }
 
 /// A whole answer, or a piece of a streamed one: they have the same shape.

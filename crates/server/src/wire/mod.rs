@@ -5,10 +5,12 @@
 //! have.
 
 pub mod anthropic;
+pub mod base64;
 pub mod chat;
 pub mod completions;
 pub mod decision_input;
 pub mod decisions;
+pub mod embeddings;
 pub mod fields;
 pub mod generation;
 pub mod logprobs;
@@ -18,6 +20,8 @@ pub mod moderation_policy;
 pub mod moderations;
 pub mod ollama;
 pub mod policy;
+pub mod prompts;
+pub mod rerank;
 pub mod response_format;
 pub mod thinking;
 pub mod tokenize;

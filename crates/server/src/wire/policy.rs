@@ -51,6 +51,42 @@ const SHARE: &str = r#"{"type":"number","minimum":0,"maximum":1}"#;
 const PENALTY: &str = r#"{"type":"number","minimum":-2,"maximum":2}"#;
 const IDS: &str = r#"{"type":"array","items":{"type":"integer","minimum":0}}"#;
 const ANY: &str = "{}";
+const BIASES: &str = r#"{
+    "type": "object",
+    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100}
+}"#;
+const STOPS: &str = r#"{"oneOf": [
+    {"type": "string", "minLength": 1},
+    {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 16}
+]}"#;
+const STREAM_OPTIONS: &str = r#"{
+    "type": "object",
+    "properties": {
+        "include_usage": {"type": "boolean"},
+        "include_obfuscation": {"type": "boolean"}
+    },
+    "additionalProperties": false
+}"#;
+const MESSAGES: &str = r#"{"type": "array", "minItems": 1, "items": {
+    "type": "object",
+    "required": ["role"],
+    "properties": {
+        "role": {"enum": ["system", "developer", "user", "assistant", "tool", "function"]}
+    }
+}}"#;
+const RESPONSE_FORMAT: &str = r#"{
+    "type": "object",
+    "required": ["type"],
+    "properties": {"type": {"enum": ["text", "json_object", "json_schema"]}}
+}"#;
+const PROMPT: &str = r#"{"oneOf": [
+    {"type": "string"},
+    {"type": "array", "minItems": 1, "items": {"type": "string"}},
+    {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0}},
+    {"type": "array", "minItems": 1, "items": {
+        "type": "array", "items": {"type": "integer", "minimum": 0}
+    }}
+]}"#;
 
 /// For chats and completions.
 const COMMON: &[Field] = &[
@@ -68,19 +104,9 @@ const COMMON: &[Field] = &[
         r#"{"type":"number","minimum":0.01,"maximum":10}"#,
         "vLLM's",
     ),
-    field(
-        "logit_bias",
-        Honour,
-        r#"{"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100}}"#,
-        "token ids as text",
-    ),
+    field("logit_bias", Honour, BIASES, "token ids as text"),
     field("seed", Honour, r#"{"type":"integer"}"#, "64 bits; the same seed, the same answer"),
-    field(
-        "stop",
-        Honour,
-        r#"{"oneOf":[{"type":"string","minLength":1},{"type":"array","items":{"type":"string","minLength":1},"maxItems":16}]}"#,
-        "up to 16 strings of up to 256 bytes",
-    ),
+    field("stop", Honour, STOPS, "up to 16 strings of up to 256 bytes"),
     field("stop_token_ids", Honour, IDS, "vLLM's"),
     field("include_stop_str_in_output", Honour, BOOLEAN, "vLLM's"),
     field("ignore_eos", Honour, BOOLEAN, "vLLM's"),
@@ -90,7 +116,7 @@ const COMMON: &[Field] = &[
     field(
         "stream_options",
         Honour,
-        r#"{"type":"object","properties":{"include_usage":{"type":"boolean"},"include_obfuscation":{"type":"boolean"}},"additionalProperties":false}"#,
+        STREAM_OPTIONS,
         "with `stream` alone; `include_obfuscation` only as false",
     ),
     field("return_token_ids", Honour, BOOLEAN, "vLLM's"),
@@ -127,19 +153,14 @@ const COMMON: &[Field] = &[
 
 /// For chats alone.
 const CHAT: &[Field] = &[
-    field(
-        "messages",
-        Honour,
-        r#"{"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{"role":{"enum":["system","developer","user","assistant","tool","function"]}}}}"#,
-        "text parts; images, audio and files are refused by name",
-    ),
+    field("messages", Honour, MESSAGES, "text parts; images, audio and files are refused by name"),
     field("max_completion_tokens", Honour, FROM_ONE, "wins over `max_tokens`"),
     field("logprobs", Honour, BOOLEAN, ""),
     field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
     field(
         "response_format",
         Honour,
-        r#"{"type":"object","required":["type"],"properties":{"type":{"enum":["text","json_object","json_schema"]}}}"#,
+        RESPONSE_FORMAT,
         "always enforced; a schema that cannot be is refused with its keyword",
     ),
     field("tools", Honour, r#"{"type":"array","items":{"type":"object"}}"#, "functions"),
@@ -185,12 +206,7 @@ const CHAT: &[Field] = &[
 
 /// For completions alone.
 const COMPLETIONS: &[Field] = &[
-    field(
-        "prompt",
-        Honour,
-        r#"{"oneOf":[{"type":"string"},{"type":"array","minItems":1,"items":{"type":"string"}},{"type":"array","minItems":1,"items":{"type":"integer","minimum":0}},{"type":"array","minItems":1,"items":{"type":"array","items":{"type":"integer","minimum":0}}}]}"#,
-        "text, texts, ids, or lists of ids",
-    ),
+    field("prompt", Honour, PROMPT, "text, texts, ids, or lists of ids"),
     field("echo", Honour, BOOLEAN, ""),
     field("logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":5}"#, ""),
     field("suffix", Honour, STRING, "for models with fill-in-the-middle tokens"),

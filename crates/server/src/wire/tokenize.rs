@@ -84,24 +84,36 @@ pub struct DetokenizeRequest {
     pub tokens: Vec<u32>,
 }
 
+const TOKENS: &str = "tokens";
+
 impl DetokenizeRequest {
-    /// Reads a request's body; `vocab` is the number of tokens that the model knows.
+    /// Reads a request's body.
     ///
     /// # Errors
     /// 400 naming the parameter that is wrong or unknown.
-    pub fn parse(body: &[u8], vocab: usize) -> Result<DetokenizeRequest, ApiError> {
-        const NAME: &str = "tokens";
+    pub fn parse(body: &[u8]) -> Result<DetokenizeRequest, ApiError> {
         let mut fields = Fields::of_body(body)?;
         let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
-        let tokens: Option<Vec<u32>> = fields.take(NAME, "an array of token ids")?;
-        let tokens = tokens.ok_or_else(|| ApiError::missing(NAME))?;
+        let tokens: Option<Vec<u32>> = fields.take(TOKENS, "an array of token ids")?;
+        let tokens = tokens.ok_or_else(|| ApiError::missing(TOKENS))?;
         fields.none_left()?;
-        if let Some(id) = tokens.iter().find(|id| **id as usize >= vocab) {
-            let message =
-                format!("Invalid value in '{NAME}': {id}. Right would be token ids below {vocab}.");
-            return Err(ApiError::invalid(NAME, message));
-        }
         Ok(DetokenizeRequest { model, tokens })
+    }
+
+    /// Ids must be those of a model with `vocab` tokens.
+    ///
+    /// # Errors
+    /// 400 naming the first that is not.
+    pub fn check(&self, vocab: usize) -> Result<(), ApiError> {
+        match self.tokens.iter().find(|id| **id as usize >= vocab) {
+            Some(id) => {
+                let message = format!(
+                    "Invalid value in '{TOKENS}': {id}. Right would be token ids below {vocab}."
+                );
+                Err(ApiError::invalid(TOKENS, message))
+            }
+            None => Ok(()),
+        }
     }
 }
 

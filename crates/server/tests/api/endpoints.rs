@@ -86,7 +86,6 @@ fn paths_and_methods_that_are_not_there_have_openais_shape() {
         ("/v1/videos", "videos"),
         ("/v1/realtime", "realtime"),
         ("/v1/files", "files"),
-        ("/v1/embeddings", "embeddings"),
         ("/v1/responses/resp_1", "responses"),
     ] {
         for method in ["GET", "POST"] {

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use myriad_engine::EngineConfig;
 use myriad_formats::Gguf;
 use myriad_kernels::{BlockType, Compute, Kernels};
-use myriad_model::synthetic::{self, Shape};
+use myriad_model::synthetic::{self, Parts, Shape, Tensor};
 use myriad_model::{Family, Model, PAGE_TOKENS};
 use myriad_server::runtime::scripted::Script;
-use myriad_server::{LoadedModel, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on};
+use myriad_server::{
+    LoadedModel, Models, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on,
+};
 use myriad_token::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,6 +25,9 @@ use crate::contract;
 /// The name under which the model is served; names of hubs have slashes.
 pub const MODEL: &str = "tests/synthetic";
 
+/// The name of an encoder.
+pub const ENCODER: &str = "tests/encoder";
+
 /// `<|im_end|>`, which ends an answer.
 pub const END: u32 = 2;
 
@@ -32,6 +37,12 @@ pub struct Setup {
     pub parallel: usize,
     pub queue_max: usize,
     pub template: bool,
+    /// Whether the only model is an encoder.
+    pub encoder: bool,
+    /// Whether encoders score pairs.
+    pub classifier: bool,
+    /// Whether there is an encoder beside the model, of the name [`ENCODER`].
+    pub embedder: bool,
     /// What a test double answers, instead of the random model.
     pub script: Option<Value>,
     /// Whether there is a data folder; without `content` for keys alone.
@@ -53,6 +64,9 @@ impl Default for Setup {
             parallel: 8,
             queue_max: 256,
             template: true,
+            encoder: false,
+            classifier: false,
+            embedder: false,
             script: None,
             storage: None,
             config: ServerConfig { port: 0, ..ServerConfig::default() },
@@ -65,6 +79,9 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
     if let Some(script) = &setup.script {
         let script = Script::parse(&script.to_string()).expect("a script");
         return Runtime::start_scripted(script, vec![MODEL.into()]).expect("a runtime");
+    }
+    if setup.encoder {
+        return encoder(setup);
     }
     let shape = Shape { context: setup.context, ..Shape::small(Family::Llama, BlockType::Q8_0) };
     let file = Gguf::from_bytes(synthetic::gguf(&shape, 7)).expect("a file");
@@ -88,6 +105,43 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
     };
     let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
+}
+
+/// A random encoder, on one thread.
+pub fn encoder(setup: &Setup) -> Arc<Runtime> {
+    let file = Gguf::from_bytes(encoder_file(setup.classifier)).expect("a file");
+    let compute = Compute::new(Kernels::detect().expect("kernels"), 1);
+    let tokenizer = Tokenizer::new(&file.vocab().expect("a vocabulary")).expect("ids");
+    let model = LoadedModel {
+        names: vec![ENCODER.into()],
+        model: Arc::new(Model::load(&file, &compute, &mut |_| ()).expect("a model")),
+        compute,
+        tokenizer: Arc::new(tokenizer),
+        template: None,
+    };
+    let (context, parallel, step_tokens, pages) = (512, 1, 64, 16);
+    let engine = EngineConfig { context, parallel, step_tokens, pages, snapshots: 0 };
+    let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
+    Runtime::start(model, config).expect("a runtime")
+}
+
+/// The file of the encoder.
+pub fn encoder_file(classifier: bool) -> Vec<u8> {
+    let mut parts = Parts::new(&Shape::small(Family::Bert, BlockType::Q8_0), 7);
+    if classifier {
+        for (name, shape) in [
+            ("cls.weight", vec![256, 256]),
+            ("cls.bias", vec![256]),
+            ("cls.output.weight", vec![256, 1]),
+            ("cls.output.bias", vec![1]),
+        ] {
+            let value = |index: usize| ((index * 37 % 101) as f32 - 50.0) / 200.0;
+            let values = (0..shape.iter().product()).map(value).collect();
+            let (name, kind) = (name.to_owned(), BlockType::F32);
+            parts.tensors.push(Tensor { name, kind, shape, values });
+        }
+    }
+    parts.to_bytes()
 }
 
 /// A server with threads of its own; it ends with this value.
@@ -120,11 +174,12 @@ impl Live {
         let listener = executor.block_on(bind(&setup.config)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (stop, stopped) = oneshot::channel::<()>();
-        let shared = Arc::clone(&runtime);
+        let embedder = setup.embedder.then(|| encoder(&setup));
+        let models = Models { main: Arc::clone(&runtime), embedder };
         let thread = std::thread::spawn(move || {
             let shutdown = async move { drop(stopped.await) };
             executor
-                .block_on(serve_on(listener, shared, setup.config, shutdown))
+                .block_on(serve_on(listener, models, setup.config, shutdown))
                 .expect("a server that ends well");
         });
         let (stop, thread) = (Some(stop), Some(thread));

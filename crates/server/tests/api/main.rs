@@ -4,6 +4,7 @@ mod anthropic;
 mod chat;
 mod completions;
 mod contract;
+mod embeddings;
 mod endpoints;
 mod families;
 mod gates;

@@ -187,7 +187,7 @@ fn errors_are_in_ollamas_shape() {
         ("/api/chat", chat(json!({ "odd": 1 })), 400, "odd"),
         ("/api/generate", json!({ "model": MODEL, "prompt": "a", "suffix": "b" }), 400, "suffix"),
         ("/api/generate", json!({ "model": MODEL, "context": [1] }), 400, "context"),
-        ("/api/embed", json!({ "model": MODEL, "input": "a" }), 404, "embeddings"),
+        ("/api/embed", json!({ "model": MODEL, "input": "a" }), 400, "makes no vectors"),
         ("/api/pull", json!({ "model": MODEL }), 404, "myriad pull"),
         ("/api/nothing", json!({}), 404, "/api/nothing"),
     ] {

@@ -54,6 +54,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
+    opened.check_answers()?;
     let name = models::name_of(&opened.path);
     if opened.template(&opened.tokenizer()?).is_none() {
         return Err(advise(
