@@ -41,11 +41,6 @@ const COMMON: &[(&str, Rule)] = &[
         ]),
     ),
     ("store", Only(&["false"])),
-    ("structured_outputs", Refuse),
-    ("guided_json", Refuse),
-    ("guided_regex", Refuse),
-    ("guided_choice", Refuse),
-    ("guided_grammar", Refuse),
     ("moderation", Refuse),
     ("use_beam_search", Only(&["false"])),
     ("skip_special_tokens", Only(&["true"])),
@@ -64,9 +59,6 @@ const CHAT: &[(&str, Rule)] = &[
     ("best_of", Only(&["1"])),
 ];
 
-/// For completions alone.
-const COMPLETIONS: &[(&str, Rule)] = &[("response_format", Only(&[r#"{"type":"text"}"#]))];
-
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;
 
@@ -83,7 +75,7 @@ pub fn judge_chat(fields: Fields<'_>) -> Result<(), ApiError> {
 /// # Errors
 /// As [`judge_chat`].
 pub fn judge_completion(fields: Fields<'_>) -> Result<(), ApiError> {
-    judge(fields, &[COMMON, COMPLETIONS])
+    judge(fields, &[COMMON])
 }
 
 fn judge(fields: Fields<'_>, tables: &[&[(&str, Rule)]]) -> Result<(), ApiError> {
