@@ -17,8 +17,7 @@ pub struct Thinking {
     pub enabled: Option<bool>,
     /// `thinking_budget`, in tokens.
     pub budget: Option<i64>,
-    /// Whether effort and budget count only where the template knows them, and are no error
-    /// otherwise.
+    /// Whether effort and budget are no error where the model does not reason.
     pub hints: bool,
     /// The field that errors name instead of `enable_thinking`, where it was another one.
     pub asked_as: &'static str,
