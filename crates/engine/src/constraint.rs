@@ -34,6 +34,12 @@ pub trait Constraint: Send + Sync {
 
     /// Whether the answer must end here: nothing may follow. Only where it may end.
     fn must_end(&mut self) -> bool;
+
+    /// Whether the next token is chosen as if there were no constraint: it may be any, and any end
+    /// token ends the answer. The mask is not asked for then.
+    fn is_free(&mut self) -> bool {
+        false
+    }
 }
 
 /// Why an answer cannot go on although it is not complete.
@@ -59,6 +65,7 @@ pub(crate) struct Guide {
     /// [vocab / 32]
     allowed: Vec<u32>,
     may_end: bool,
+    is_free: bool,
     /// What came of the mask for the next token; `None` before it is worked out.
     ready: Option<Result<(), ConstraintError>>,
 }
@@ -75,7 +82,7 @@ pub(crate) enum Onward {
 impl Guide {
     pub(crate) fn new(grammar: Arc<dyn Grammar>, vocab: usize) -> Guide {
         let allowed = vec![0; vocab.div_ceil(32)];
-        Guide { grammar, constraint: None, allowed, may_end: false, ready: None }
+        Guide { grammar, constraint: None, allowed, may_end: false, is_free: false, ready: None }
     }
 
     /// Works out the mask for the next token, if that is not done.
@@ -84,13 +91,18 @@ impl Guide {
             return;
         }
         let constraint = self.constraint.get_or_insert_with(|| self.grammar.start());
+        self.is_free = constraint.is_free();
+        if self.is_free {
+            self.ready = Some(Ok(()));
+            return;
+        }
         self.allowed.fill(0);
-        self.may_end = constraint.may_end();
         self.ready = Some(constraint.mask(&mut self.allowed));
+        self.may_end = constraint.may_end();
     }
 
     /// The tokens that may come next, ascending; the end tokens are among them where the answer may
-    /// end and they are not `held_back`.
+    /// end and they are not `held_back`. `None`: any token, as without a constraint.
     ///
     /// # Errors
     /// How the answer ends where there is none.
@@ -98,19 +110,22 @@ impl Guide {
         &self,
         end_tokens: &[u32],
         held_back: bool,
-    ) -> Result<Vec<u32>, Onward> {
+    ) -> Result<Option<Vec<u32>>, Onward> {
         match self.ready {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(Onward::Failed(error)),
             // Whoever chooses has prepared.
             None => return Err(Onward::Failed(ConstraintError::Broken)),
         }
+        if self.is_free {
+            return Ok(None);
+        }
         let mut allowed = self.allowed.clone();
         let ends = end_tokens.iter().filter(|_| self.may_end && !held_back);
         ends.for_each(|token| allowed[*token as usize / 32] |= 1 << (token % 32));
         let tokens = tokens_of(&allowed);
         match tokens.is_empty() {
-            false => Ok(tokens),
+            false => Ok(Some(tokens)),
             true if self.may_end => Err(Onward::Complete),
             true => Err(Onward::Failed(ConstraintError::DeadEnd)),
         }
@@ -118,7 +133,12 @@ impl Guide {
 
     /// Whether the answer may end before the next token.
     pub(crate) fn may_end(&self) -> bool {
-        self.may_end
+        self.is_free || self.may_end
+    }
+
+    /// Whether the next token is chosen as without a constraint.
+    pub(crate) fn is_free(&self) -> bool {
+        self.is_free
     }
 
     /// Goes on by a token of the answer.
@@ -131,7 +151,12 @@ impl Guide {
         match constraint.accept(token) {
             Err(error) => Onward::Failed(error),
             Ok(()) if constraint.must_end() => Onward::Complete,
-            Ok(()) => Onward::Open,
+            Ok(()) => {
+                self.is_free = constraint.is_free();
+                // No thread need be woken for that.
+                self.ready = self.is_free.then_some(Ok(()));
+                Onward::Open
+            }
         }
     }
 }

@@ -377,7 +377,8 @@ impl Sequence {
     /// Whether a token that was chosen ends the answer. Sampling held end tokens back as long as it
     /// had to; within a grammar's answer that is not complete they are text.
     fn ends_by(&self, token: u32) -> bool {
-        let text = |guide: &Guide| !guide.may_end() || self.sampler.holds_back(self.generated());
+        let held_back = self.sampler.holds_back(self.generated());
+        let text = |guide: &Guide| !guide.is_free() && (!guide.may_end() || held_back);
         self.end_tokens.contains(&token) && !self.guide.as_deref().is_some_and(text)
     }
 

@@ -57,7 +57,10 @@ impl Sampler {
         let adjusted = self.adjusted(logits, generated);
         let weighed = adjusted.as_deref().unwrap_or(logits);
         let token = match guide {
-            Some(guide) => self.draw_among(&self.candidates(guide, generated)?, weighed, position),
+            Some(guide) => match self.candidates(guide, generated)? {
+                Some(tokens) => self.draw_among(&tokens, weighed, position),
+                None => self.draw(weighed, position),
+            },
             None => self.draw(weighed, position),
         };
         let asked = &self.sampling.logprob_tokens;
@@ -70,7 +73,7 @@ impl Sampler {
         generated < self.min_tokens
     }
 
-    fn candidates(&self, guide: &Guide, generated: usize) -> Result<Vec<u32>, Onward> {
+    fn candidates(&self, guide: &Guide, generated: usize) -> Result<Option<Vec<u32>>, Onward> {
         guide.candidates(&self.end_tokens, self.holds_back(generated))
     }
 

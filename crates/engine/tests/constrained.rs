@@ -145,21 +145,29 @@ fn constrained_answers_are_the_same_in_every_company() {
 
 #[test]
 fn a_mask_of_everything_changes_nothing() {
-    #[derive(Debug)]
-    struct Anything;
+    /// Masks of all tokens at every place, or at every fifth with nothing at the others.
+    #[derive(Clone, Copy, Debug)]
+    struct Anything {
+        free: bool,
+        tokens: usize,
+    }
     impl Grammar for Anything {
         fn start(&self) -> Box<dyn Constraint> {
-            Box::new(AnyPlace)
+            Box::new(*self)
         }
     }
-    struct AnyPlace;
-    impl Constraint for AnyPlace {
+    impl Constraint for Anything {
         fn mask(&mut self, allowed: &mut [u32]) -> Result<(), ConstraintError> {
+            assert!(!self.is_free(), "the mask of a free place");
             allowed.fill(u32::MAX);
             Ok(())
         }
         fn accept(&mut self, _: u32) -> Result<(), ConstraintError> {
+            self.tokens += 1;
             Ok(())
+        }
+        fn is_free(&mut self) -> bool {
+            self.free && !self.tokens.is_multiple_of(5)
         }
         fn may_end(&mut self) -> bool {
             true
@@ -174,10 +182,13 @@ fn a_mask_of_everything_changes_nothing() {
     requests.retain(|request| request.sampling.logit_bias.iter().all(|(_, bias)| bias.is_finite()));
     requests.iter_mut().for_each(|request| request.grammar = None);
     let free = run_all(&mut engine(&model, 1, config()), &requests);
-    requests.iter_mut().for_each(|request| request.grammar = Some(Arc::new(Anything)));
-    let held = run_all(&mut engine(&model, 1, config()), &requests);
-    for (free, held) in free.iter().zip(&held) {
-        assert_eq!(held.essence(), free.essence());
+    for by_turns in [false, true] {
+        let anything = Arc::new(Anything { free: by_turns, tokens: 0 });
+        requests.iter_mut().for_each(|request| request.grammar = Some(anything.clone()));
+        let held = run_all(&mut engine(&model, 1, config()), &requests);
+        for (free, held) in free.iter().zip(&held) {
+            assert_eq!(held.essence(), free.essence());
+        }
     }
 }
 

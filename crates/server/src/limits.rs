@@ -65,6 +65,9 @@ pub const INPUTS_TOGETHER: usize = 64;
 /// Messages of a chat. Each takes a few tokens at least, so longer ones fit no context of today.
 pub const MESSAGES_MAX: usize = 16_384;
 
+/// Texts that an answer may be one of.
+pub const CHOICE_TEXTS_MAX: usize = 1024;
+
 /// Stop strings. OpenAI allows 4; agents and evaluation harnesses send more.
 pub const STOPS_MAX: usize = 16;
 

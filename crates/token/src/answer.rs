@@ -9,20 +9,20 @@
 //!
 //! White space around reasoning and calls is part of the format and dropped.
 
-mod deepseek;
+pub(crate) mod deepseek;
 mod format;
-mod harmony;
+pub(crate) mod harmony;
 mod input;
 mod json;
-mod llama;
+pub(crate) mod llama;
 mod object;
 mod output;
 mod python;
-mod schema;
-mod tagged;
-mod xml;
+pub(crate) mod schema;
+pub(crate) mod tagged;
+pub(crate) mod xml;
 
-pub use format::{AnswerFormat, CallFormat, ReasoningFormat};
+pub use format::{AnswerFormat, CallFormat, Opening, ReasoningFormat};
 
 use deepseek::DeepSeek;
 use harmony::Harmony;
@@ -74,8 +74,9 @@ pub struct AnswerTool {
 
 impl AnswerTool {
     /// The schema of one parameter.
-    fn parameter(&self, name: &str) -> Option<&serde_json::Value> {
-        self.parameters.as_ref()?.get("properties")?.get(name)
+    pub(crate) fn parameter(&self, name: &str) -> Option<&serde_json::Value> {
+        let root = self.parameters.as_ref()?;
+        schema::followed(root, Some(root)).get("properties")?.get(name)
     }
 }
 
@@ -178,6 +179,21 @@ impl AnswerParser {
     /// or a marker.
     pub fn undecided(&self) -> usize {
         self.input.rest().len() + self.out.undecided()
+    }
+
+    /// Whether what comes next is reasoning, as far as is known.
+    pub fn is_reasoning(&self) -> bool {
+        match (self.reasoning, &self.body) {
+            (Reasoning::Begin { opened }, _) => opened,
+            (Reasoning::Inside, _) => true,
+            (Reasoning::Over, Body::Harmony(harmony)) => harmony.kind() == Kind::Reasoning,
+            (Reasoning::Over, _) => false,
+        }
+    }
+
+    /// Whether there can be no more reasoning, whatever comes.
+    pub(crate) fn is_past_reasoning(&self) -> bool {
+        self.reasoning == Reasoning::Over && !matches!(self.body, Body::Harmony(_))
     }
 
     fn step(&mut self) -> Step {

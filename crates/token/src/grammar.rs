@@ -6,12 +6,18 @@
 //! it apart first, so that nothing that could not be enforced gets through.
 
 mod calls;
+mod client;
 mod compiler;
 mod error;
 mod formats;
+mod lark;
+mod lead;
 mod locate;
 mod schema;
+mod source;
+mod text;
 mod vocabulary;
+mod xml;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,12 +28,14 @@ use llguidance::api::StopReason;
 pub use calls::CallGrammar;
 pub use compiler::GrammarCompiler;
 pub use error::{GrammarError, GrammarFailure};
+pub use source::{AnswerGrammar, TextGrammar};
 
 /// A compiled grammar, shared by all answers that follow it.
 #[derive(Clone)]
 pub struct Grammar {
     /// Before the first token, with the caches that its first mask has filled.
     begin: Arc<Matcher>,
+    leaves_text_free: bool,
 }
 
 impl fmt::Debug for Grammar {
@@ -40,6 +48,11 @@ impl Grammar {
     /// Whether both are one: compiled once, and kept.
     pub fn is_same(&self, other: &Grammar) -> bool {
         Arc::ptr_eq(&self.begin, &other.begin)
+    }
+
+    /// Whether it holds the answer's calls alone to something, and not its text.
+    pub fn leaves_text_free(&self) -> bool {
+        self.leaves_text_free
     }
 
     /// The state before the first token of an answer.

@@ -21,6 +21,7 @@ mod json;
 mod keep;
 pub mod limits;
 mod pretoken;
+mod rules;
 mod sentencepiece;
 mod source;
 mod specials;
@@ -31,15 +32,17 @@ mod unicode;
 mod wordpiece;
 
 pub use answer::{
-    AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, ReasoningFormat,
+    AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, Opening, ReasoningFormat,
 };
 pub use error::TokenizerError;
 pub use fim::FimTokens;
 pub use grammar::{
-    CallGrammar, Grammar, GrammarCompiler, GrammarError, GrammarFailure, GrammarState,
+    AnswerGrammar, CallGrammar, Grammar, GrammarCompiler, GrammarError, GrammarFailure,
+    GrammarState, TextGrammar,
 };
 pub use myriad_formats::{TokenType, VocabSpec, WordRules};
 pub use pretoken::{PreTokenizer, PreTokens};
+pub use rules::{AnswerRules, AnswerState, ReasoningBudget};
 pub use stream::{StopMatcher, StopOutput, StreamDecoder};
 pub use template::{ChatTemplate, Message, RenderOptions, TemplateError};
 pub use tokenizer::{Specials, Tokenizer};

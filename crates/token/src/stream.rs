@@ -61,6 +61,11 @@ impl StreamDecoder {
         text
     }
 
+    /// Whether no character is unfinished.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// What is still held back at the end, as U+FFFD.
     pub fn finish(&mut self) -> String {
         let rest = String::from_utf8_lossy(&self.pending).into_owned();

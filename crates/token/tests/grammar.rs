@@ -6,20 +6,11 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Random, chatml_tokenizer, default_tokenizer, golden, tiny_spec};
-use jsonschema::Validator;
+use common::walk::{Walk, is_answer, oracle, tamed, text};
+use common::{Random, chatml_tokenizer, default_tokenizer, golden};
 use myriad_token::limits::{GRAMMAR_COMPILE_TIME_MAX, GRAMMARS_KEPT_MAX};
-use myriad_token::{
-    AnswerEvent, AnswerFormat, AnswerParser, AnswerTool, CallFormat, CallGrammar, Grammar,
-    GrammarCompiler, GrammarError, GrammarState, ReasoningFormat, Specials, TokenType, Tokenizer,
-};
+use myriad_token::{GrammarCompiler, GrammarError, Specials, Tokenizer};
 use serde_json::{Value, json};
-
-/// Tokens that chance may choose before it is made to hurry.
-const PATIENCE: usize = 60;
-
-/// Tokens after which an answer is given up: a model may go on for ever too.
-const LENGTH_MAX: usize = 400;
 
 struct Case {
     name: String,
@@ -43,90 +34,6 @@ fn cases() -> Vec<Case> {
             invalid: values(case, "invalid"),
         })
         .collect()
-}
-
-fn oracle(schema: &Value) -> Validator {
-    jsonschema::options().should_validate_formats(true).build(schema).expect("a schema")
-}
-
-fn tokens_of(state: &mut GrammarState, vocab: usize) -> Vec<u32> {
-    let mut words = vec![0u32; vocab.div_ceil(32)];
-    state.mask(&mut words).expect("a mask");
-    (0..vocab as u32).filter(|t| words[*t as usize / 32] >> (t % 32) & 1 == 1).collect()
-}
-
-/// An answer by chance; `None` where it does not come to an end.
-fn by_chance(grammar: &Grammar, tokenizer: &Tokenizer, random: &mut Random) -> Option<Vec<u32>> {
-    let mut state = grammar.start();
-    let mut answer = Vec::new();
-    while answer.len() < LENGTH_MAX {
-        let hurried = answer.len() > PATIENCE;
-        let ends = random.below(if hurried { 2 } else { 4 }) == 0;
-        if state.may_end() && (state.must_end() || ends) {
-            return Some(answer);
-        }
-        let mut allowed = tokens_of(&mut state, tokenizer.vocab_size());
-        if allowed.is_empty() {
-            assert!(state.may_end(), "a dead end after {}", text(tokenizer, &answer));
-            return Some(answer);
-        }
-        if hurried {
-            let closing = |token: &u32| {
-                let bytes = tokenizer.token_bytes(*token).expect("a token");
-                matches!(bytes, b"\"" | b"}" | b"]" | b"\"}" | b"0" | b"null" | b"n" | b"@")
-            };
-            let closing: Vec<u32> = allowed.iter().copied().filter(closing).collect();
-            if !closing.is_empty() && random.below(8) > 0 {
-                allowed = closing;
-            }
-        }
-        let token = allowed[random.below(allowed.len())];
-        state.accept(token).expect("what the mask allowed");
-        answer.push(token);
-    }
-    None
-}
-
-fn text(tokenizer: &Tokenizer, answer: &[u32]) -> String {
-    String::from_utf8(tokenizer.decode(answer, true)).unwrap_or_else(|error| format!("{error:?}"))
-}
-
-/// The text with exponents of two digits at most: larger ones are JSON, but no number for `serde`.
-fn tamed(text: &str) -> String {
-    let mut tamed = String::new();
-    let (mut quoted, mut escaped, mut digits) = (false, false, None);
-    for c in text.chars() {
-        digits = match (digits, c) {
-            (Some(count), '0'..='9') => Some(count + 1),
-            (Some(0), '+' | '-') => Some(0),
-            (_, 'e' | 'E') if !quoted && tamed.ends_with(|c: char| c.is_ascii_digit()) => Some(0),
-            _ => None,
-        };
-        quoted ^= c == '"' && !escaped;
-        escaped = c == '\\' && !escaped;
-        if digits.is_none_or(|count| count <= 2) {
-            tamed.push(c);
-        }
-    }
-    tamed
-}
-
-/// Whether a text is an answer, whatever tokens it is written in.
-fn is_answer(grammar: &Grammar, tokenizer: &Tokenizer, text: &str) -> bool {
-    let mut state = grammar.start();
-    let mut rest = text.as_bytes();
-    while !rest.is_empty() {
-        let allowed = tokens_of(&mut state, tokenizer.vocab_size());
-        let fits = |token: &u32| rest.starts_with(tokenizer.token_bytes(*token).expect("a token"));
-        // What the grammar leaves no choice about comes in one way only: the longest.
-        let length = |token: &u32| tokenizer.token_bytes(*token).expect("a token").len();
-        let Some(token) = allowed.into_iter().filter(fits).max_by_key(length) else {
-            return false;
-        };
-        rest = &rest[length(&token)..];
-        state.accept(token).expect("what the mask allowed");
-    }
-    state.may_end()
 }
 
 #[test]
@@ -163,7 +70,7 @@ fn all_valid(tokenizer: &Arc<Tokenizer>, rounds: usize) -> (usize, usize) {
         let mut own = 0;
         for _ in 0..rounds {
             begun += 1;
-            let Some(answer) = by_chance(&grammar, tokenizer, &mut random) else { continue };
+            let Some(answer) = Walk::new(&grammar, tokenizer).answer(&mut random) else { continue };
             own += 1;
             let text = text(tokenizer, &answer);
             let value: Value = match serde_json::from_str(&tamed(&text)) {
@@ -302,83 +209,6 @@ fn a_grammar_is_compiled_once() {
         compiler.json_schema(&json!({ "const": number })).expect("a grammar");
     }
     assert!(!first.is_same(&compiler.json_schema(&schema).expect("a grammar")), "kept for ever");
-}
-
-fn tools() -> Vec<AnswerTool> {
-    let tool = |name: &str, parameters: Option<Value>| AnswerTool { name: name.into(), parameters };
-    let place = json!({
-        "type": "object",
-        "properties": { "city": { "$ref": "#/$defs/city" }, "days": { "enum": [1, 7] } },
-        "required": ["city", "days"],
-        "additionalProperties": false,
-        "$defs": { "city": { "type": "string", "maxLength": 5 } },
-    });
-    vec![tool("weather", Some(place)), tool("no \"schema\"", None)]
-}
-
-#[test]
-fn forced_calls_are_calls() {
-    let mut spec = tiny_spec(&[("<tool_call>", TokenType::Control)], &[]);
-    spec.eos = Some(256);
-    // In one vocabulary the marker is a token that no text can have, in the other it is text.
-    let with_marker = Tokenizer::new(&spec).expect("a vocabulary");
-    for tokenizer in [with_marker, chatml_tokenizer(), default_tokenizer()] {
-        let tokenizer = Arc::new(tokenizer);
-        let compiler = GrammarCompiler::new(Arc::clone(&tokenizer));
-        for parallel in [false, true] {
-            let calls = CallGrammar { format: CallFormat::Hermes, tools: tools(), parallel };
-            let grammar = compiler.tool_calls(&calls).expect("a grammar");
-            let mut random = Random(3);
-            let mut most = 0;
-            for _ in 0..40 {
-                let Some(answer) = by_chance(&grammar, &tokenizer, &mut random) else { continue };
-                most = most.max(check_calls(&text(&tokenizer, &answer)));
-            }
-            assert!(if parallel { most > 1 } else { most == 1 }, "{most} calls");
-        }
-    }
-}
-
-/// Reads an answer as the server does; returns the number of calls.
-fn check_calls(text: &str) -> usize {
-    let format = AnswerFormat { reasoning: ReasoningFormat::None, calls: CallFormat::Hermes };
-    let mut parser = AnswerParser::new(format, "", tools());
-    let mut events = parser.push(text);
-    events.extend(parser.finish());
-    let mut calls: Vec<(String, String, bool)> = Vec::new();
-    for event in events {
-        match event {
-            AnswerEvent::ToolCallStart { name, .. } => calls.push((name, String::new(), false)),
-            AnswerEvent::ToolCallArguments { index, json } => calls[index].1.push_str(&json),
-            AnswerEvent::ToolCallEnd { index, complete } => calls[index].2 = complete,
-            other => panic!("{text:?}: {other:?}"),
-        }
-    }
-    for (name, arguments, complete) in &calls {
-        assert!(complete, "{text:?}");
-        let tool = tools().into_iter().find(|tool| tool.name == *name).expect("a tool");
-        let schema = tool.parameters.unwrap_or(json!({ "type": "object" }));
-        let value = serde_json::from_str(&tamed(arguments)).expect("JSON");
-        assert!(oracle(&schema).is_valid(&value), "{text:?}");
-    }
-    calls.len()
-}
-
-#[test]
-fn tools_that_cannot_be_forced_are_named() {
-    let compiler = GrammarCompiler::new(Arc::new(chatml_tokenizer()));
-    let mut calls = CallGrammar { format: CallFormat::Hermes, tools: tools(), parallel: true };
-    calls.tools[1].parameters = Some(json!({ "properties": { "a": { "not": {} } } }));
-    let Err(GrammarError::Tool { index: 1, error, .. }) = compiler.tool_calls(&calls) else {
-        panic!("not refused");
-    };
-    let place =
-        matches!(&*error, GrammarError::Keyword { pointer, .. } if pointer == "/properties/a");
-    assert!(place, "{error}");
-    calls.tools[1].parameters = Some(json!({ "type": "string" }));
-    assert!(matches!(compiler.tool_calls(&calls), Err(GrammarError::Tool { index: 1, .. })));
-    let calls = CallGrammar { format: CallFormat::Qwen3Coder, tools: tools(), parallel: true };
-    assert!(matches!(compiler.tool_calls(&calls), Err(GrammarError::Unsupported(_))));
 }
 
 /// The work for one token beside the forward pass, in the time of one thread: run by hand, with

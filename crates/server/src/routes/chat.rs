@@ -41,7 +41,7 @@ pub async fn create(
         prompt: prompt.ids.clone(),
         max_tokens: request.max_tokens,
         parsing: prompt.parsing.clone(),
-        grammar: prompt.grammar.clone(),
+        rules: prompt.rules.clone(),
         ..generation.request_of(index)
     });
     let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
@@ -59,12 +59,7 @@ fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
     // Before it is copied for each choice: a prompt may be a thousand times too long.
     app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
     // Last: nothing else takes so long.
-    prompt.hold_to_calls(app, &request.chat)?;
-    if prompt.grammar.is_none() {
-        prompt.grammar = request.response_format.grammar(app.runtime.grammars())?;
-        // What follows a schema is the answer itself: no calls, no reasoning.
-        prompt.parsing = prompt.parsing.filter(|_| prompt.grammar.is_none());
-    }
+    prompt.hold(app, &request.chat, &request.response_format)?;
     Ok((request, prompt))
 }
 

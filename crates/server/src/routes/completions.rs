@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use myriad_engine::TokenScore;
-use myriad_token::{FimTokens, Specials, Tokenizer};
+use myriad_token::{AnswerRules, FimTokens, Specials, Tokenizer};
 
+use super::prompt::compiled;
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
@@ -33,7 +34,7 @@ pub async fn create(
     Extension(id): Extension<RequestId>,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompts) = app.blocking(move |app| prepare(app, &body)).await?;
+    let (request, prompts, rules) = app.blocking(move |app| prepare(app, &body)).await?;
     let generation = &request.generation;
     let mut requests = Vec::with_capacity(prompts.len() * request.best_of);
     for prompt in &prompts {
@@ -42,6 +43,7 @@ pub async fn create(
             prompt: prompt.ids.clone(),
             max_tokens: Some(request.max_tokens),
             prompt_logprobs: request.prompt_logprobs(),
+            rules: rules.clone(),
             ..generation.request_of(index)
         }));
     }
@@ -61,7 +63,10 @@ struct Encoded {
     begun: bool,
 }
 
-fn prepare(app: &App, body: &[u8]) -> Result<(CompletionRequest, Vec<Encoded>), ApiError> {
+fn prepare(
+    app: &App,
+    body: &[u8],
+) -> Result<(CompletionRequest, Vec<Encoded>, AnswerRules), ApiError> {
     let tokenizer = app.runtime.tokenizer();
     let mut request = CompletionRequest::parse(body, tokenizer.vocab_size())?;
     app.check_model(request.model.as_deref())?;
@@ -77,7 +82,9 @@ fn prepare(app: &App, body: &[u8]) -> Result<(CompletionRequest, Vec<Encoded>), 
         app.check_length(prompt.ids.len(), Some(request.max_tokens), PARAM)?;
         encoded.push(prompt);
     }
-    Ok((request, encoded))
+    let grammar = compiled(app, &request.response_format)?;
+    let rules = AnswerRules { grammar, budget: None };
+    Ok((request, encoded, rules))
 }
 
 impl Encoded {

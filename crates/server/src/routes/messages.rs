@@ -42,7 +42,7 @@ pub async fn create(
         prompt: prompt.ids,
         max_tokens: request.max_tokens,
         parsing: prompt.parsing,
-        grammar: prompt.grammar,
+        rules: prompt.rules,
         ..request.generation.request_of(0)
     };
     let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id.clone()).await?;
@@ -84,7 +84,7 @@ fn prepare(app: &App, body: &[u8], counts: bool) -> Result<(MessagesRequest, Pro
     let mut prompt = encode(app, &request.chat)?;
     if !counts {
         app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
-        prompt.hold_to_calls(app, &request.chat)?;
+        prompt.hold(app, &request.chat, &request.response_format)?;
     }
     Ok((request, prompt))
 }

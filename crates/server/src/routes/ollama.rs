@@ -58,6 +58,7 @@ async fn answer(
         prompt: prompt.ids,
         max_tokens: request.max_tokens,
         parsing: prompt.parsing,
+        rules: prompt.rules,
         ..request.generation.request_of(0)
     };
     let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id).await?;
@@ -75,15 +76,18 @@ fn prepare(
 ) -> Result<(OllamaRequest, Option<Prompt>), ApiError> {
     let request = parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(Some(untagged(&request.model)))?;
-    let prompt = match &request.input {
+    let mut prompt = match &request.input {
         None => return Ok((request, None)),
         Some(Input::Chat(chat)) => encode(app, chat)?,
         Some(Input::Raw(text)) => {
-            let ids = app.runtime.tokenizer().encode_prompt(text, Specials::Parse);
-            Prompt { ids, parsing: None, grammar: None }
+            Prompt::raw(app.runtime.tokenizer().encode_prompt(text, Specials::Parse))
         }
     };
     app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
+    match &request.input {
+        Some(Input::Chat(chat)) => prompt.hold(app, chat, &request.response_format)?,
+        _ => prompt.hold_text(app, &request.response_format)?,
+    }
     Ok((request, Some(prompt)))
 }
 

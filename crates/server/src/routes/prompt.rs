@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use myriad_token::{
-    CallGrammar, ChatTemplate, Grammar, GrammarError, RenderOptions, TemplateError, Tokenizer,
+    AnswerGrammar, AnswerRules, CallFormat, CallGrammar, ChatTemplate, Grammar, GrammarError,
+    Opening, ReasoningBudget, RenderOptions, TemplateError, Tokenizer,
 };
 use serde_json::{Map, Value};
 
@@ -11,6 +12,7 @@ use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::runtime::Parsing;
 use crate::wire::chat::Chat;
+use crate::wire::response_format::ResponseFormat;
 
 /// The parameter that errors about the prompt name.
 pub const PARAM: &str = "messages";
@@ -25,42 +27,107 @@ pub struct Prompt {
     pub ids: Vec<u32>,
     /// How the answer is read; none where it is all text.
     pub parsing: Option<Parsing>,
-    /// What the answer is held to: where calls must come.
-    pub grammar: Option<Grammar>,
+    /// What the answer is held to.
+    pub rules: AnswerRules,
+    /// The end of the text: it may have opened the reasoning.
+    end: String,
 }
 
 impl Prompt {
-    /// Holds the answer to calls, where the chat asks for that. Blocks while they are compiled.
+    /// A text that goes on, as it is.
+    pub fn raw(ids: Vec<u32>) -> Prompt {
+        Prompt { ids, parsing: None, rules: AnswerRules::default(), end: String::new() }
+    }
+
+    /// Holds the answer to what the chat asks for: calls that must come or keep to their schemas,
+    /// a format of its text, a bound of its reasoning. Blocks while grammars are compiled.
     ///
     /// # Errors
-    /// 400 naming the tool whose schema cannot be enforced, or that the model's calls cannot be
-    /// forced.
-    pub fn hold_to_calls(&mut self, app: &App, chat: &Chat) -> Result<(), ApiError> {
-        if !chat.tools.forced {
+    /// 400 naming what cannot be enforced: the tool whose schema it is, the keyword and its place,
+    /// or the model's way to write calls.
+    pub fn hold(
+        &mut self,
+        app: &App,
+        chat: &Chat,
+        response_format: &ResponseFormat,
+    ) -> Result<(), ApiError> {
+        let (tools, format) = (&chat.tools, app.runtime.manners().format);
+        let opening = match format.opening(&self.end) {
+            // An answer that has begun does not begin with reasoning.
+            Opening::Free if chat.continue_final_message => Opening::Text,
+            opening => opening,
+        };
+        let text = response_format.text.clone().filter(|_| !tools.forced);
+        let held = tools.are_held() || (text.is_some() && !tools.offered.is_empty());
+        let calls = held.then(|| CallGrammar {
+            tools: tools.offered.iter().map(|tool| tool.for_parser()).collect(),
+            parallel: !tools.one_call,
+            must: tools.forced,
+        });
+        if let (Some(_), None, Opening::Text, Some(parsing)) =
+            (&text, &calls, opening, &mut self.parsing)
+            && parsing.format.calls != CallFormat::Harmony
+        {
+            // All of it is the text, whatever that looks like.
+            self.parsing = None;
+        }
+        self.bound_reasoning(app, chat, opening)?;
+        if text.is_none() && calls.is_none() {
             return Ok(());
         }
-        let calls = CallGrammar {
-            format: app.runtime.manners().format.calls,
-            tools: chat.tools.offered.iter().map(|tool| tool.for_parser()).collect(),
-            parallel: !chat.tools.one_call,
-        };
-        let grammar = app.runtime.grammars().tool_calls(&calls);
-        self.grammar = Some(grammar.map_err(|error| match error {
-            GrammarError::Busy => ApiError::busy("compilers_busy", format!("{error}.")),
-            GrammarError::Unsupported(_) => {
-                ApiError::unsupported("tool_choice", format!("{error}."))
-            }
+        let source = AnswerGrammar { format, opening, calls, text };
+        let grammar = app.runtime.grammars().compile(source);
+        self.rules.grammar = Some(grammar.map_err(|error| match error {
             GrammarError::Tool { index, .. } => {
                 ApiError::invalid(format!("tools[{index}]"), format!("Invalid schema: {error}."))
             }
+            GrammarError::Unsupported(_) if tools.forced => {
+                ApiError::unsupported("tool_choice", format!("{error}."))
+            }
+            error if response_format.text.is_some() => response_format.refused(&error),
+            GrammarError::Busy => ApiError::busy("compilers_busy", format!("{error}.")),
             error => ApiError::invalid("tools", format!("Invalid schema: {error}.")),
         })?);
-        // The first token begins a call, whatever the prompt has opened.
-        if let Some(parsing) = &mut self.parsing {
-            parsing.prompt_end.clear();
-        }
         Ok(())
     }
+
+    /// Holds a text to a format.
+    ///
+    /// # Errors
+    /// 400 naming what cannot be enforced.
+    pub fn hold_text(&mut self, app: &App, format: &ResponseFormat) -> Result<(), ApiError> {
+        self.rules.grammar = compiled(app, format)?;
+        Ok(())
+    }
+
+    fn bound_reasoning(
+        &mut self,
+        app: &App,
+        chat: &Chat,
+        opening: Opening,
+    ) -> Result<(), ApiError> {
+        let (manners, tokenizer) = (app.runtime.manners(), app.runtime.tokenizer());
+        let bound = chat.thinking.bound(manners).filter(|_| manners.reasons());
+        let Some(tokens) = bound.filter(|_| opening != Opening::Text) else { return Ok(()) };
+        let calls = !chat.tools.offered.is_empty();
+        let budget = ReasoningBudget::new(tokenizer, manners.format, &self.end, calls, tokens);
+        if budget.is_none() && !chat.thinking.hints {
+            let message = "This model's vocabulary has no way to end its reasoning.";
+            return Err(ApiError::unsupported("thinking_budget", message));
+        }
+        self.rules.budget = budget;
+        Ok(())
+    }
+}
+
+/// The grammar of a text from its first token on; none where it may be anything.
+///
+/// # Errors
+/// As [`Prompt::hold_text`].
+pub fn compiled(app: &App, format: &ResponseFormat) -> Result<Option<Grammar>, ApiError> {
+    let Some(text) = &format.text else { return Ok(None) };
+    let grammar = app.runtime.grammars().compile(AnswerGrammar::of_text(text.clone()));
+    grammar.map(Some).map_err(|error| format.refused(&error))
 }
 
 /// The chat as the model's template writes it.
@@ -92,13 +159,14 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
     })?;
     let offered = &chat.tools.offered;
     let parsed = manners.reasons() || !offered.is_empty();
+    let end = end_of(tokenizer, &ids);
     let parsing = parsed.then(|| Parsing {
         format: manners.format,
-        prompt_end: end_of(tokenizer, &ids),
+        prompt_end: end.clone(),
         tools: offered.iter().map(|tool| tool.for_parser()).collect(),
         one_call: chat.tools.one_call,
     });
-    Ok(Prompt { ids, parsing, grammar: None })
+    Ok(Prompt { ids, parsing, rules: AnswerRules::default(), end })
 }
 
 /// The template of the model that is served; `param` is where the chat came from.

@@ -1,7 +1,7 @@
 //! Turns the generated tokens of one request into events that are certain, up to a stop string.
 
 use myriad_engine::TokenScore;
-use myriad_token::{AnswerEvent, StopMatcher, StreamDecoder, Tokenizer};
+use myriad_token::{AnswerEvent, Grammar, StopMatcher, StreamDecoder, Tokenizer};
 
 use super::generation::{Finish, OutputToken, TextEvent};
 use super::reader::Reader;
@@ -42,7 +42,8 @@ impl Assembly {
         let parsing = request.parsing.as_ref();
         let decoder = parsing.map(|parsing| StreamDecoder::for_answer(tokenizer, &parsing.format));
         // A stop string would cut what follows a grammar before it is complete.
-        let stops: &[String] = if request.grammar.is_none() { &request.stops } else { &[] };
+        let free = request.rules.grammar.as_ref().is_none_or(Grammar::leaves_text_free);
+        let stops: &[String] = if free { &request.stops } else { &[] };
         Assembly {
             decoder: decoder.unwrap_or_default(),
             reader: parsing.map(Parsing::parser).map(Reader::new),

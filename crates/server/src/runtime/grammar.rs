@@ -1,19 +1,19 @@
-//! Turns a grammar over a vocabulary's text into the constraint of an engine that knows no text.
+//! Turns rules about an answer's text into the constraint of an engine that knows no text.
 
 use std::sync::Arc;
 
 use myriad_engine::{Constraint, ConstraintError};
-use myriad_token::{Grammar, GrammarFailure, GrammarState};
+use myriad_token::{AnswerRules, AnswerState, GrammarFailure};
 
-/// A grammar as the engine takes it.
-pub fn constraint(grammar: Grammar) -> Arc<dyn myriad_engine::Grammar> {
-    Arc::new(Rules(grammar))
+/// What an answer is held to as the engine takes it; none where that is nothing.
+pub fn constraint(rules: AnswerRules) -> Option<Arc<dyn myriad_engine::Grammar>> {
+    if rules.is_empty() { None } else { Some(Arc::new(Rules(rules))) }
 }
 
 #[derive(Debug)]
-struct Rules(Grammar);
+struct Rules(AnswerRules);
 
-struct Place(GrammarState);
+struct Place(AnswerState);
 
 impl myriad_engine::Grammar for Rules {
     fn start(&self) -> Box<dyn Constraint> {
@@ -36,6 +36,10 @@ impl Constraint for Place {
 
     fn must_end(&mut self) -> bool {
         self.0.must_end()
+    }
+
+    fn is_free(&mut self) -> bool {
+        self.0.is_free()
     }
 }
 

@@ -22,7 +22,7 @@ use myriad_engine::{EngineConfig, EngineError, Output, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
 use myriad_token::{
-    AnswerFormat, AnswerParser, AnswerTool, ChatTemplate, Grammar, GrammarCompiler, Tokenizer,
+    AnswerFormat, AnswerParser, AnswerRules, AnswerTool, ChatTemplate, GrammarCompiler, Tokenizer,
 };
 use tokio::sync::oneshot;
 
@@ -77,9 +77,9 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Most tokens to generate; `None`: what the context leaves. 0 scores the prompt only.
     pub max_tokens: Option<usize>,
-    /// What the answer must look like. It then ends where it is complete: no stop string cuts it
-    /// before, and no end token or least number of tokens makes it shorter or longer.
-    pub grammar: Option<Grammar>,
+    /// What the answer is held to. One with a grammar ends where it is complete: no stop string
+    /// cuts it before, and no end token or least number of tokens makes it shorter or longer.
+    pub rules: AnswerRules,
     /// Strings that end the answer; not part of it.
     pub stops: Vec<String>,
     /// Whether the stop string that was met is shown at the answer's end.

@@ -222,7 +222,7 @@ impl Worker {
             end_tokens,
             min_tokens: request.min_tokens,
             prompt_logprobs: request.prompt_logprobs,
-            grammar: request.grammar.map(constraint),
+            grammar: constraint(request.rules),
             cache_salt: request.cache_salt,
         }
     }

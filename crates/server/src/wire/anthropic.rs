@@ -8,6 +8,7 @@ use super::chat::Chat;
 use super::fields::{Fields, elements, kind, wrong_type};
 use super::generation::GenerationFields;
 use super::messages::name_results;
+use super::response_format::ResponseFormat;
 use super::thinking::Thinking;
 use super::tools::{Tool, Tools, take_schema, take_tool_name};
 use crate::errors::ApiError;
@@ -25,6 +26,8 @@ pub struct MessagesRequest {
     pub chat: Chat,
     /// Most tokens to generate; none where they are only counted.
     pub max_tokens: Option<usize>,
+    /// What the answer's text must look like.
+    pub response_format: ResponseFormat,
     /// Sampling, stops and the stream.
     pub generation: GenerationFields,
 }
@@ -63,13 +66,14 @@ impl MessagesRequest {
             return Err(ApiError::missing("max_tokens"));
         }
         let tools = take_tools(&mut fields)?;
+        let (effort, response_format) = take_output(&mut fields)?;
         let chat = Chat {
             messages: take_messages(&mut fields)?,
             add_generation_prompt: true,
             continue_final_message: false,
             template_kwargs: Map::new(),
             tools,
-            thinking: take_thinking(&mut fields)?,
+            thinking: take_thinking(&mut fields, effort)?,
         };
         let chat = continued(chat);
         let generation = take_generation(&mut fields, vocab)?;
@@ -83,7 +87,7 @@ impl MessagesRequest {
             }
         }
         fields.none_left()?;
-        Ok(MessagesRequest { model, chat, max_tokens, generation })
+        Ok(MessagesRequest { model, chat, max_tokens, response_format, generation })
     }
 }
 
@@ -118,11 +122,10 @@ fn take_generation(fields: &mut Fields<'_>, vocab: usize) -> Result<GenerationFi
     Ok(generation)
 }
 
-/// `thinking`, and the effort of `output_config`. Budgets and efforts count where the template
-/// knows them: they are hints with Anthropic too.
-fn take_thinking(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
-    let mut wish = Thinking { hints: true, asked_as: "thinking", ..Thinking::default() };
-    wish.effort = take_effort(fields)?;
+/// `thinking`, beside the effort of `output_config`. Budgets and efforts of models that do not
+/// reason are no errors: clients send them to all.
+fn take_thinking(fields: &mut Fields<'_>, effort: Option<String>) -> Result<Thinking, ApiError> {
+    let mut wish = Thinking { hints: true, asked_as: "thinking", effort, ..Thinking::default() };
     let Some(value) = fields.raw("thinking") else { return Ok(wish) };
     let mut fields = Fields::of_value(value, "thinking".to_owned())?;
     let name = fields.name("type");
@@ -146,15 +149,21 @@ fn take_thinking(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
     Ok(wish)
 }
 
-/// `{"effort": "high", "format": …}`
-fn take_effort(fields: &mut Fields<'_>) -> Result<Option<String>, ApiError> {
+/// `output_config`, `{"effort": "high", "format": …}`, and the format as `output_format`, as it was
+/// called before.
+fn take_output(fields: &mut Fields<'_>) -> Result<(Option<String>, ResponseFormat), ApiError> {
     const EFFORTS: [&str; 5] = ["low", "medium", "high", "xhigh", "max"];
-    let Some(value) = fields.raw("output_config") else { return Ok(None) };
+    let older = take_format(fields, "output_format")?;
+    let Some(value) = fields.raw("output_config") else { return Ok((None, older)) };
     let mut config = Fields::of_value(value, "output_config".to_owned())?;
     let (effort_name, format_name) = (config.name("effort"), config.name("format"));
-    if config.raw("format").is_some() {
-        let message = format!("'{format_name}' is not there: answers are text, or calls of tools.");
-        return Err(ApiError::unsupported(format_name, message));
+    let mut format = take_format(&mut config, "format")?;
+    if older.text.is_some() {
+        if format.text.is_some() {
+            let message = format!("'{format_name}' and 'output_format' exclude each other.");
+            return Err(ApiError::invalid(format_name, message));
+        }
+        format = older;
     }
     let effort = config.string("effort", SMALL_TEXT_BYTES_MAX)?;
     if effort.as_deref().is_some_and(|effort| !EFFORTS.contains(&effort)) {
@@ -163,7 +172,26 @@ fn take_effort(fields: &mut Fields<'_>) -> Result<Option<String>, ApiError> {
         return Err(ApiError::invalid(effort_name, message));
     }
     config.none_left()?;
-    Ok(effort)
+    Ok((effort, format))
+}
+
+/// `{"type": "json_schema", "schema": …}`
+fn take_format(fields: &mut Fields<'_>, name: &str) -> Result<ResponseFormat, ApiError> {
+    let place = fields.name(name);
+    let Some(value) = fields.raw(name) else { return Ok(ResponseFormat::default()) };
+    let mut format = Fields::of_value(value, place)?;
+    let (kind_name, place) = (format.name("type"), format.name("schema"));
+    match format.string("type", SMALL_TEXT_BYTES_MAX)?.as_deref() {
+        Some("json_schema") => {}
+        Some(_) => {
+            let message = format!("Invalid value for '{kind_name}'. Right would be 'json_schema'.");
+            return Err(ApiError::invalid(kind_name, message));
+        }
+        None => return Err(ApiError::missing(&kind_name)),
+    }
+    let schema = format.raw("schema").ok_or_else(|| ApiError::missing(&place))?;
+    format.none_left()?;
+    ResponseFormat::schema(schema, place)
 }
 
 fn take_tools(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
@@ -185,7 +213,6 @@ fn take_tools(fields: &mut Fields<'_>) -> Result<Tools, ApiError> {
         tools.offered.push(tool);
     }
     take_choice(fields, &mut tools)?;
-    tools.check_strict("tools[{}].strict")?;
     Ok(tools)
 }
 

@@ -8,6 +8,7 @@ use super::generation::GenerationFields;
 use super::logprobs::CompletionLogprobs;
 use super::policy;
 use super::prompts::{self, Prompt};
+use super::response_format::ResponseFormat;
 use super::usage::Usage;
 use crate::errors::ApiError;
 use crate::limits::{
@@ -34,6 +35,8 @@ pub struct CompletionRequest {
     pub echo: bool,
     /// Alternatives per token, where log-probabilities are asked for.
     pub logprobs: Option<usize>,
+    /// What the answer must look like.
+    pub response_format: ResponseFormat,
     /// What chats have too.
     pub generation: GenerationFields,
 }
@@ -53,6 +56,7 @@ impl CompletionRequest {
         let suffix = take_suffix(&mut fields, echo)?;
         let logprobs = fields.integer("logprobs", 0..=i64::from(COMPLETION_LOGPROBS_MAX))?;
         let logprobs = logprobs.map(|count| count as usize);
+        let response_format = ResponseFormat::take(&mut fields)?;
         let mut generation = GenerationFields::take(&mut fields, vocab)?;
         generation.check_min_tokens(Some(max_tokens))?;
         let best_of = take_best_of(&mut fields, &generation)?;
@@ -79,6 +83,7 @@ impl CompletionRequest {
             best_of,
             echo,
             logprobs,
+            response_format,
             generation,
         })
     }

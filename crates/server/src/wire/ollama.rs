@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::chat::Chat;
 use super::fields::{Fields, kind, wrong_type};
 use super::generation::GenerationFields;
+use super::response_format::ResponseFormat;
 use super::thinking::Thinking;
 use super::tools::{Tools, take_tool_name};
 use crate::errors::ApiError;
@@ -22,6 +23,8 @@ pub struct OllamaRequest {
     pub input: Option<Input>,
     /// Most tokens to generate; absent means as many as fit.
     pub max_tokens: Option<usize>,
+    /// What the answer's text must look like.
+    pub response_format: ResponseFormat,
     /// Sampling, stops and the stream, which is usual here.
     pub generation: GenerationFields,
 }
@@ -111,17 +114,20 @@ impl OllamaRequest {
     ) -> Result<OllamaRequest, ApiError> {
         let model = take_model(&mut fields)?;
         let stream = fields.boolean("stream")?.unwrap_or(true);
-        let format = fields.raw("format").filter(|value| value.get() != r#""""#);
-        if format.is_some() {
-            let message = "'format' needs structured output, which this server does not have yet.";
-            return Err(ApiError::unsupported("format", message));
-        }
+        let response_format = match fields.raw("format") {
+            None => ResponseFormat::default(),
+            Some(value) => match value.get() {
+                r#""""# => ResponseFormat::default(),
+                r#""json""# => ResponseFormat::object("format".to_owned()),
+                _ => ResponseFormat::schema(value, "format".to_owned())?,
+            },
+        };
         // How long the model stays in memory: always.
         fields.raw("keep_alive");
         let (mut generation, max_tokens) = take_options(&mut fields, vocab)?;
         generation.stream = stream;
         fields.none_left()?;
-        Ok(OllamaRequest { model, input, max_tokens, generation })
+        Ok(OllamaRequest { model, input, max_tokens, response_format, generation })
     }
 }
 

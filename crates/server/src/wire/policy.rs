@@ -141,11 +141,27 @@ const COMMON: &[Field] = &[
         "there is one tier: answers say `default`",
     ),
     field("store", Only(&["false"]), BOOLEAN, ""),
-    field("structured_outputs", Refuse, ANY, "vLLM's; `response_format` is there"),
-    field("guided_json", Refuse, ANY, "vLLM's older name"),
-    field("guided_regex", Refuse, ANY, "vLLM's older name"),
-    field("guided_choice", Refuse, ANY, "vLLM's older name"),
-    field("guided_grammar", Refuse, ANY, "vLLM's older name"),
+    field(
+        "response_format",
+        Honour,
+        RESPONSE_FORMAT,
+        "always enforced; a schema that cannot be is refused with its keyword",
+    ),
+    field(
+        "structured_outputs",
+        Honour,
+        OBJECT,
+        "vLLM's: one of `json`, `regex`, `choice`, `grammar` (Lark)",
+    ),
+    field("guided_json", Honour, r#"{"type":["object","boolean","string"]}"#, "vLLM's older name"),
+    field("guided_regex", Honour, STRING, "vLLM's older name"),
+    field(
+        "guided_choice",
+        Honour,
+        r#"{"type":"array","items":{"type":"string"},"minItems":1}"#,
+        "vLLM's older name",
+    ),
+    field("guided_grammar", Honour, STRING, "vLLM's older name: Lark"),
     field("moderation", Refuse, ANY, "`/v1/moderations` is there"),
     field("use_beam_search", Only(&["false"]), BOOLEAN, "vLLM's"),
     field("skip_special_tokens", Only(&["true"]), BOOLEAN, "vLLM's"),
@@ -157,12 +173,6 @@ const CHAT: &[Field] = &[
     field("max_completion_tokens", Honour, FROM_ONE, "wins over `max_tokens`"),
     field("logprobs", Honour, BOOLEAN, ""),
     field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
-    field(
-        "response_format",
-        Honour,
-        RESPONSE_FORMAT,
-        "always enforced; a schema that cannot be is refused with its keyword",
-    ),
     field("tools", Honour, r#"{"type":"array","items":{"type":"object"}}"#, "functions"),
     field(
         "tool_choice",
@@ -211,7 +221,6 @@ const COMPLETIONS: &[Field] = &[
     field("logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":5}"#, ""),
     field("suffix", Honour, STRING, "for models with fill-in-the-middle tokens"),
     field("best_of", Honour, r#"{"type":"integer","minimum":1,"maximum":16}"#, "at least `n`"),
-    field("response_format", Only(&[r#"{"type":"text"}"#]), OBJECT, ""),
 ];
 
 /// The parameters of `/v1/chat/completions`.

@@ -1,73 +1,153 @@
-//! Turns `response_format` into the grammar that the answer is held to.
+//! Turns `response_format`, and what other servers have beside it, into what an answer's text is
+//! held to.
 
-use myriad_token::{Grammar, GrammarCompiler, GrammarError};
-use serde_json::Value;
+use myriad_token::{GrammarError, TextGrammar};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::fields::{Fields, wrong_type};
+use super::fields::{Fields, kind, wrong_type};
 use crate::errors::ApiError;
-use crate::limits::SMALL_TEXT_BYTES_MAX;
+use crate::limits::{CHOICE_TEXTS_MAX, SMALL_TEXT_BYTES_MAX};
 
-/// What an answer must look like.
+/// What an answer's text must look like.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum ResponseFormat {
-    /// Anything.
-    #[default]
-    Text,
-    /// A JSON object.
-    JsonObject,
-    /// JSON that this schema allows. One that is not `strict` is held to no less: OpenAI's servers
-    /// try there, this one can.
-    JsonSchema(Value),
+pub struct ResponseFormat {
+    /// None: it may be anything.
+    pub text: Option<TextGrammar>,
+    /// The field that said so, which errors name.
+    place: String,
 }
 
 const NAME: &str = "response_format";
+const STRUCTURED: &str = "structured_outputs";
+
+/// Fields that vLLM has had for each kind, now within `structured_outputs`.
+const GUIDED: [(&str, Take); 4] = [
+    ("guided_json", take_json),
+    ("guided_regex", take_regex),
+    ("guided_choice", take_choice),
+    ("guided_grammar", take_grammar),
+];
+
+/// What `structured_outputs` may have, one of them.
+const KINDS: [(&str, Take); 5] = [
+    ("json", take_json),
+    ("json_object", take_object),
+    ("regex", take_regex),
+    ("choice", take_choice),
+    ("grammar", take_grammar),
+];
+
+/// Reads one kind; none where it asks for nothing.
+type Take = fn(&RawValue, &str) -> Result<Option<TextGrammar>, ApiError>;
 
 impl ResponseFormat {
-    /// Takes `response_format`.
+    /// Takes `response_format`, and vLLM's `structured_outputs` and `guided_…`.
     ///
     /// # Errors
-    /// 400 naming the field that is wrong.
+    /// 400 naming the field that is wrong, or the second one that says how the answer must look.
     pub fn take(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
-        let Some(value) = fields.raw(NAME) else { return Ok(ResponseFormat::Text) };
-        let mut fields = Fields::of_value(value, NAME.to_owned())?;
-        let name = fields.name("type");
-        let kind = fields.string("type", SMALL_TEXT_BYTES_MAX)?;
-        let format = match kind.as_deref() {
-            Some("text") => ResponseFormat::Text,
-            Some("json_object") => ResponseFormat::JsonObject,
-            Some("json_schema") => take_schema(&mut fields)?,
-            Some(other) => {
-                let shown: String = other.chars().take(32).collect();
-                let message = format!(
-                    "Invalid value for '{name}': '{shown}'. Right would be one of: text, \
-                     json_object, json_schema."
-                );
-                return Err(ApiError::invalid(name, message));
+        let mut format = take_own(fields)?;
+        if let Some(value) = fields.raw(STRUCTURED) {
+            let mut inner = Fields::of_value(value, STRUCTURED.to_owned())?;
+            format.take_kinds(&mut inner, &KINDS)?;
+            // How others find their way to the same; here there is one.
+            for name in ["disable_fallback", "disable_any_whitespace"] {
+                if inner.boolean(name)?.unwrap_or(false) && name == "disable_any_whitespace" {
+                    let place = inner.name(name);
+                    let message = format!("'{place}' cannot be true: models choose their spaces.");
+                    return Err(ApiError::unsupported(place, message));
+                }
             }
-            None => return Err(ApiError::missing(&name)),
-        };
-        fields.none_left()?;
+            inner.none_left()?;
+        }
+        format.take_kinds(fields, &GUIDED)?;
         Ok(format)
     }
 
-    /// The grammar of the format; none for text. Blocks while it is compiled.
+    /// A schema on its own, which `place` names.
     ///
     /// # Errors
-    /// 400 naming the keyword that is wrong or cannot be enforced, and its place; 429 where too
-    /// many others are being compiled.
-    pub fn grammar(&self, compiler: &GrammarCompiler) -> Result<Option<Grammar>, ApiError> {
-        match self {
-            ResponseFormat::Text => Ok(None),
-            ResponseFormat::JsonObject => compiler.json_object().map(Some).map_err(refused),
-            ResponseFormat::JsonSchema(schema) => {
-                compiler.json_schema(schema).map(Some).map_err(refused)
+    /// 400 where it is no object.
+    pub fn schema(value: &RawValue, place: String) -> Result<ResponseFormat, ApiError> {
+        let schema = serde_json::from_str::<Value>(value.get()).ok().filter(Value::is_object);
+        let schema = schema.ok_or_else(|| wrong_type(&place, "an object", value))?;
+        Ok(ResponseFormat { text: Some(TextGrammar::Json(schema)), place })
+    }
+
+    /// Any object, because `place` says so.
+    pub fn object(place: String) -> ResponseFormat {
+        let schema = json!({ "type": "object" });
+        ResponseFormat { text: Some(TextGrammar::Json(schema)), place }
+    }
+
+    /// The error of what cannot be compiled: 400 naming the keyword that is wrong or cannot be
+    /// enforced, and its place; 429 where too many others are being compiled.
+    pub fn refused(&self, error: &GrammarError) -> ApiError {
+        match error {
+            GrammarError::Busy => ApiError::busy("compilers_busy", format!("{error}.")),
+            GrammarError::Unsupported(_) => {
+                ApiError::unsupported(self.place.clone(), format!("{error}."))
+            }
+            GrammarError::Syntax { .. } => {
+                let message = format!("Invalid value for '{}': {error}.", self.place);
+                ApiError::invalid(self.place.clone(), message)
+            }
+            error => {
+                let name = self.place.split('.').next().unwrap_or(NAME);
+                let message = format!("Invalid schema for '{name}': {error}.");
+                ApiError::invalid(self.place.clone(), message)
             }
         }
     }
+
+    fn take_kinds(
+        &mut self,
+        fields: &mut Fields<'_>,
+        kinds: &[(&'static str, Take)],
+    ) -> Result<(), ApiError> {
+        for (name, take) in kinds {
+            let Some(value) = fields.raw(name) else { continue };
+            let place = fields.name(name);
+            let Some(text) = take(value, &place)? else { continue };
+            if self.text.is_some() {
+                let message =
+                    format!("'{place}' and '{}' exclude each other: one is enough.", self.place);
+                return Err(ApiError::invalid(place, message));
+            }
+            *self = ResponseFormat { text: Some(text), place };
+        }
+        Ok(())
+    }
 }
 
-/// `{"name", "description", "schema", "strict"}`; without a schema, any object.
-fn take_schema(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
+/// `{"type": "text" | "json_object" | "json_schema"}`
+fn take_own(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
+    let Some(value) = fields.raw(NAME) else { return Ok(ResponseFormat::default()) };
+    let mut fields = Fields::of_value(value, NAME.to_owned())?;
+    let name = fields.name("type");
+    let kind = fields.string("type", SMALL_TEXT_BYTES_MAX)?;
+    let format = match kind.as_deref() {
+        Some("text") => ResponseFormat::default(),
+        Some("json_object") => ResponseFormat::object(NAME.to_owned()),
+        Some("json_schema") => take_named_schema(&mut fields)?,
+        Some(other) => {
+            let shown: String = other.chars().take(32).collect();
+            let message = format!(
+                "Invalid value for '{name}': '{shown}'. Right would be one of: text, json_object, \
+                 json_schema."
+            );
+            return Err(ApiError::invalid(name, message));
+        }
+        None => return Err(ApiError::missing(&name)),
+    };
+    fields.none_left()?;
+    Ok(format)
+}
+
+/// `{"name", "description", "schema", "strict"}`; without a schema, any object. One that is not
+/// `strict` is held to no less: OpenAI's servers try there, this one can.
+fn take_named_schema(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
     let place = fields.name("json_schema");
     let Some(value) = fields.raw("json_schema") else { return Err(ApiError::missing(&place)) };
     let mut fields = Fields::of_value(value, place)?;
@@ -77,23 +157,55 @@ fn take_schema(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
     fields.string("description", usize::MAX)?;
     fields.boolean("strict")?;
     let place = fields.name("schema");
-    let schema = match fields.raw("schema") {
-        None => None,
-        Some(value) => {
-            let schema = serde_json::from_str::<Value>(value.get()).ok();
-            let schema = schema.filter(Value::is_object);
-            Some(schema.ok_or_else(|| wrong_type(&place, "an object", value))?)
-        }
+    let format = match fields.raw("schema") {
+        None => ResponseFormat::object(place),
+        Some(value) => ResponseFormat::schema(value, place)?,
     };
     fields.none_left()?;
-    Ok(schema.map_or(ResponseFormat::JsonObject, ResponseFormat::JsonSchema))
+    Ok(format)
 }
 
-fn refused(error: GrammarError) -> ApiError {
-    const PARAM: &str = "response_format.json_schema.schema";
-    match error {
-        GrammarError::Busy => ApiError::busy("compilers_busy", format!("{error}.")),
-        GrammarError::Unsupported(_) => ApiError::unsupported(NAME, format!("{error}.")),
-        error => ApiError::invalid(PARAM, format!("Invalid schema for '{NAME}': {error}.")),
+/// A schema, or one as text.
+fn take_json(value: &RawValue, place: &str) -> Result<Option<TextGrammar>, ApiError> {
+    let expected = "a schema or its text";
+    if kind(value) != "a string" {
+        return Ok(ResponseFormat::schema(value, place.to_owned())?.text);
     }
+    let schema = take_text(value, place)?;
+    let schema: Option<Value> = serde_json::from_str(&schema).ok();
+    let schema = schema.filter(Value::is_object);
+    Ok(Some(TextGrammar::Json(schema.ok_or_else(|| wrong_type(place, expected, value))?)))
+}
+
+fn take_object(value: &RawValue, place: &str) -> Result<Option<TextGrammar>, ApiError> {
+    match value.get() {
+        "true" => Ok(ResponseFormat::object(place.to_owned()).text),
+        "false" => Ok(None),
+        _ => Err(wrong_type(place, "a boolean", value)),
+    }
+}
+
+fn take_regex(value: &RawValue, place: &str) -> Result<Option<TextGrammar>, ApiError> {
+    Ok(Some(TextGrammar::Regex(take_text(value, place)?)))
+}
+
+fn take_grammar(value: &RawValue, place: &str) -> Result<Option<TextGrammar>, ApiError> {
+    Ok(Some(TextGrammar::Lark(take_text(value, place)?)))
+}
+
+fn take_choice(value: &RawValue, place: &str) -> Result<Option<TextGrammar>, ApiError> {
+    let choices: Vec<String> = serde_json::from_str(value.get())
+        .map_err(|_| wrong_type(place, "an array of strings", value))?;
+    if choices.is_empty() || choices.len() > CHOICE_TEXTS_MAX {
+        let message = format!(
+            "'{place}' has {} texts. Right would be 1 to {CHOICE_TEXTS_MAX}.",
+            choices.len()
+        );
+        return Err(ApiError::invalid(place, message));
+    }
+    Ok(Some(TextGrammar::Choice(choices)))
+}
+
+fn take_text(value: &RawValue, place: &str) -> Result<String, ApiError> {
+    serde_json::from_str(value.get()).map_err(|_| wrong_type(place, "a string", value))
 }

@@ -1,5 +1,5 @@
 //! Turns the ways to ask for more or less reasoning into one wish, and a wish into what a template
-//! knows.
+//! knows and a bound that holds.
 
 use serde_json::{Map, Value};
 
@@ -17,8 +17,7 @@ pub struct Thinking {
     pub enabled: Option<bool>,
     /// `thinking_budget`, in tokens.
     pub budget: Option<i64>,
-    /// Whether effort and budget count only where the template knows them, and are no error
-    /// otherwise.
+    /// Whether effort and budget are no error where the model does not reason.
     pub hints: bool,
     /// The field that errors name instead of `enable_thinking`, where it was another one.
     pub asked_as: &'static str,
@@ -29,8 +28,8 @@ const ENABLED: &str = "enable_thinking";
 const BUDGET: &str = "thinking_budget";
 const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
-/// Tokens that stand for an effort where a template knows budgets alone. Seed-OSS was trained on
-/// multiples of 512.
+/// Tokens that stand for an effort where the template knows none. Seed-OSS was trained on multiples
+/// of 512.
 fn budget_of(effort: &str) -> i64 {
     match effort {
         "none" => 0,
@@ -71,10 +70,10 @@ impl Thinking {
     pub fn variables(&self, manners: &Manners) -> Result<Map<String, Value>, ApiError> {
         let mut variables = Map::new();
         if let Some(effort) = &self.effort {
-            let mut known = manners.effort || manners.budget || manners.switch.is_some();
+            let mut known = manners.effort || manners.switch.is_some() || manners.reasons();
             // Nothing to turn off.
-            known |= effort == "none" && !manners.reasons();
-            let message = "the chat template of this model knows no effort";
+            known |= effort == "none";
+            let message = "this model does not reason";
             check(known || self.hints, EFFORT, message)?;
             if manners.effort {
                 let word = match effort.as_str() {
@@ -94,8 +93,8 @@ impl Thinking {
         if let Some(enabled) = self.enabled {
             // A budget of nothing is as good as a switch; what is so anyway needs none.
             let off_by_budget = manners.budget && !enabled;
-            let known = manners.switch.is_some() || off_by_budget || enabled == manners.reasons();
-            let message = "the chat template of this model cannot turn reasoning on or off";
+            let known = manners.switch.is_some() || !enabled || manners.reasons();
+            let message = "this model does not reason";
             let place = if self.asked_as.is_empty() { ENABLED } else { self.asked_as };
             check(known, place, message)?;
             match manners.switch {
@@ -105,13 +104,26 @@ impl Thinking {
             };
         }
         if let Some(budget) = self.budget {
-            let message = "the chat template of this model knows no budget";
-            check(manners.budget || self.hints, BUDGET, message)?;
+            check(manners.reasons() || self.hints, BUDGET, "this model does not reason")?;
             if manners.budget {
                 variables.insert(BUDGET.to_owned(), budget.into());
             }
         }
         Ok(variables)
+    }
+
+    /// Tokens of reasoning after which it is ended, whatever the model would do; none for as many
+    /// as it takes.
+    pub fn bound(&self, manners: &Manners) -> Option<usize> {
+        if self.enabled == Some(false) {
+            return Some(0);
+        }
+        let budget = self.budget.or_else(|| {
+            // Efforts without a bound: those say that time does not matter.
+            let effort = self.effort.as_deref().filter(|it| !["xhigh", "max"].contains(it));
+            effort.filter(|effort| !manners.effort || *effort == "none").map(budget_of)
+        });
+        budget.and_then(|budget| usize::try_from(budget).ok())
     }
 }
 

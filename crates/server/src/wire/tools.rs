@@ -20,7 +20,7 @@ pub struct Tools {
     pub offered: Vec<Tool>,
     /// Whether an answer has one call at most.
     pub one_call: bool,
-    /// Whether the answer has to be calls of them, whose arguments keep to their schemas.
+    /// Whether the answer has to be calls of them.
     pub forced: bool,
     /// Whether they came as `functions`: answers have `function_call` then.
     pub legacy: bool,
@@ -85,28 +85,13 @@ impl Tools {
         if let Some(choice) = fields.raw("function_call") {
             tools.choose(choice, "function_call")?;
         }
-        let place = if legacy { "functions[{}].strict" } else { "tools[{}].function.strict" };
-        tools.check_strict(place)?;
         Ok(tools)
     }
 
-    /// Only calls that must come are held to their schemas. `place`: the field, `{}` for the
-    /// number.
-    ///
-    /// # Errors
-    /// 400 naming the first strict tool where calls may come or not.
-    pub fn check_strict(&self, place: &str) -> Result<(), ApiError> {
-        match self.offered.iter().position(|tool| tool.strict && !self.forced) {
-            Some(at) => {
-                let place = place.replace("{}", &at.to_string());
-                let message = format!(
-                    "'{place}' is true, but arguments keep to their schema only where a call must \
-                     come. Right would be a 'tool_choice' that asks for one, or false."
-                );
-                Err(ApiError::unsupported(place, message))
-            }
-            None => Ok(()),
-        }
+    /// Whether arguments must keep to their schemas: where a call must come, and where one of the
+    /// tools is strict.
+    pub fn are_held(&self) -> bool {
+        self.forced || self.offered.iter().any(|tool| tool.strict)
     }
 
     /// Makes calls of all tools, or of a named one, the only answer.

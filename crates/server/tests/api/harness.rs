@@ -43,6 +43,8 @@ pub struct Setup {
     pub classifier: bool,
     /// Whether there is an encoder beside the model, of the name [`ENCODER`].
     pub embedder: bool,
+    /// Another template than that of the model.
+    pub chat_template: Option<&'static str>,
     /// What a test double answers, instead of the random model.
     pub script: Option<Value>,
     /// Whether there is a data folder; without `content` for keys alone.
@@ -67,6 +69,7 @@ impl Default for Setup {
             encoder: false,
             classifier: false,
             embedder: false,
+            chat_template: None,
             script: None,
             storage: None,
             config: ServerConfig { port: 0, ..ServerConfig::default() },
@@ -87,8 +90,9 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
     let file = Gguf::from_bytes(synthetic::gguf(&shape, 7)).expect("a file");
     let compute = Compute::new(Kernels::detect().expect("kernels"), 1);
     let tokenizer = Arc::new(Tokenizer::new(&file.vocab().expect("a vocabulary")).expect("ids"));
-    let source = file.vocab().expect("a vocabulary").chat_template.expect("a template");
-    let template = ChatTemplate::new(&source, &tokenizer).expect("a template");
+    let own = file.vocab().expect("a vocabulary").chat_template.expect("a template");
+    let source = setup.chat_template.unwrap_or(&own);
+    let template = ChatTemplate::new(source, &tokenizer).expect("a template");
     let model = LoadedModel {
         names: vec![MODEL.into(), "alias".into()],
         model: Arc::new(Model::load(&file, &compute, &mut |_| ()).expect("a model")),

@@ -13,6 +13,7 @@ mod hostile;
 mod judge;
 mod logs;
 mod ollama;
+mod reasoned;
 mod shutdown;
 mod structured;
 mod tools;

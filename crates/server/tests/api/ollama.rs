@@ -176,7 +176,7 @@ fn errors_are_in_ollamas_shape() {
     for (path, body, status, name) in [
         ("/api/chat", json!({}), 400, "model"),
         ("/api/chat", json!({ "model": "no-such" }), 404, "no-such"),
-        ("/api/chat", chat(json!({ "format": "json" })), 400, "format"),
+        ("/api/chat", chat(json!({ "format": "yaml" })), 400, "format"),
         ("/api/chat", chat(json!({ "think": "much" })), 400, "think"),
         (
             "/api/chat",

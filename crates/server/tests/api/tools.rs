@@ -251,15 +251,30 @@ fn reasoning_is_turned_off_where_the_template_can() {
     assert!(end(json!({ "reasoning_effort": "none" })));
     assert!(!end(json!({ "reasoning_effort": "high" })));
     assert!(end(json!({ "chat_template_kwargs": { "enable_thinking": false } })));
-    let error =
-        live.post("/v1/chat/completions", &chat(json!({ "thinking_budget": 5 }))).error(400);
-    assert_eq!(error["param"], "thinking_budget");
+}
+
+#[test]
+fn who_does_not_reason_has_no_budget() {
+    let template = "{% for message in messages %}{{ message.content }}{% endfor %}";
+    let live = scripted(json!({ "chat_template": template, "answers": [{ "text": "Good." }] }));
+    for (field, value) in [
+        ("thinking_budget", json!(5)),
+        ("reasoning_effort", json!("low")),
+        ("enable_thinking", json!(true)),
+    ] {
+        let body = with(&chat(json!({})), field, value);
+        assert_eq!(live.post("/v1/chat/completions", &body).error(400)["param"], field);
+    }
+    for (field, value) in [("reasoning_effort", "none".into()), ("enable_thinking", json!(false))] {
+        live.post("/v1/chat/completions", &with(&chat(json!({})), field, value)).good();
+    }
 }
 
 #[test]
 fn what_cannot_be_honoured_is_refused_by_name() {
     let live = answering("Good.");
-    let strict = json!([{ "type": "function", "function": { "name": "f", "strict": true } }]);
+    let strict = json!({ "name": "f", "strict": true, "parameters": { "not": {} } });
+    let strict = json!([{ "type": "function", "function": strict }]);
     let deep = (0..40).fold(json!({}), |inner, _| json!({ "a": inner }));
     let deep = json!([{ "type": "function", "function": { "name": "f", "parameters": deep } }]);
     let named = json!({ "type": "function", "function": { "name": "other" } });
@@ -275,7 +290,7 @@ fn what_cannot_be_honoured_is_refused_by_name() {
         .map(|at| json!({ "type": "function", "function": { "name": format!("f{at}") } }))
         .collect();
     for (name, value, param) in [
-        ("tools", strict, "tools[0].function.strict"),
+        ("tools", strict, "tools[0]"),
         ("tools", deep, "tools[0].function.parameters"),
         ("tools", twice, "tools[1].function.name"),
         ("tools", json!(many), "tools"),

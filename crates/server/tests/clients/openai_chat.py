@@ -199,9 +199,10 @@ def check_errors(client, model, base_url):
     wrong = OpenAI(base_url=base_url, api_key="wrong", max_retries=0)
     error = raised(openai.AuthenticationError, wrong.models.list)
     assert error.code == "invalid_api_key"
-    tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
+    function = {"name": "f", "strict": True, "parameters": {"not": {}}}
+    tools = [{"type": "function", "function": function}]
     error = raised(openai.BadRequestError, lambda: ask(tools=tools))
-    assert error.param == "tools[0].function.strict"
+    assert error.param == "tools[0]"
 
 
 def check_forced_call(client, model):

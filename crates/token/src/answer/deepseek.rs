@@ -5,11 +5,11 @@ use super::json::{JsonScanner, scan_arguments};
 use super::output::Output;
 use crate::limits::TOOL_NAME_BYTES_MAX;
 
-pub(super) const CALLS: &str = "<｜tool▁calls▁begin｜>";
-pub(super) const CALLS_END: &str = "<｜tool▁calls▁end｜>";
-pub(super) const CALL: &str = "<｜tool▁call▁begin｜>";
-pub(super) const CALL_END: &str = "<｜tool▁call▁end｜>";
-pub(super) const SEPARATOR: &str = "<｜tool▁sep｜>";
+pub(crate) const CALLS: &str = "<｜tool▁calls▁begin｜>";
+pub(crate) const CALLS_END: &str = "<｜tool▁calls▁end｜>";
+pub(crate) const CALL: &str = "<｜tool▁call▁begin｜>";
+pub(crate) const CALL_END: &str = "<｜tool▁call▁end｜>";
+pub(crate) const SEPARATOR: &str = "<｜tool▁sep｜>";
 const FENCE: &str = "```";
 
 /// The place in an answer.

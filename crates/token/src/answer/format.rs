@@ -1,5 +1,6 @@
 //! A chat template and a vocabulary into the way in which a model writes its answers.
 
+use super::harmony::Harmony;
 use super::{deepseek, harmony, llama};
 
 /// How a model writes what it thinks before it answers.
@@ -37,6 +38,18 @@ pub enum CallFormat {
     Llama3,
     /// Messages on channels, reasoning among them: gpt-oss.
     Harmony,
+}
+
+/// Where an answer begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// In its text: there is no reasoning, or the prompt has ended it.
+    #[default]
+    Text,
+    /// Within its reasoning, which the prompt has begun.
+    Reasoning,
+    /// Before either: the model decides.
+    Free,
 }
 
 /// How a model writes its answers.
@@ -223,8 +236,21 @@ impl AnswerFormat {
         }
     }
 
+    /// Where the answer to a prompt begins, of which the end is enough.
+    pub fn opening(&self, prompt: &str) -> Opening {
+        if self.calls == CallFormat::Harmony {
+            return Harmony::new(prompt).opening();
+        }
+        let end = prompt.trim_end();
+        match self.reasoning_tags() {
+            Some((open, _)) if end.ends_with(open) => Opening::Reasoning,
+            Some((_, close)) if !end.ends_with(close) => Opening::Free,
+            _ => Opening::Text,
+        }
+    }
+
     /// What begins and ends reasoning.
-    pub(super) fn reasoning_tags(&self) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn reasoning_tags(&self) -> Option<(&'static str, &'static str)> {
         let row = REASONING.iter().find(|row| row.format == self.reasoning);
         row.map(|row| (row.open, row.close))
     }

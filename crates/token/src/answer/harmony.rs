@@ -3,23 +3,24 @@
 //! The channel says what a message is: `analysis` is reasoning, a message to `functions.NAME` is a
 //! call, and all else is text (`final`, and a `commentary` to nobody, which is a preamble).
 
+use super::Opening;
 use super::input::{Input, Part, Start, Step};
 use super::json::{JsonScanner, scan_arguments};
 use super::output::{Kind, Output};
 use crate::limits::MESSAGE_HEADER_BYTES_MAX;
 
-pub(super) const START: &str = "<|start|>";
-pub(super) const CHANNEL: &str = "<|channel|>";
-pub(super) const CONSTRAIN: &str = "<|constrain|>";
-pub(super) const MESSAGE: &str = "<|message|>";
-pub(super) const END: &str = "<|end|>";
-pub(super) const CALL: &str = "<|call|>";
-pub(super) const RETURN: &str = "<|return|>";
+pub(crate) const START: &str = "<|start|>";
+pub(crate) const CHANNEL: &str = "<|channel|>";
+pub(crate) const CONSTRAIN: &str = "<|constrain|>";
+pub(crate) const MESSAGE: &str = "<|message|>";
+pub(crate) const END: &str = "<|end|>";
+pub(crate) const CALL: &str = "<|call|>";
+pub(crate) const RETURN: &str = "<|return|>";
 
 /// What may come first in a message whose role is known.
 const HEADS: &[&str] = &[START, CHANNEL, CONSTRAIN, MESSAGE, "to="];
 /// What may come behind a message. The last two begin another one.
-const ENDS: &[&str] = &[END, CALL, RETURN, START, CHANNEL];
+pub(crate) const ENDS: &[&str] = &[END, CALL, RETURN, START, CHANNEL];
 
 /// The place in an answer.
 #[derive(Clone, Debug)]
@@ -57,6 +58,15 @@ impl Harmony {
     /// Where the text that comes next belongs.
     pub(super) fn kind(&self) -> Kind {
         if let Place::Body(kind) = self.place { kind } else { Kind::Text }
+    }
+
+    /// Where the text that comes next belongs, before any has come.
+    pub(super) fn opening(&self) -> Opening {
+        match self.place {
+            Place::Begin => Opening::Free,
+            _ if self.kind() == Kind::Reasoning => Opening::Reasoning,
+            _ => Opening::Text,
+        }
     }
 
     pub(super) fn step(&mut self, input: &mut Input, out: &mut Output) -> Step {

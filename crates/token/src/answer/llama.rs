@@ -6,7 +6,7 @@ use super::output::Output;
 
 /// Before a call, or before code for one of the tools that Llama brings with it; the latter is
 /// text here.
-pub(super) const PYTHON: &str = "<|python_tag|>";
+pub(crate) const PYTHON: &str = "<|python_tag|>";
 
 /// The place in an answer.
 #[derive(Clone, Debug)]

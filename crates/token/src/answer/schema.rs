@@ -1,25 +1,37 @@
 //! The text of a parameter into JSON of the type that the tool's JSON Schema asks for.
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::python;
 
-/// Schemas inside one another (`anyOf` and its like) that are looked through for types: a
-/// definition from a request may nest them as deep as JSON allows.
+/// Schemas inside one another (`anyOf`, references and their like) that are looked through for
+/// types: a definition from a request may nest them as deep as JSON allows, or without end.
 const DEPTH_MAX: usize = 8;
 
-/// JSON for a value as a tool defines it. What its schema does not speak of, or what is not of a
-/// type that it names, is a string: so nothing is lost.
-pub(super) fn typed(text: &str, schema: Option<&Value>) -> String {
-    let mut types = Types::default();
-    if let Some(schema) = schema {
-        types.collect(schema, 0);
-    }
+/// JSON for a value as a tool defines it; `root` is what references in its schema start from. What
+/// the schema does not speak of, or what is not of a type that it names, is a string: so nothing is
+/// lost.
+pub(super) fn typed(text: &str, schema: Option<&Value>, root: Option<&Value>) -> String {
+    let types = Types::of(schema, root);
     let trimmed = text.trim();
     let null = types.null && matches!(trimmed, "null" | "None");
-    let other = !types.string && types.any();
-    let json = if null || other { of_types(trimmed, &types) } else { None };
+    let json = if null || !types.reads_text() { of_types(trimmed, &types) } else { None };
     json.unwrap_or_else(|| string(text))
+}
+
+/// What a reference leads to, where it is one that stays in the schema.
+pub(crate) fn followed<'a>(schema: &'a Value, root: Option<&'a Value>) -> &'a Value {
+    let mut schema = schema;
+    for _ in 0..DEPTH_MAX {
+        let target = schema.get("$ref").and_then(Value::as_str);
+        let target = target.and_then(|target| target.strip_prefix('#'));
+        match target.and_then(|pointer| root?.pointer(pointer)) {
+            Some(found) => schema = found,
+            None => break,
+        }
+    }
+    schema
 }
 
 /// JSON for a value that is marked as anything but a string.
@@ -35,7 +47,7 @@ pub(super) fn string(text: &str) -> String {
 
 /// Which types a schema allows.
 #[derive(Clone, Copy, Debug, Default)]
-struct Types {
+pub(crate) struct Types {
     string: bool,
     number: bool,
     boolean: bool,
@@ -45,11 +57,25 @@ struct Types {
 }
 
 impl Types {
-    fn any(&self) -> bool {
-        self.string || self.number || self.boolean || self.null || self.nested
+    pub(crate) fn of(schema: Option<&Value>, root: Option<&Value>) -> Types {
+        let mut types = Types::default();
+        if let Some(schema) = schema {
+            types.collect(schema, root, 0);
+        }
+        types
     }
 
-    fn collect(&mut self, schema: &Value, depth: usize) {
+    /// Whether a value is taken as it stands, word for word, and not as JSON.
+    pub(crate) fn reads_text(&self) -> bool {
+        self.string || !(self.number || self.boolean || self.null || self.nested)
+    }
+
+    /// Whether `null` is no string nevertheless.
+    pub(crate) fn reads_null(&self) -> bool {
+        self.null
+    }
+
+    fn collect(&mut self, schema: &Value, root: Option<&Value>, depth: usize) {
         match schema.get("type") {
             Some(Value::String(name)) => self.add(name),
             Some(Value::Array(names)) => {
@@ -70,7 +96,13 @@ impl Types {
         if depth < DEPTH_MAX {
             let lists = ["anyOf", "oneOf", "allOf"].map(|key| schema.get(key));
             for list in lists.into_iter().flatten().filter_map(Value::as_array) {
-                list.iter().for_each(|schema| self.collect(schema, depth + 1));
+                list.iter().for_each(|schema| self.collect(schema, root, depth + 1));
+            }
+            if schema.get("$ref").is_some() {
+                let target = followed(schema, root);
+                if !std::ptr::eq(target, schema) {
+                    self.collect(target, root, depth + 1);
+                }
             }
         }
     }
@@ -86,26 +118,26 @@ impl Types {
         }
     }
 
-    fn allow(&self, value: &Value) -> bool {
-        match value {
-            Value::String(_) => self.string,
-            Value::Number(_) => self.number,
-            Value::Bool(_) => self.boolean,
-            Value::Null => self.null,
-            Value::Array(_) | Value::Object(_) => self.nested,
-        }
+    /// Whether a text is JSON of one of them. A number may have more digits than any machine's.
+    fn allow(&self, json: &str) -> bool {
+        serde_json::from_str::<IgnoredAny>(json).is_ok()
+            && match json.as_bytes().first() {
+                Some(b'"') => self.string,
+                Some(b't' | b'f') => self.boolean,
+                Some(b'n') => self.null,
+                Some(b'[' | b'{') => self.nested,
+                _ => self.number,
+            }
     }
 }
 
 /// JSON as the model wrote it, digit by digit, or what it wrote as Python: templates show it values
 /// that went through Python's `str`.
 fn of_types(text: &str, types: &Types) -> Option<String> {
-    let is_allowed =
-        |json: &str| serde_json::from_str::<Value>(json).is_ok_and(|value| types.allow(&value));
-    if is_allowed(text) {
+    if types.allow(text) {
         return Some(text.to_owned());
     }
-    python::to_json(text).filter(|json| is_allowed(json))
+    python::to_json(text).filter(|json| types.allow(json))
 }
 
 #[cfg(test)]
@@ -122,7 +154,10 @@ mod tests {
             (json!({"type": "string"}), " a\n\"b\" ", r#"" a\n\"b\" ""#),
             (json!({"type": "integer"}), " 12\n", "12"),
             (json!({"type": "number"}), long, long),
-            (json!({"type": "number"}), "1e999", r#""1e999""#),
+            (json!({"type": "number"}), "1e999", "1e999"),
+            (json!({"$ref": "#/$defs/count"}), "12", "12"),
+            (json!({"$ref": "#/$defs/itself"}), "12", r#""12""#),
+            (json!({"anyOf": [{"$ref": "#/$defs/count"}, {"type": "null"}]}), "12", "12"),
             (json!({"type": "number"}), "many", r#""many""#),
             (json!({"type": "boolean"}), "true", "true"),
             (json!({"type": "boolean"}), "False", "false"),
@@ -142,14 +177,18 @@ mod tests {
             (json!({"description": "anything"}), "12", r#""12""#),
             (json!(true), "12", r#""12""#),
         ];
+        let root = json!({"$defs": {
+            "count": {"$ref": "#/$defs/whole"}, "whole": {"type": "integer"},
+            "itself": {"$ref": "#/$defs/itself"},
+        }});
         for (schema, text, expected) in cases {
-            assert_eq!(typed(text, Some(&schema)), expected, "{schema} of {text:?}");
+            assert_eq!(typed(text, Some(&schema), Some(&root)), expected, "{schema} of {text:?}");
         }
-        assert_eq!(typed("12", None), r#""12""#);
+        assert_eq!(typed("12", None, None), r#""12""#);
         for (depth, expected) in [(DEPTH_MAX, "12"), (DEPTH_MAX + 1, r#""12""#)] {
             let nest = |schema, _| json!({"anyOf": [schema]});
             let schema = (0..depth).fold(json!({"type": "integer"}), nest);
-            assert_eq!(typed("12", Some(&schema)), expected);
+            assert_eq!(typed("12", Some(&schema), None), expected);
         }
     }
 

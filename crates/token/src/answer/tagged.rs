@@ -8,12 +8,12 @@ use super::xml::{XmlCall, XmlTags};
 
 /// The tags of a family.
 #[derive(Debug)]
-pub(super) struct Tags {
+pub(crate) struct Tags {
     /// What begins a block of calls. The tag of a call itself may be one of them: a model at times
     /// forgets the block around it.
-    open: &'static [&'static str],
-    close: &'static [&'static str],
-    xml: XmlTags,
+    pub(crate) open: &'static [&'static str],
+    pub(crate) close: &'static [&'static str],
+    pub(crate) xml: XmlTags,
     /// Whether calls may be JSON.
     json: bool,
 }
@@ -29,18 +29,18 @@ const FUNCTION: XmlTags = XmlTags {
 };
 
 /// Hermes, Qwen2.5, Qwen3 and many others. Which of both ways a model writes is seen in its calls.
-pub(super) const HERMES: Tags =
+pub(crate) const HERMES: Tags =
     Tags { open: &["<tool_call>"], close: &["</tool_call>"], xml: FUNCTION, json: true };
 
 /// Qwen3-Coder, Qwen3.5.
-pub(super) const QWEN3_CODER: Tags = Tags {
+pub(crate) const QWEN3_CODER: Tags = Tags {
     open: &["<tool_call>", FUNCTION.call],
     close: &["</tool_call>"],
     xml: FUNCTION,
     json: true,
 };
 
-pub(super) const SEED_OSS: Tags = Tags {
+pub(crate) const SEED_OSS: Tags = Tags {
     open: &["<seed:tool_call>"],
     close: &["</seed:tool_call>"],
     xml: XmlTags { lines: false, ..FUNCTION },
@@ -48,7 +48,7 @@ pub(super) const SEED_OSS: Tags = Tags {
 };
 
 /// DeepSeek-V3.2, and V4, which has another word for the block.
-pub(super) const DSML: Tags = Tags {
+pub(crate) const DSML: Tags = Tags {
     open: &["<｜DSML｜function_calls>", "<｜DSML｜tool_calls>"],
     close: &["</｜DSML｜function_calls>", "</｜DSML｜tool_calls>"],
     xml: XmlTags {

@@ -10,19 +10,19 @@ use crate::limits::TOOL_NAME_BYTES_MAX;
 
 /// How a family writes such calls.
 #[derive(Debug)]
-pub(super) struct XmlTags {
+pub(crate) struct XmlTags {
     /// Before the name of a function.
-    pub(super) call: &'static str,
-    pub(super) call_end: &'static str,
+    pub(crate) call: &'static str,
+    pub(crate) call_end: &'static str,
     /// Before the name of a parameter.
-    pub(super) parameter: &'static str,
-    pub(super) parameter_end: &'static str,
+    pub(crate) parameter: &'static str,
+    pub(crate) parameter_end: &'static str,
     /// Behind either name.
-    pub(super) name_end: &'static str,
+    pub(crate) name_end: &'static str,
     /// Whether a value stands on lines of its own.
-    pub(super) lines: bool,
+    pub(crate) lines: bool,
     /// What stands between a parameter's name and `true` or `false`: whether its value is a string.
-    pub(super) string: Option<&'static str>,
+    pub(crate) string: Option<&'static str>,
 }
 
 /// Reads one call, behind the tag before its name. All of it is held until it is complete.
@@ -129,12 +129,13 @@ impl XmlCall {
         if key.is_empty() || !self.keys.insert(key.to_owned()) {
             return false;
         }
-        let schema =
-            out.tool(self.name.trim_matches(is_space)).and_then(|tool| tool.parameter(key));
+        let tool = out.tool(self.name.trim_matches(is_space));
+        let schema = tool.and_then(|tool| tool.parameter(key));
+        let root = tool.and_then(|tool| tool.parameters.as_ref());
         let json = match is_string {
             Some(true) => schema::string(value),
             Some(false) => schema::untyped(value),
-            None => schema::typed(value, schema),
+            None => schema::typed(value, schema, root),
         };
         let comma = if self.arguments.is_empty() { "" } else { ", " };
         self.arguments.push_str(&format!("{comma}{}: {json}", Value::from(key)));

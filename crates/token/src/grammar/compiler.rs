@@ -10,16 +10,16 @@ use llguidance::toktrie::InferenceCapabilities;
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
 use serde_json::{Value, json};
 
-use super::calls::CallGrammar;
 use super::error::GrammarError;
-use super::schema::{Judged, judge};
+use super::schema::Judged;
+use super::source::{AnswerGrammar, TextGrammar};
 use super::vocabulary::vocabulary;
 use super::{Grammar, failure, locate};
-use crate::Tokenizer;
 use crate::limits::{
     GRAMMAR_COMPILE_TIME_MAX, GRAMMAR_COMPILERS_MAX, GRAMMAR_MASK_FUEL, GRAMMAR_STACK_BYTES,
     GRAMMAR_STATES_MAX, GRAMMARS_KEPT_MAX, SCHEMA_BYTES_MAX,
 };
+use crate::{Opening, Tokenizer};
 
 /// Compiles grammars for one vocabulary and keeps the latest.
 pub struct GrammarCompiler {
@@ -59,25 +59,21 @@ impl GrammarCompiler {
         self.json_schema(&json!({ "type": "object" }))
     }
 
-    /// JSON that a schema allows: properties in the schema's order, others behind them, white space
-    /// of a space, or of a new line and its indentation. Blocks while it is compiled.
+    /// JSON that a schema allows.
     ///
     /// # Errors
-    /// [`GrammarError`]: what is wrong with the schema and where, or that it takes too much work.
+    /// As [`Self::compile`].
     pub fn json_schema(&self, schema: &Value) -> Result<Grammar, GrammarError> {
-        self.compile(Source::Json(schema.clone()))
+        self.compile(AnswerGrammar::of_text(TextGrammar::Json(schema.clone())))
     }
 
-    /// An answer that consists of tool calls. Blocks while it is compiled.
+    /// The grammar of an answer. Blocks while it is compiled.
     ///
     /// # Errors
-    /// As [`Self::json_schema`], with the tool whose parameters are wrong;
-    /// [`GrammarError::Unsupported`] for a format whose calls are not JSON.
-    pub fn tool_calls(&self, calls: &CallGrammar) -> Result<Grammar, GrammarError> {
-        self.compile(Source::Calls(calls.clone()))
-    }
-
-    fn compile(&self, source: Source) -> Result<Grammar, GrammarError> {
+    /// [`GrammarError`]: what is wrong with a schema and where, with the tool whose parameters are
+    /// wrong, or that it takes too much work; [`GrammarError::Unsupported`] for calls in a format
+    /// that is not known.
+    pub fn compile(&self, source: AnswerGrammar) -> Result<Grammar, GrammarError> {
         let key = source.key();
         if key.len() > SCHEMA_BYTES_MAX {
             let (found, limit) = (key.len(), SCHEMA_BYTES_MAX);
@@ -117,21 +113,6 @@ impl GrammarCompiler {
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 Err(GrammarError::TooComplex("the compiler failed on it".into()))
             }
-        }
-    }
-}
-
-/// What is compiled.
-enum Source {
-    Json(Value),
-    Calls(CallGrammar),
-}
-
-impl Source {
-    fn key(&self) -> String {
-        match self {
-            Source::Json(schema) => schema.to_string(),
-            Source::Calls(calls) => calls.key(),
         }
     }
 }
@@ -205,21 +186,16 @@ impl Inner {
         Ok(made)
     }
 
-    fn compile(&self, source: &Source) -> Result<Grammar, GrammarError> {
+    fn compile(&self, source: &AnswerGrammar) -> Result<Grammar, GrammarError> {
+        // What is too large shows at once only where nothing stands before it.
+        if source.opening != Opening::Text {
+            self.compile(&source.bare())?;
+        }
         let factory = self.factory()?;
-        let top = match source {
-            Source::Json(schema) => {
-                let judged = judge(schema, "r")?;
-                let mut whole = Judged::whole(judged.root.clone(), &judged.definitions);
-                check(&judged, &whole)?;
-                options().apply_to(&mut whole);
-                TopLevelGrammar::from_json_schema(whole)
-            }
-            Source::Calls(calls) => TopLevelGrammar::from_lark(calls.lark(&self.tokenizer)?),
-        };
+        let top = TopLevelGrammar::from_lark(source.lark(&self.tokenizer)?);
         let parser = factory.create_parser(top);
-        let parser = parser.map_err(|error| GrammarError::TooComplex(short(&error.to_string())))?;
-        begin(Matcher::new(Ok(parser)))
+        let parser = parser.map_err(|error| source.refused(&short(&error.to_string())))?;
+        begin(Matcher::new(Ok(parser)), source.leaves_text_free())
     }
 }
 
@@ -249,13 +225,13 @@ fn short(message: &str) -> String {
 }
 
 /// A grammar whose first mask has been worked out, which fills its caches.
-fn begin(mut matcher: Matcher) -> Result<Grammar, GrammarError> {
+fn begin(mut matcher: Matcher, leaves_text_free: bool) -> Result<Grammar, GrammarError> {
     let refused = |message: String| match failure(&message) {
         None => GrammarError::Unsatisfiable("none can be begun".into()),
         Some(_) => GrammarError::TooComplex(short(&message)),
     };
     let mask = matcher.compute_mask().map_err(|error| refused(error.to_string()))?;
-    let grammar = Grammar { begin: Arc::new(matcher) };
+    let grammar = Grammar { begin: Arc::new(matcher), leaves_text_free };
     // What is too large shows behind the first bracket.
     let mut second = grammar.start();
     let first = mask.first_bit_set().unwrap_or_default() as u32;

@@ -26,6 +26,14 @@ pub enum GrammarError {
         /// What is wrong with it.
         error: Box<GrammarError>,
     },
+    /// A regular expression, a list of choices or a grammar.
+    #[error("the {what} {reason}")]
+    Syntax {
+        /// Which of them.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The schema, or what is made of it, is larger than allowed.
     #[error("the schema has {found} {what}: at most {limit} are allowed")]
     TooLarge {

@@ -109,7 +109,7 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// Fractions with more digits make automata that are too large.
 const FRACTION_MIN: f64 = 1e-9;
 
-fn refuse(pointer: &str, keyword: &str, reason: impl AsRef<str>) -> GrammarError {
+pub(super) fn refuse(pointer: &str, keyword: &str, reason: impl AsRef<str>) -> GrammarError {
     // All may have the client's own text: shown, but not at any length.
     let cut = |text: &str, length| text.chars().take(length).collect::<String>();
     GrammarError::Keyword {

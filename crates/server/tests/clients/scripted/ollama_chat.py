@@ -65,7 +65,7 @@ def check_models(client, model):
 def check_errors(client, model):
     for call, status in (
         (lambda: client.chat(model="no-such", messages=[QUESTION]), 404),
-        (lambda: client.chat(model=model, messages=[QUESTION], format="json"), 400),
+        (lambda: client.chat(model=model, messages=[QUESTION], format={"not": {}}), 400),
         (lambda: client.embed(model=model, input="a"), 404),
     ):
         try:
