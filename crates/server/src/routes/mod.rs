@@ -1,10 +1,12 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod batches;
 mod chat;
 mod completions;
 mod decisions;
 mod embeddings;
+mod files;
 mod health;
 mod judge;
 mod messages;
@@ -20,6 +22,7 @@ mod root;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod uploads;
 mod version;
 
 use std::sync::Arc;
@@ -35,6 +38,22 @@ use crate::layers::{dialect, journal, key, origin};
 
 /// All routes with all layers.
 pub fn router(app: Arc<App>) -> Router {
+    endpoints()
+        // The last one is the outermost.
+        .layer(from_fn_with_state(Arc::clone(&app), key::ask))
+        .layer(from_fn_with_state(Arc::clone(&app), origin::check))
+        .layer(from_fn(dialect::translate))
+        .layer(from_fn_with_state(Arc::clone(&app), journal::keep))
+        .with_state(app)
+}
+
+/// All routes for requests of the server's own, which bring their owner with them.
+pub fn inside(app: Arc<App>) -> Router {
+    let journal = from_fn_with_state(Arc::clone(&app), journal::keep);
+    endpoints().layer(journal).with_state(app)
+}
+
+fn endpoints() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(root::list))
         .route("/health", get(health::show))
@@ -53,6 +72,16 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/rerank", post(rerank::create))
         .route("/v2/rerank", post(rerank::create))
         .route("/rerank", post(rerank::create))
+        .route("/v1/files", get(files::list).post(files::create))
+        .route("/v1/files/{id}", get(files::show).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/uploads", post(uploads::create))
+        .route("/v1/uploads/{id}/parts", post(uploads::add_part))
+        .route("/v1/uploads/{id}/complete", post(uploads::complete))
+        .route("/v1/uploads/{id}/cancel", post(uploads::cancel))
+        .route("/v1/batches", get(batches::list).post(batches::create))
+        .route("/v1/batches/{id}", get(batches::show))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel))
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count))
         .route("/api/chat", post(ollama::chat))
@@ -69,12 +98,6 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/detokenize", post(tokenize::detokenize))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
-        // The last one is the outermost.
-        .layer(from_fn_with_state(Arc::clone(&app), key::ask))
-        .layer(from_fn_with_state(Arc::clone(&app), origin::check))
-        .layer(from_fn(dialect::translate))
-        .layer(from_fn_with_state(Arc::clone(&app), journal::keep))
-        .with_state(app)
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {

@@ -1,11 +1,13 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
 mod anthropic;
+mod batches;
 mod chat;
 mod completions;
 mod embeddings;
 mod endpoints;
 mod families;
+mod files;
 mod gates;
 mod harness;
 mod hostile;
@@ -15,3 +17,4 @@ mod ollama;
 mod shutdown;
 mod structured;
 mod tools;
+mod uploads;
