@@ -10,9 +10,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// A `myriad serve` process; killed when dropped.
+/// A `myriad serve` process; killed when dropped, and what it kept deleted.
 pub struct Server {
     process: Child,
+    /// Its data folder: nobody's own is touched.
+    data: PathBuf,
     /// Where it listens on 127.0.0.1.
     pub port: u16,
 }
@@ -32,14 +34,17 @@ impl Server {
 
     fn start_as(mut command: Command, model: &Path, arguments: &[&str]) -> Result<Server> {
         let port = free_port()?;
+        let data = env::temp_dir().join(format!("myriad-live-{}-{port}", std::process::id()));
         let process = command
+            .env("MYRIAD_DATA", &data)
+            .env_remove("MYRIAD_STORE")
             .args(["serve".as_ref(), model.as_os_str()])
             .args(["--port", &port.to_string()])
             .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .context("starting myriad serve")?;
-        let mut server = Server { process, port };
+        let mut server = Server { process, data, port };
         server.wait_until_healthy(Duration::from_secs(60))?;
         Ok(server)
     }
@@ -76,6 +81,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
     }
 }
 

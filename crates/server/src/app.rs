@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
+use crate::storage::Storage;
 
 /// The models of a server.
 pub struct Models {
@@ -33,6 +34,8 @@ pub struct App {
     pub config: ServerConfig,
     /// Places for large bodies.
     pub large_bodies: Arc<Semaphore>,
+    /// Told when something is to be done for a batch.
+    pub batches: watch::Sender<()>,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -40,8 +43,10 @@ pub struct App {
 impl App {
     pub fn new(models: Models, config: ServerConfig) -> App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
+        let batches = watch::Sender::new(());
         let Models { main: runtime, embedder } = models;
-        App { runtime, embedder, config, large_bodies, created: unix_seconds() }
+        let created = unix_seconds();
+        App { runtime, embedder, config, large_bodies, batches, created }
     }
 
     /// Whether requests must show a key. A database that fails says so where keys are looked up.
@@ -84,6 +89,18 @@ impl App {
             (None, Some(embedder)) => Ok(embedder),
             _ => self.serving(model),
         }
+    }
+
+    /// What requests and answers may be kept in; `param` is what asked for it.
+    ///
+    /// # Errors
+    /// 400 where the server keeps nothing.
+    pub fn storage(&self, param: &str) -> Result<&Arc<Storage>, ApiError> {
+        let storage = self.config.storage.as_ref().filter(|storage| storage.content);
+        storage.ok_or_else(|| {
+            let message = "This server keeps nothing of requests and answers (--no-store).";
+            ApiError::unsupported(param, message)
+        })
     }
 
     /// A prompt, which came from `param`, must fit with what is asked for.

@@ -148,7 +148,7 @@ impl ApiError {
     }
 
     /// 413.
-    pub fn too_large(limit: usize) -> ApiError {
+    pub fn too_large(limit: u64) -> ApiError {
         let message = format!("The request body is larger than {limit} bytes.");
         let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID, message);
         ApiError { code: Some("request_too_large"), ..error }
@@ -223,10 +223,7 @@ impl From<StoreError> for ApiError {
                 let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
                 ApiError { code: Some("conflict"), ..error }
             }
-            StoreError::TooLarge { limit } => {
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-                ApiError::too_large(limit)
-            }
+            StoreError::TooLarge { limit } => ApiError::too_large(limit),
             error => {
                 tracing::error!(%error, "the store failed");
                 ApiError::internal()

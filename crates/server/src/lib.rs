@@ -9,18 +9,21 @@
 
 mod answers;
 mod app;
+mod batches;
 mod connections;
 pub mod errors;
 mod layers;
 pub mod limits;
 pub mod metrics;
 mod openapi;
+mod quota;
 mod random;
 mod routes;
 pub mod runtime;
 mod serve;
 mod stalled;
 pub mod storage;
+mod sweeper;
 pub mod wire;
 
 pub use app::{Models, timestamp_of};

@@ -1,5 +1,6 @@
 //! Turns "how much may a stranger ask for?" into constants, each with its reason.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Largest request body. A prompt of 1 M tokens is about 5 MB; base64 images come later.
@@ -136,3 +137,104 @@ pub const TOOL_SCHEMA_DEPTH_MAX: usize = 32;
 
 /// Tool calls of one earlier message.
 pub const CALLS_MAX: usize = 128;
+
+/// Bytes of a file, as OpenAI's.
+pub const FILE_BYTES_MAX: u64 = 512 << 20;
+
+/// Bytes of all contents that one owner keeps: four of the largest uploads.
+pub const OWNER_BYTES_MAX: u64 = 32 << 30;
+
+/// Bytes of a file that is uploaded in parts, as OpenAI's.
+pub const UPLOAD_BYTES_MAX: u64 = 8 << 30;
+
+/// Bytes of one part, as OpenAI's.
+pub const UPLOAD_PART_BYTES_MAX: u64 = 64 << 20;
+
+/// Parts of one upload: the largest needs 128 of the largest parts.
+pub const UPLOAD_PARTS_MAX: usize = 10_000;
+
+/// How long an upload takes parts, as OpenAI's.
+pub const UPLOAD_SECONDS: i64 = 3600;
+
+/// How long a file that is being sent may be silent.
+pub const UPLOAD_SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long one body with a file may take in all.
+pub const UPLOAD_TIME_MAX: Duration = Duration::from_secs(3600);
+
+/// Bytes around the content of a file in a form: boundaries, heads, the other fields.
+pub const FORM_BYTES_MAX: u64 = 128 << 10;
+
+/// Fields of a form: requests have four.
+pub const FORM_FIELDS_MAX: usize = 16;
+
+/// Bytes of a field's head: a name of a file and a few words.
+pub const FORM_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a file's name: most file systems take 255.
+pub const FILE_NAME_BYTES_MAX: usize = 512;
+
+/// Files and batches in one page of a list, as OpenAI's.
+pub const FILES_PAGE_MAX: usize = 10_000;
+
+/// Seconds for which a file may be wished to be kept, as OpenAI's: an hour to 30 days.
+pub const FILE_SECONDS: RangeInclusive<i64> = 3600..=2_592_000;
+
+/// Bytes of a file that are read at once when it is sent.
+pub const FILE_PIECE_BYTES: usize = 64 << 10;
+
+/// Time between two looks for what has expired.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// After this time a content without a document will never have one: an upload takes an hour.
+pub const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Requests of one batch, as OpenAI's.
+pub const BATCH_LINES_MAX: u64 = 50_000;
+
+/// Bytes of a batch's input file, as OpenAI's.
+pub const BATCH_FILE_BYTES_MAX: u64 = 200 << 20;
+
+/// Bytes of one line of it: the request in it may be as large as one that comes by itself.
+pub const BATCH_LINE_BYTES_MAX: usize = BODY_BYTES_MAX;
+
+/// Bytes of a line's `custom_id`: all of a batch are held while it is checked.
+pub const CUSTOM_ID_BYTES_MAX: usize = 512;
+
+/// How long a batch may take, as OpenAI's: the only window is 24 hours.
+pub const BATCH_SECONDS: i64 = 24 * 3600;
+
+/// Wrong lines that a batch tells of.
+pub const BATCH_ERRORS_MAX: usize = 100;
+
+/// Lines of all batches that are answered at the same time.
+pub const BATCH_LINES: usize = 4;
+
+/// Batches that are worked on at the same time; more wait. Each holds a few lines.
+pub const BATCHES_MAX: usize = 16;
+
+/// Batches in one page of a list, where nothing is said and at most, as OpenAI's.
+pub const BATCHES_PAGE: usize = 20;
+/// See [`BATCHES_PAGE`].
+pub const BATCHES_PAGE_MAX: usize = 100;
+
+/// Bytes of one answer in a batch: 128 choices of long contexts.
+pub const BATCH_ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Answers that are read back at once: each may be large.
+pub const BATCH_ANSWERS_PAGE: usize = 16;
+
+/// Time between two looks whether requests of people wait, and between two tries of a line.
+pub const BATCH_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Time before a batch is taken up again that the store or the disk stopped.
+pub const BATCH_RETRY: Duration = Duration::from_secs(10);
+
+/// Pairs of metadata, as OpenAI's.
+pub const METADATA_MAX: usize = 16;
+
+/// Characters of a key of metadata, as OpenAI's.
+pub const METADATA_KEY_MAX: usize = 64;
+
+/// Characters of a value of metadata, as OpenAI's.
+pub const METADATA_VALUE_MAX: usize = 512;

@@ -36,6 +36,8 @@ const ERRORS: &[(u16, &str)] = &[
 #[derive(Default)]
 pub struct Components {
     schemas: BTreeMap<String, RefOr<Schema>>,
+    /// Names that two different types have: each needs one of its own.
+    pub clashes: Vec<String>,
 }
 
 impl Components {
@@ -43,9 +45,14 @@ impl Components {
     pub fn add<T: ToSchema>(&mut self) -> String {
         let mut parts = Vec::new();
         T::schemas(&mut parts);
-        self.schemas.extend(parts);
         let name = T::name().into_owned();
-        self.schemas.insert(name.clone(), T::schema());
+        parts.push((name.clone(), T::schema()));
+        for (name, schema) in parts {
+            let known = self.schemas.insert(name.clone(), schema);
+            if known.is_some_and(|known| self.schemas.get(&name) != Some(&known)) {
+                self.clashes.push(name);
+            }
+        }
         name
     }
 }
@@ -106,16 +113,20 @@ fn operation(route: &Route) -> Value {
     if route.path == "/health" {
         operation["security"] = json!([{}]);
     }
-    let parameters: Vec<Value> = parameters(route.path).collect();
+    let mut parameters: Vec<Value> = parameters(route.path).collect();
+    parameters.extend(route.query.iter().map(|name| of_query(name)));
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
     let schema = match route.input {
         Input::Nothing => return operation,
         Input::Fields(tables) => of_fields(tables),
-        Input::Named(name) => reference(name),
+        Input::Named(name) | Input::Form(name) => reference(name),
     };
-    let content = json!({ "application/json": { "schema": schema } });
+    let content = match route.input {
+        Input::Form(_) => json!({ "multipart/form-data": { "schema": schema } }),
+        _ => json!({ "application/json": { "schema": schema } }),
+    };
     operation["requestBody"] = json!({ "required": true, "content": content });
     operation
 }
@@ -162,6 +173,16 @@ fn parameters(path: &str) -> impl Iterator<Item = Value> + '_ {
     })
 }
 
+/// A parameter of a list.
+fn of_query(name: &str) -> Value {
+    let schema = match name {
+        "limit" => json!({ "type": "integer", "minimum": 1 }),
+        "order" => json!({ "enum": ["asc", "desc"] }),
+        _ => json!({ "type": "string" }),
+    };
+    json!({ "name": name, "in": "query", "schema": schema })
+}
+
 /// A body of these parameters; those that are always refused are not told.
 fn of_fields(tables: &[&[Field]]) -> Value {
     let mut properties = Map::new();
@@ -199,6 +220,7 @@ mod tests {
     fn made() -> Value {
         let mut components = Components::default();
         let routes = table(&mut components);
+        assert_eq!(components.clashes, [""; 0]);
         document(&routes, &components)
     }
 

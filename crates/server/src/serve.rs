@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::app::{App, Models};
 use crate::storage::Storage;
-use crate::{connections, limits, routes};
+use crate::{batches, connections, limits, routes, sweeper};
 
 /// How a server listens and whom it lets in.
 #[derive(Clone, Debug)]
@@ -23,6 +24,12 @@ pub struct ServerConfig {
     pub api_keys: Vec<String>,
     /// What is kept between requests, and the keys that are; without it nothing is.
     pub storage: Option<Arc<Storage>>,
+    /// Bytes that a file sent in one request may have.
+    pub file_bytes_max: u64,
+    /// Bytes that all files of one owner may have together.
+    pub owner_bytes_max: u64,
+    /// Lines of batches that are answered at the same time.
+    pub batch_lines: usize,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
     /// Silence on a stream before a comment is sent.
@@ -38,6 +45,9 @@ impl Default for ServerConfig {
             port: 8080,
             api_keys: Vec::new(),
             storage: None,
+            file_bytes_max: limits::FILE_BYTES_MAX,
+            owner_bytes_max: limits::OWNER_BYTES_MAX,
+            batch_lines: limits::BATCH_LINES,
             allowed_origins: Vec::new(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,
@@ -101,9 +111,29 @@ pub async fn serve_on(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     check_keys(&config.api_keys)?;
-    let app = router(models, &config);
-    connections::run(listener, app, config.shutdown_grace, shutdown).await;
+    let grace = config.shutdown_grace;
+    let app = Arc::new(App::new(models.into(), config));
+    let mut background = background(&app);
+    let routes = routes::router(app);
+    let shutdown = async move {
+        shutdown.await;
+        // Lines of batches that are cut off now are answered after the next start.
+        background.shutdown().await;
+    };
+    connections::run(listener, routes, grace, shutdown).await;
     Ok(())
+}
+
+/// What runs beside the answering of requests; ends when it is dropped.
+fn background(app: &Arc<App>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if let Some(storage) = &app.config.storage {
+        tasks.spawn(sweeper::run(Arc::clone(storage)));
+        if storage.content {
+            tasks.spawn(batches::run(Arc::clone(app), Arc::clone(storage)));
+        }
+    }
+    tasks
 }
 
 /// All routes with their layers, without a socket.

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use myriad_store::{Blobs, Key, KeySecret, Keys, Store, StoreError};
+use myriad_store::{Blobs, Change, Document, Key, KeySecret, Keys, Kind, Query, Store, StoreError};
 
 use crate::app::unix_seconds;
+use crate::quota::Quota;
 
 /// Whose documents requests without a key of the store reach.
 const DEFAULT_OWNER: &str = "default";
@@ -27,6 +30,12 @@ impl Default for Owner {
     }
 }
 
+impl From<&Document> for Owner {
+    fn from(document: &Document) -> Owner {
+        Owner(document.owner.as_str().into())
+    }
+}
+
 impl From<Key> for Owner {
     fn from(key: Key) -> Owner {
         Owner(key.owner.into())
@@ -44,6 +53,7 @@ pub struct Storage {
     pub keys: Keys,
     /// Whether anything of requests and answers may be kept at all.
     pub content: bool,
+    pub(crate) quota: Quota,
 }
 
 impl Storage {
@@ -67,7 +77,59 @@ impl Storage {
         let secret = KeySecret::load(&folder.join("key-secret"))?;
         let keys = Keys::new(Arc::clone(&store), secret);
         let blobs = Blobs::open(&folder.join("blobs")).await?;
-        Ok(Storage { store, blobs, keys, content })
+        Ok(Storage { store, blobs, keys, content, quota: Quota::default() })
+    }
+
+    /// A document of this name, if its owner has one of this kind whose time is not over.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find(
+        &self,
+        kind: Kind,
+        owner: &Owner,
+        id: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let found = self.store.document(kind, owner.as_str(), id).await?;
+        let now = unix_seconds() as i64;
+        Ok(found.filter(|document| document.expires_at.is_none_or(|time| time > now)))
+    }
+
+    /// Deletes a document with its parts, and the contents that nothing else has.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is not there; where the database or the disk fails.
+    pub async fn delete(&self, document: &Document) -> Result<(), StoreError> {
+        let contents = self.store.contents(document).await?;
+        self.store.commit(Change::new().delete(document)).await?;
+        self.release(&contents).await
+    }
+
+    /// Removes those of the contents that no document has any more.
+    ///
+    /// # Errors
+    /// Where the database or the disk fails.
+    pub async fn release(&self, contents: &[String]) -> Result<(), StoreError> {
+        for digest in contents {
+            self.blobs.remove_unused(&self.store, digest).await?;
+        }
+        Ok(())
+    }
+
+    /// A document's parts of a kind in their order, `limit` at a time: the page behind `after`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn parts(
+        &self,
+        kind: Kind,
+        parent: &Document,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let query = Query::parts(kind, &parent.owner, &parent.id);
+        let page = self.store.list(&Query { after, limit, ..query }).await?;
+        Ok(page.map(|page| page.documents).unwrap_or_default())
     }
 
     /// Whether requests must show a key of the store.
@@ -85,6 +147,21 @@ impl Storage {
     pub async fn owner(&self, key: &str) -> Result<Option<Owner>, StoreError> {
         Ok(self.keys.find(key, unix_seconds() as i64).await?.map(Owner::from))
     }
+}
+
+/// A document's place in lists: microseconds since 1970, and none twice.
+pub fn position() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let next = |last: i64| Some(now.max(last.saturating_add(1)));
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    now.max(last.unwrap_or(now).saturating_add(1))
+}
+
+/// When a document was made, in seconds since 1970.
+pub fn created_at(document: &Document) -> i64 {
+    document.position / 1_000_000
 }
 
 /// A folder that nobody else on the machine may look into.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use tokio::fs::{self, File};
+use tokio::fs::{self, DirEntry, File};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
@@ -71,9 +71,7 @@ impl Blobs {
         fs::create_dir_all(&parts).await.map_err(at(&parts))?;
         let mut entries = fs::read_dir(&parts).await.map_err(at(&parts))?;
         while let Some(entry) = entries.next_entry().await.map_err(at(&parts))? {
-            let age = entry.metadata().await.and_then(|data| data.modified());
-            let age = age.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
-            if age.is_some_and(|age| age > ABANDONED) {
+            if is_older(&entry, ABANDONED).await {
                 let _ = fs::remove_file(entry.path()).await;
             }
         }
@@ -105,6 +103,40 @@ impl Blobs {
     pub async fn read(&self, digest: &str) -> Result<File, StoreError> {
         let path = place(&self.folder, digest);
         File::open(&path).await.map_err(at(&path))
+    }
+
+    /// Keeps a content that is there from removal while one more document of it is made.
+    ///
+    /// # Errors
+    /// [`StoreError::File`] where it is not there.
+    pub async fn hold(&self, digest: &str) -> Result<Blob, StoreError> {
+        let gate = Arc::clone(&self.gate).read_owned().await;
+        let path = place(&self.folder, digest);
+        let bytes = fs::metadata(&path).await.map_err(at(&path))?.len();
+        Ok(Blob { digest: digest.to_owned(), bytes, _gate: gate })
+    }
+
+    /// Removes all contents older than `age` that no document of `store` has: those whose documents
+    /// went, or were not yet there, when the program was killed. Younger ones may still get theirs,
+    /// from another program that has the folder.
+    ///
+    /// # Errors
+    /// Where the database or the disk fails.
+    pub async fn remove_orphans(&self, store: &Store, age: Duration) -> Result<(), StoreError> {
+        let mut folders = fs::read_dir(&self.folder).await.map_err(at(&self.folder))?;
+        while let Some(folder) = folders.next_entry().await.map_err(at(&self.folder))? {
+            let first = folder.file_name();
+            let Some(first) = first.to_str().filter(|name| name.len() == 2) else { continue };
+            let path = folder.path();
+            let mut contents = fs::read_dir(&path).await.map_err(at(&path))?;
+            while let Some(content) = contents.next_entry().await.map_err(at(&path))? {
+                let old = is_older(&content, age).await;
+                if let Some(rest) = content.file_name().to_str().filter(|_| old) {
+                    self.remove_unused(store, &format!("{first}{rest}")).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes a content that no document of `store` has.
@@ -157,6 +189,12 @@ impl BlobWriter {
         }
         Ok(Blob { digest, bytes: self.bytes, _gate: gate })
     }
+}
+
+async fn is_older(entry: &DirEntry, age: Duration) -> bool {
+    let written = entry.metadata().await.and_then(|data| data.modified());
+    let found = written.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
+    found.is_some_and(|found| found >= age)
 }
 
 /// `ab/cdef…`: no folder gets too large for tools that list it.

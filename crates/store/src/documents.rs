@@ -80,6 +80,8 @@ pub struct Document {
     pub expires_at: Option<i64>,
     /// Its content's digest, where it has one on disk.
     pub blob: Option<String>,
+    /// The content's length, as it counts for its owner.
+    pub bytes: i64,
     /// How often it was changed. Set by the store: 0 at first.
     pub revision: i64,
     /// The rest, as JSON.
@@ -98,6 +100,7 @@ impl Document {
             state: String::new(),
             expires_at: None,
             blob: None,
+            bytes: 0,
             revision: 0,
             body: String::new(),
         }
@@ -146,13 +149,13 @@ pub struct Page {
 }
 
 const INSERT: &str = "INSERT INTO documents \
-     (kind, id, owner, parent, position, state, expires_at, blob, revision, body) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9) ON CONFLICT DO NOTHING";
+     (kind, id, owner, parent, position, state, expires_at, blob, bytes, revision, body) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10) ON CONFLICT DO NOTHING";
 
 const UPDATE: &str = "UPDATE documents \
-     SET parent = $4, position = $5, state = $6, expires_at = $7, blob = $8, body = $9, \
-     revision = revision + 1 \
-     WHERE kind = $1 AND id = $2 AND owner = $3 AND revision = $10";
+     SET parent = $4, position = $5, state = $6, expires_at = $7, blob = $8, bytes = $9, \
+     body = $10, revision = revision + 1 \
+     WHERE kind = $1 AND id = $2 AND owner = $3 AND revision = $11";
 
 const DELETE: &str = "DELETE FROM documents WHERE kind = $1 AND id = $2 AND owner = $3";
 
@@ -176,11 +179,16 @@ impl Change {
     /// Deletes a document and its parts; it must be there.
     pub fn delete(self, document: &Document) -> Change {
         let (id, owner) = (document.id.clone(), document.owner.clone());
-        let parts = vec![Value::Text(id.clone()), Value::Text(owner.clone())];
         let name = Value::Text(document.kind.name().to_owned());
         let values = vec![name, Value::Text(id.clone()), Value::Text(owner)];
-        self.step(Step { sql: DELETE_PARTS, values: parts, one_row: None, deletes: true })
-            .step(Step { sql: DELETE, values, one_row: Some(id), deletes: true })
+        let step = Step { sql: DELETE, values, one_row: Some(id), deletes: true };
+        self.delete_parts(document).step(step)
+    }
+
+    /// Deletes the parts of a document, and leaves it.
+    pub fn delete_parts(self, document: &Document) -> Change {
+        let values = vec![Value::Text(document.id.clone()), Value::Text(document.owner.clone())];
+        self.step(Step { sql: DELETE_PARTS, values, one_row: None, deletes: true })
     }
 }
 
@@ -195,6 +203,7 @@ fn values(document: Document) -> Vec<Value> {
         Value::Text(document.state),
         Value::OptionalNumber(document.expires_at),
         Value::OptionalText(document.blob),
+        Value::Number(document.bytes),
         Value::Text(document.body),
     ]
 }
@@ -300,6 +309,54 @@ impl Store {
         Ok(query.fetch_one(&self.readers).await?.unsigned_abs())
     }
 
+    /// How many parts of a kind a document has in each state.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn count_states(
+        &self,
+        kind: Kind,
+        parent: &str,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = "SELECT state, COUNT(*) FROM documents \
+                   WHERE parent = $1 AND kind = $2 GROUP BY state";
+        let query = sqlx::query_as::<_, (String, i64)>(sql).bind(parent).bind(kind.name());
+        let rows = query.fetch_all(&self.readers).await?;
+        Ok(rows.into_iter().map(|(state, count)| (state, count.unsigned_abs())).collect())
+    }
+
+    /// The positions of a document's parts of a kind, in no order.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn positions(&self, kind: Kind, parent: &str) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT position FROM documents WHERE parent = $1 AND kind = $2";
+        let query = sqlx::query_scalar(sql).bind(parent).bind(kind.name());
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    /// The contents that a document and its parts have.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn contents(&self, document: &Document) -> Result<Vec<String>, StoreError> {
+        let sql = "SELECT DISTINCT blob FROM documents \
+                   WHERE (id = $1 OR parent = $1) AND owner = $2 AND blob IS NOT NULL";
+        let query = sqlx::query_scalar(sql).bind(&document.id).bind(&document.owner);
+        Ok(query.fetch_all(&self.readers).await?)
+    }
+
+    /// Bytes of all contents of an owner.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn bytes_of(&self, owner: &str) -> Result<u64, StoreError> {
+        let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM documents \
+                   WHERE owner = $1 AND bytes > 0";
+        let query = sqlx::query_scalar::<_, i64>(sql).bind(owner);
+        Ok(query.fetch_one(&self.readers).await?.unsigned_abs())
+    }
+
     /// How many documents have a content.
     ///
     /// # Errors
@@ -327,6 +384,7 @@ impl<'r> FromRow<'r, AnyRow> for Document {
             state: row.try_get("state")?,
             expires_at: row.try_get("expires_at")?,
             blob: row.try_get("blob")?,
+            bytes: row.try_get("bytes")?,
             revision: row.try_get("revision")?,
             body: row.try_get("body")?,
         })

@@ -76,6 +76,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Resources",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     parallel: u32,
+    /// Lines of batches that are answered at the same time; requests that wait come first.
+    #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Resources",
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batch_lines: u32,
     /// Keep nothing of requests and answers, whatever they ask for.
     #[arg(long, help_heading = "Storage")]
     no_store: bool,
@@ -109,6 +113,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         port: arguments.port,
         api_keys: arguments.api_key.clone(),
         storage: Some(Arc::new(storage)),
+        batch_lines: arguments.batch_lines as usize,
         allowed_origins: arguments.allow_origin.clone(),
         ..ServerConfig::default()
     };

@@ -20,7 +20,6 @@ pub struct Upload {
     encoding: Option<String>,
     /// The client sends nothing until it is told to go on.
     waits: bool,
-    deadline: Instant,
     state: Arc<Mutex<State>>,
 }
 
@@ -29,6 +28,8 @@ struct State {
     read: usize,
     /// How much had been read, and the end was reached.
     ended: bool,
+    /// When all of it, or its next piece, must be there.
+    deadline: Instant,
 }
 
 /// A body in memory. A large one holds its place as long as it lives.
@@ -58,8 +59,7 @@ impl Upload {
                 .map(|encoding| String::from_utf8_lossy(encoding.as_bytes()).into_owned())
                 .filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
             waits: headers.contains_key(header::EXPECT),
-            deadline: Instant::now() + time,
-            state: Arc::new(Mutex::new(State::new(body))),
+            state: Arc::new(Mutex::new(State::new(body, time))),
         }
     }
 
@@ -74,16 +74,45 @@ impl Upload {
     /// 413 where it is larger than any request needs, 408 where it does not come, 400 where it
     /// breaks off or is compressed.
     pub async fn read(&self, large_bodies: &Arc<Semaphore>) -> Result<Held, ApiError> {
+        self.check(BODY_BYTES_MAX as u64)?;
+        let mut state = self.state.lock().await;
+        match timeout_at(state.deadline, state.gather(large_bodies)).await {
+            Ok(result) => result,
+            Err(_) => Err(ApiError::slow_body()),
+        }
+    }
+
+    /// What can be known of a body before it is read: its encoding, and that it is not declared
+    /// larger than `limit` bytes.
+    ///
+    /// # Errors
+    /// 400, 413.
+    pub fn check(&self, limit: u64) -> Result<(), ApiError> {
         if let Some(encoding) = &self.encoding {
             let shown: String = encoding.chars().take(32).collect();
             let message = format!("Bodies with Content-Encoding '{shown}' are not supported.");
             return Err(ApiError::bad_request(message));
         }
-        if self.declared.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
-            return Err(ApiError::too_large(BODY_BYTES_MAX));
+        match self.declared {
+            Some(bytes) if bytes > limit => Err(ApiError::too_large(limit)),
+            _ => Ok(()),
         }
+    }
+
+    /// How large the client says that the body is.
+    pub fn declared(&self) -> Option<u64> {
+        self.declared
+    }
+
+    /// The next piece of a body that is never whole in memory, which must come within `time`;
+    /// `None` at the end.
+    ///
+    /// # Errors
+    /// 408 where it does not come, 400 where the body breaks off.
+    pub async fn piece(&self, time: Duration) -> Result<Option<Bytes>, ApiError> {
         let mut state = self.state.lock().await;
-        match timeout_at(self.deadline, state.gather(large_bodies)).await {
+        state.deadline = Instant::now() + time;
+        match timeout_at(state.deadline, state.next()).await {
             Ok(result) => result,
             Err(_) => Err(ApiError::slow_body()),
         }
@@ -101,7 +130,7 @@ impl Upload {
         if self.waits && state.read == 0 {
             return false;
         }
-        timeout_at(self.deadline, state.discard()).await.unwrap_or(false)
+        timeout_at(state.deadline, state.discard()).await.unwrap_or(false)
     }
 }
 
@@ -110,8 +139,9 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl State {
-    fn new(body: Body) -> State {
-        State { body: body.into_data_stream(), read: 0, ended: false }
+    fn new(body: Body, time: Duration) -> State {
+        let deadline = Instant::now() + time;
+        State { body: body.into_data_stream(), read: 0, ended: false, deadline }
     }
 
     /// The next piece; `None` at the end.
@@ -134,7 +164,7 @@ impl State {
         let mut place = None;
         while let Some(piece) = self.next().await? {
             if self.read > BODY_BYTES_MAX {
-                return Err(ApiError::too_large(BODY_BYTES_MAX));
+                return Err(ApiError::too_large(BODY_BYTES_MAX as u64));
             }
             if place.is_none() && self.read > LARGE_BODY_BYTES {
                 // Nobody closes these places.
@@ -146,7 +176,8 @@ impl State {
     }
 
     async fn discard(&mut self) -> bool {
-        while self.read < DRAIN_BYTES_MAX {
+        let end = self.read.saturating_add(DRAIN_BYTES_MAX);
+        while self.read < end {
             match self.next().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return true,

@@ -8,11 +8,9 @@ use crate::errors::ApiError;
 const ABSENT: &[(&str, &str)] = &[
     ("assistants", "assistants"),
     ("audio", "speech and transcription"),
-    ("batches", "batches"),
     ("containers", "containers"),
     ("conversations", "conversations"),
     ("evals", "evaluations"),
-    ("files", "files"),
     ("fine_tuning", "fine-tuning"),
     ("images", "images"),
     ("organization", "organizations"),
@@ -21,7 +19,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("responses", "responses"),
     ("skills", "skills"),
     ("threads", "threads"),
-    ("uploads", "uploads"),
     ("vector_stores", "vector stores"),
     ("videos", "videos"),
 ];
@@ -38,12 +35,17 @@ const OLLAMA: &[(&str, &str)] = &[
 /// The error for a path that no route has.
 pub fn error(method: &str, uri: &Uri) -> ApiError {
     let path = uri.path();
-    let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
     if let Some((_, what)) = OLLAMA.iter().find(|(known, _)| *known == path) {
         return ApiError::absent(method, path, what);
     }
-    match ABSENT.iter().find(|(known, _)| Some(*known) == first) {
-        Some((_, what)) => ApiError::absent(method, path, what),
+    match part(path) {
+        Some(what) => ApiError::absent(method, path, what),
         None => ApiError::unknown_url(method, path),
     }
+}
+
+/// The part of OpenAI's API that a path belongs to, where it is not here.
+pub fn part(path: &str) -> Option<&'static str> {
+    let first = path.strip_prefix("/v1/")?.split('/').next();
+    ABSENT.iter().find(|(known, _)| Some(*known) == first).map(|(_, what)| *what)
 }

@@ -1,10 +1,12 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod batches;
 mod chat;
 mod completions;
 mod decisions;
 mod embeddings;
+mod files;
 mod health;
 mod judge;
 mod messages;
@@ -22,6 +24,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod tokenize;
+mod uploads;
 mod version;
 
 use std::sync::Arc;
@@ -37,18 +40,28 @@ use crate::openapi::Components;
 
 /// All routes with all layers.
 pub fn router(app: Arc<App>) -> Router {
-    let routes = table::table(&mut Components::default());
-    routes
-        .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
-        .method_not_allowed_fallback(wrong_method)
-        .fallback(unknown_path)
+    endpoints()
         // The last one is the outermost.
         .layer(from_fn_with_state(Arc::clone(&app), key::ask))
         .layer(from_fn_with_state(Arc::clone(&app), origin::check))
         .layer(from_fn(dialect::translate))
         .layer(from_fn_with_state(Arc::clone(&app), journal::keep))
         .with_state(app)
+}
+
+/// All routes for requests of the server's own, which bring their owner with them.
+pub fn inside(app: Arc<App>) -> Router {
+    let journal = from_fn_with_state(Arc::clone(&app), journal::keep);
+    endpoints().layer(journal).with_state(app)
+}
+
+fn endpoints() -> Router<Arc<App>> {
+    let routes = table::table(&mut Components::default());
+    routes
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
 }
 
 async fn unknown_path(method: Method, uri: Uri) -> ApiError {

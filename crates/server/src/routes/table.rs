@@ -6,13 +6,15 @@
 use std::sync::Arc;
 
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use utoipa::ToSchema;
 
 use super::*;
 use crate::errors::ErrorBody;
 use crate::openapi::Components;
+use crate::wire::listing::ListPage;
 use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field};
+use crate::wire::{batches as queued, files as kept, uploads as sent};
 use crate::wire::{chat as chats, completions as texts, decisions as asked};
 use crate::wire::{embeddings as vectors, rerank as ranked};
 use crate::wire::{models as cards, moderations as judged, tokenize as tokens};
@@ -27,6 +29,8 @@ pub struct Route {
     pub summary: &'static str,
     /// What goes in.
     pub input: Input,
+    /// Parameters of its query.
+    pub query: &'static [&'static str],
     /// What comes out where all is well: a content type, and the name of a schema.
     pub output: Vec<(&'static str, String)>,
     pub(super) handler: MethodRouter<Arc<App>>,
@@ -40,17 +44,20 @@ pub enum Input {
     Fields(&'static [&'static [Field]]),
     /// JSON as the named schema says.
     Named(&'static str),
+    /// A form with files, as the named schema says.
+    Form(&'static str),
 }
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
+const BYTES: &str = "application/octet-stream";
 const METRICS: &str = "application/openmetrics-text";
 
 impl Route {
     fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
         let (method, input) = (Method::GET, Input::Nothing);
-        Route { method, path, summary, input, output: Vec::new(), handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
     }
 
     fn post(
@@ -60,7 +67,15 @@ impl Route {
         handler: MethodRouter<Arc<App>>,
     ) -> Route {
         let method = Method::POST;
-        Route { method, path, summary, input, output: Vec::new(), handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
+    }
+
+    fn delete(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
+        Route { method: Method::DELETE, ..Route::get(path, summary, handler) }
+    }
+
+    fn asks(self, query: &'static [&'static str]) -> Route {
+        Route { query, ..self }
     }
 
     /// Adds an answer whose type has a schema.
@@ -82,6 +97,8 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     components.add::<cards::ModelList>();
     let mut routes = of_the_server();
     routes.extend(of_openai(components));
+    routes.extend(of_files(components));
+    routes.extend(of_batches(components));
     routes.extend(of_anthropic());
     routes.extend(of_ollama(components));
     routes.extend(of_others(components));
@@ -160,6 +177,78 @@ fn of_openai(known: &mut Components) -> Vec<Route> {
             post(embeddings::create),
         )
         .gives::<vectors::Embeddings>(known, JSON),
+    ]
+}
+
+fn of_files(known: &mut Components) -> Vec<Route> {
+    use Input::{Form, Named};
+    type Files = ListPage<kept::FileObject>;
+    const QUERY: &[&str] = &["after", "limit", "order", "purpose"];
+    vec![
+        Route::get("/v1/files", "All files", get(files::list))
+            .asks(QUERY)
+            .gives::<Files>(known, JSON),
+        Route::post("/v1/files", "Keeps a file", Form("FileForm"), post(files::create))
+            .gives::<kept::FileObject>(known, JSON),
+        Route::get("/v1/files/{id}", "One file", get(files::show))
+            .gives::<kept::FileObject>(known, JSON),
+        Route::delete("/v1/files/{id}", "Deletes a file", delete(files::delete))
+            .gives_named(JSON, "Deleted"),
+        Route::get("/v1/files/{id}/content", "What is in a file", get(files::content))
+            .gives_named(BYTES, "Text"),
+        Route::post(
+            "/v1/uploads",
+            "Begins a file that comes in parts",
+            Named("UploadRequest"),
+            post(uploads::create),
+        )
+        .gives::<sent::UploadObject>(known, JSON),
+        Route::post(
+            "/v1/uploads/{id}/parts",
+            "Adds a part",
+            Form("PartForm"),
+            post(uploads::add_part),
+        )
+        .gives::<sent::PartObject>(known, JSON),
+        Route::post(
+            "/v1/uploads/{id}/complete",
+            "Makes a file of the parts",
+            Named("UploadCompletion"),
+            post(uploads::complete),
+        )
+        .gives::<sent::UploadObject>(known, JSON),
+        Route::post(
+            "/v1/uploads/{id}/cancel",
+            "Gives an upload up",
+            Input::Nothing,
+            post(uploads::cancel),
+        )
+        .gives::<sent::UploadObject>(known, JSON),
+    ]
+}
+
+fn of_batches(known: &mut Components) -> Vec<Route> {
+    type Batches = ListPage<queued::BatchObject>;
+    vec![
+        Route::get("/v1/batches", "All batches", get(batches::list))
+            .asks(&["after", "limit"])
+            .gives::<Batches>(known, JSON),
+        Route::post(
+            "/v1/batches",
+            "Answers each line of a file",
+            Input::Named("BatchRequest"),
+            post(batches::create),
+        )
+        .gives::<queued::BatchObject>(known, JSON),
+        Route::get("/v1/batches/{id}", "One batch", get(batches::show))
+            .gives::<queued::BatchObject>(known, JSON),
+        Route::post(
+            "/v1/batches/{id}/cancel",
+            "Stops a batch",
+            Input::Nothing,
+            post(batches::cancel),
+        )
+        .gives::<queued::BatchObject>(known, JSON),
     ]
 }
 

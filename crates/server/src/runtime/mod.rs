@@ -180,6 +180,7 @@ pub struct Runtime {
     template: Option<Arc<ChatTemplate>>,
     manners: Manners,
     context_max: usize,
+    parallel: usize,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -201,12 +202,14 @@ impl Runtime {
             threads: model.compute.pool.threads(),
             config: config.engine.clone(),
         };
+        let parallel = config.engine.parallel;
         let engine = steps::of_model(Arc::clone(&model.model), model.compute, config.engine)?;
         let parts = Parts {
             engine,
             recipe: Box::new(recipe),
             tokenizer: model.tokenizer,
             queue_max: config.queue_max,
+            parallel,
         };
         Runtime::assemble(model.names, Some(model.model), model.template, parts)
     }
@@ -219,8 +222,9 @@ impl Runtime {
         let (tokenizer, template) = (script.tokenizer(), script.template());
         let queue_max = limits::QUEUE_MAX;
         let recipe = script.recipe();
-        let parts =
-            Parts { engine: recipe.make()?, recipe: Box::new(recipe), tokenizer, queue_max };
+        let engine = recipe.make()?;
+        let recipe = Box::new(recipe);
+        let parts = Parts { engine, recipe, tokenizer, queue_max, parallel: usize::MAX };
         Runtime::assemble(names, None, template, parts)
     }
 
@@ -237,7 +241,7 @@ impl Runtime {
         }
         let shared = Arc::new(Shared::new(metrics));
         let (commands, receiver) = mpsc::channel();
-        let tokenizer = Arc::clone(&parts.tokenizer);
+        let (tokenizer, parallel) = (Arc::clone(&parts.tokenizer), parts.parallel);
         let (thread, context_max) =
             thread::spawn(parts, receiver, commands.clone(), Arc::clone(&shared))?;
         Ok(Arc::new(Runtime {
@@ -248,6 +252,7 @@ impl Runtime {
             tokenizer,
             template,
             context_max,
+            parallel,
             commands,
             shared,
             thread: Some(thread),
@@ -364,6 +369,11 @@ impl Runtime {
     /// Tokens of prompt and answer together that a request may have.
     pub fn context_max(&self) -> usize {
         self.context_max
+    }
+
+    /// Requests that are computed together; more wait.
+    pub fn parallel(&self) -> usize {
+        self.parallel
     }
 
     /// What the engine held after its last step.

@@ -66,6 +66,8 @@ pub struct Parts {
     pub recipe: Box<dyn Recipe>,
     pub tokenizer: Arc<Tokenizer>,
     pub queue_max: usize,
+    /// Requests that the engine computes together.
+    pub parallel: usize,
 }
 
 /// Gives an engine its thread. Also returns the tokens that a request may have.

@@ -6,13 +6,16 @@
 
 pub mod anthropic;
 pub mod base64;
+pub mod batches;
 pub mod chat;
 pub mod completions;
 pub mod decision_input;
 pub mod decisions;
 pub mod embeddings;
 pub mod fields;
+pub mod files;
 pub mod generation;
+pub mod listing;
 pub mod logprobs;
 pub mod messages;
 pub mod models;
@@ -26,4 +29,5 @@ pub mod response_format;
 pub mod thinking;
 pub mod tokenize;
 pub mod tools;
+pub mod uploads;
 pub mod usage;

@@ -154,7 +154,7 @@ pub struct Live {
     pub runtime: Arc<Runtime>,
     pub storage: Option<Arc<Storage>>,
     executor: tokio::runtime::Handle,
-    _folder: TempDir,
+    folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -187,7 +187,7 @@ impl Live {
                 .expect("a server that ends well");
         });
         let (stop, thread) = (Some(stop), Some(thread));
-        Live { port, runtime, storage, executor: handle, _folder: folder, stop, thread }
+        Live { port, runtime, storage, executor: handle, folder, stop, thread }
     }
 
     /// Runs what needs the server's executor.
@@ -231,6 +231,23 @@ impl Live {
         let reply = Reply::read(&mut stream);
         contract::check(method, path, &reply);
         reply
+    }
+
+    /// Sends a file; the answer is its object.
+    pub fn upload(&self, headers: &[(&str, &str)], purpose: &str, content: &[u8]) -> Value {
+        let headers = [&[FORM], headers].concat();
+        let fields = [("purpose", None, purpose.as_bytes()), ("file", Some("a.jsonl"), content)];
+        self.send("POST", "/v1/files", &headers, &form(&fields)).good()
+    }
+
+    /// Contents of files that lie in the data folder.
+    pub fn contents(&self) -> usize {
+        fn walk(folder: &std::path::Path) -> usize {
+            let entries = std::fs::read_dir(folder).expect("a folder");
+            let paths = entries.map(|entry| entry.expect("an entry").path());
+            paths.map(|path| if path.is_dir() { walk(&path) } else { 1 }).sum()
+        }
+        walk(&self.folder.path().join("blobs"))
     }
 
     /// Begins a streamed request and returns once its answer has begun.
@@ -401,6 +418,27 @@ pub fn chat(fields: Value) -> Value {
     for (name, value) in fields.as_object().expect("an object") {
         body[name] = value.clone();
     }
+    body
+}
+
+/// The boundary of [`form`].
+pub const BOUNDARY: &str = "a boundary";
+
+/// The header that says so.
+pub const FORM: (&str, &str) = ("content-type", "multipart/form-data; boundary=\"a boundary\"");
+
+/// A form of fields, each with its name, the name of its file if it is one, and its content.
+pub fn form(fields: &[(&str, Option<&str>, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, filename, content) in fields {
+        let filename = filename.map(|filename| format!("; filename=\"{filename}\""));
+        let filename = filename.unwrap_or_default();
+        let disposition = format!("Content-Disposition: form-data; name=\"{name}\"{filename}");
+        body.extend(format!("--{BOUNDARY}\r\n{disposition}\r\n\r\n").into_bytes());
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend(format!("--{BOUNDARY}--\r\n").into_bytes());
     body
 }
 

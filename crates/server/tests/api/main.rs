@@ -1,12 +1,14 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
 mod anthropic;
+mod batches;
 mod chat;
 mod completions;
 mod contract;
 mod embeddings;
 mod endpoints;
 mod families;
+mod files;
 mod gates;
 mod harness;
 mod hostile;
@@ -17,3 +19,4 @@ mod reasoned;
 mod shutdown;
 mod structured;
 mod tools;
+mod uploads;

@@ -1,5 +1,7 @@
 //! Turns contents into files: whole, once, and gone with their last document.
 
+use std::time::Duration;
+
 use myriad_store::{Blobs, Change, Document, Kind, StoreError};
 use tokio::io::AsyncReadExt;
 
@@ -67,6 +69,31 @@ async fn what_is_too_large_or_given_up_leaves_nothing() {
     writer.write(&[1; 4]).await.unwrap();
     drop(writer);
     assert_eq!(files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn contents_without_a_document_are_found_and_removed() {
+    let place = Place::all().await.remove(0);
+    let store = place.open().await;
+    let folder = place.file("blobs");
+    let blobs = Blobs::open(&folder).await.unwrap();
+    for text in ["abc", "left over", "also"] {
+        let mut writer = blobs.writer(99).await.unwrap();
+        writer.write(text.as_bytes()).await.unwrap();
+        writer.finish().await.unwrap();
+    }
+    let blob = blobs.hold(ABC).await.unwrap();
+    let file = Document::new(Kind::File, "me", "one", 1);
+    let file = Document { blob: Some(blob.digest.clone()), ..file };
+    store.commit(Change::new().insert(file)).await.unwrap();
+    drop(blob);
+    blobs.remove_orphans(&store, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(files(&folder), 3, "their documents may be on their way");
+    blobs.remove_orphans(&store, Duration::ZERO).await.unwrap();
+    assert_eq!(files(&folder), 1);
+    assert_eq!(blobs.hold(ABC).await.unwrap().bytes, 3);
+    assert!(blobs.hold(&"0".repeat(64)).await.is_err());
+    store.close().await;
 }
 
 /// Files below a folder.

@@ -22,6 +22,7 @@ async fn a_document_comes_back_as_it_was() {
             state: "done".into(),
             expires_at: Some(77),
             blob: Some("ab".into()),
+            bytes: 1 << 40,
             body: "{\"text\":\"Grüße, 世界 \\u0000 '; DROP TABLE documents; --\"}".into(),
             ..Document::new(Kind::Item, "me", "item_1", -3)
         };
@@ -179,6 +180,45 @@ async fn queues_and_clocks_find_theirs() {
         assert_eq!(ids(store.expired(10, 100).await.unwrap()), ["batch_2", "batch_0"]);
         assert_eq!(ids(store.expired(10, 1).await.unwrap()), ["batch_2"]);
         assert!(store.expired(4, 100).await.unwrap().is_empty());
+        store.close().await;
+        place.end().await;
+    }
+}
+
+#[tokio::test]
+async fn parts_are_counted_summed_and_deleted_without_their_parent() {
+    for place in Place::all().await {
+        let store = place.open().await;
+        let batch = Document::new(Kind::Batch, "me", "batch_1", 1);
+        let line = |number: i64, state: &str, owner: &str| Document {
+            parent: "batch_1".into(),
+            state: state.into(),
+            blob: (number % 2 == 0).then(|| format!("digest {}", number % 4)),
+            bytes: number,
+            ..Document::new(Kind::BatchLine, owner, format!("{owner} {number}"), number)
+        };
+        let lines = [
+            line(1, "completed", "me"),
+            line(2, "failed", "me"),
+            line(6, "completed", "me"),
+            line(i64::from(u32::MAX) * 4, "completed", "me"),
+        ];
+        let change = lines.iter().cloned().fold(Change::new(), Change::insert);
+        store.commit(change.insert(batch.clone())).await.unwrap();
+        let mut states = store.count_states(Kind::BatchLine, "batch_1").await.unwrap();
+        states.sort();
+        assert_eq!(states, [("completed".to_owned(), 3), ("failed".to_owned(), 1)]);
+        let mut positions = store.positions(Kind::BatchLine, "batch_1").await.unwrap();
+        positions.sort_unstable();
+        assert_eq!(positions, [1, 2, 6, i64::from(u32::MAX) * 4]);
+        let mut contents = store.contents(&batch).await.unwrap();
+        contents.sort();
+        assert_eq!(contents, ["digest 0", "digest 2"], "{}", place.name);
+        assert_eq!(store.bytes_of("me").await.unwrap(), 9 + u64::from(u32::MAX) * 4);
+        assert_eq!(store.bytes_of("you").await.unwrap(), 0);
+        store.commit(Change::new().delete_parts(&batch)).await.unwrap();
+        assert!(store.count_states(Kind::BatchLine, "batch_1").await.unwrap().is_empty());
+        assert!(store.document(Kind::Batch, "me", "batch_1").await.unwrap().is_some());
         store.close().await;
         place.end().await;
     }
