@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use myriad_store::Change;
 use tokio::sync::Semaphore;
 
+use crate::answers::recent::Recent;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
+use crate::storage::Storage;
 
 /// The models of a server.
 pub struct Models {
@@ -33,6 +36,8 @@ pub struct App {
     pub config: ServerConfig,
     /// Places for large bodies.
     pub large_bodies: Arc<Semaphore>,
+    /// Responses that go on, or ended a short while ago.
+    pub recent: Arc<Recent>,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -41,7 +46,8 @@ impl App {
     pub fn new(models: Models, config: ServerConfig) -> App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let Models { main: runtime, embedder } = models;
-        App { runtime, embedder, config, large_bodies, created: unix_seconds() }
+        let recent = Arc::default();
+        App { runtime, embedder, config, large_bodies, recent, created: unix_seconds() }
     }
 
     /// Whether requests must show a key. A database that fails says so where keys are looked up.
@@ -83,6 +89,29 @@ impl App {
         match (model, &self.embedder) {
             (None, Some(embedder)) => Ok(embedder),
             _ => self.serving(model),
+        }
+    }
+
+    /// What requests and answers may be kept in; `param` is what asked for it.
+    ///
+    /// # Errors
+    /// 400 where the server keeps nothing.
+    pub fn storage(&self, param: &str) -> Result<&Arc<Storage>, ApiError> {
+        let storage = self.config.storage.as_ref().filter(|storage| storage.content);
+        storage.ok_or_else(|| {
+            let message = "This server keeps nothing of requests and answers (--no-store).";
+            ApiError::unsupported(param, message)
+        })
+    }
+
+    /// Writes down what a request asked to keep, where anything is kept.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn keep(&self, change: Change) -> Result<(), ApiError> {
+        match &self.config.storage {
+            Some(storage) => Ok(storage.store.commit(change).await?),
+            None => Ok(()),
         }
     }
 

@@ -10,7 +10,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("audio", "speech and transcription"),
     ("batches", "batches"),
     ("containers", "containers"),
-    ("conversations", "conversations"),
     ("evals", "evaluations"),
     ("files", "files"),
     ("fine_tuning", "fine-tuning"),
@@ -18,7 +17,6 @@ const ABSENT: &[(&str, &str)] = &[
     ("organization", "organizations"),
     ("projects", "projects"),
     ("realtime", "realtime sessions"),
-    ("responses", "responses"),
     ("skills", "skills"),
     ("threads", "threads"),
     ("uploads", "uploads"),
@@ -26,8 +24,9 @@ const ABSENT: &[(&str, &str)] = &[
     ("videos", "videos"),
 ];
 
-/// What Ollama has and Myriad has not.
-const OLLAMA: &[(&str, &str)] = &[
+/// What Myriad has not, by its whole path.
+const PATHS: &[(&str, &str)] = &[
+    ("/v1/responses/compact", "compaction (`truncation: \"auto\"` drops the oldest items)"),
     ("/api/pull", "downloads by its API (`myriad pull` gets models)"),
     ("/api/push", "uploads of models"),
     ("/api/create", "creation of models"),
@@ -39,7 +38,7 @@ const OLLAMA: &[(&str, &str)] = &[
 pub fn error(method: &str, uri: &Uri) -> ApiError {
     let path = uri.path();
     let first = path.strip_prefix("/v1/").and_then(|rest| rest.split('/').next());
-    if let Some((_, what)) = OLLAMA.iter().find(|(known, _)| *known == path) {
+    if let Some((_, what)) = PATHS.iter().find(|(known, _)| *known == path) {
         return ApiError::absent(method, path, what);
     }
     match ABSENT.iter().find(|(known, _)| Some(*known) == first) {

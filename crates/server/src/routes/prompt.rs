@@ -11,6 +11,7 @@ use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::runtime::Parsing;
 use crate::wire::chat::Chat;
+use crate::wire::response_format::{Places, ResponseFormat};
 
 /// The parameter that errors about the prompt name.
 pub const PARAM: &str = "messages";
@@ -58,6 +59,24 @@ impl Prompt {
         // The first token begins a call, whatever the prompt has opened.
         if let Some(parsing) = &mut self.parsing {
             parsing.prompt_end.clear();
+        }
+        Ok(())
+    }
+
+    /// Holds the answer to a format, where no calls must come. Blocks while it is compiled.
+    ///
+    /// # Errors
+    /// 400 naming what of its schema cannot be enforced.
+    pub fn hold_to_format(
+        &mut self,
+        app: &App,
+        format: &ResponseFormat,
+        places: Places,
+    ) -> Result<(), ApiError> {
+        if self.grammar.is_none() {
+            self.grammar = format.grammar(app.runtime.grammars(), places)?;
+            // What follows a schema is the answer itself: no calls, no reasoning.
+            self.parsing = self.parsing.take().filter(|_| self.grammar.is_none());
         }
         Ok(())
     }

@@ -67,6 +67,17 @@ const CHAT: &[(&str, Rule)] = &[
 /// For completions alone.
 const COMPLETIONS: &[(&str, Rule)] = &[("response_format", Only(&[r#"{"type":"text"}"#]))];
 
+/// For responses alone.
+const RESPONSES: &[(&str, Rule)] = &[
+    ("prompt", Refuse),
+    ("context_management", Only(&["[]"])),
+    ("access_programs", Refuse),
+    ("background_options", Refuse),
+    // How images are compressed; there are none.
+    ("image", Accept),
+    ("personality", Refuse),
+];
+
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;
 
@@ -84,6 +95,14 @@ pub fn judge_chat(fields: Fields<'_>) -> Result<(), ApiError> {
 /// As [`judge_chat`].
 pub fn judge_completion(fields: Fields<'_>) -> Result<(), ApiError> {
     judge(fields, &[COMMON, COMPLETIONS])
+}
+
+/// As [`judge_chat`], for a response.
+///
+/// # Errors
+/// As [`judge_chat`].
+pub fn judge_response(fields: Fields<'_>) -> Result<(), ApiError> {
+    judge(fields, &[COMMON, RESPONSES])
 }
 
 fn judge(fields: Fields<'_>, tables: &[&[(&str, Rule)]]) -> Result<(), ApiError> {

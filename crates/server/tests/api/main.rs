@@ -3,6 +3,7 @@
 mod anthropic;
 mod chat;
 mod completions;
+mod conversations;
 mod embeddings;
 mod endpoints;
 mod families;
@@ -12,6 +13,10 @@ mod hostile;
 mod judge;
 mod logs;
 mod ollama;
+mod response_refusals;
+mod response_state;
+mod responses;
 mod shutdown;
+mod stored_chats;
 mod structured;
 mod tools;
