@@ -17,6 +17,9 @@ use myriad_server::wire::moderations::ModerationRequest;
 use myriad_server::wire::ollama::{Input, OllamaRequest};
 use myriad_server::wire::prompts::Prompt;
 use myriad_server::wire::rerank::RerankRequest;
+use myriad_server::wire::responses::ResponsesRequest;
+use myriad_server::wire::responses::dialogue::{messages, shortened};
+use myriad_server::wire::responses::items::{Item, Sent};
 use myriad_server::wire::tokenize::{DetokenizeRequest, TokenizeRequest};
 
 const VOCAB: usize = 1000;
@@ -48,6 +51,24 @@ fuzz_target!(|data: &[u8]| {
             }
             Err(error) => check_error(&error),
         }
+    }
+    match ResponsesRequest::parse(data, VOCAB) {
+        Ok(request) => {
+            let item = |sent| match sent {
+                Sent::Item(item) => Some(item),
+                Sent::Reference { .. } => None,
+            };
+            let items: Vec<Item> = request.input.into_iter().filter_map(item).collect();
+            let messages = messages(request.instructions.as_deref(), &items);
+            for count in [0, 1, messages.len()] {
+                assert!(shortened(&messages, count).len() <= messages.len());
+            }
+            // What is kept is read again as it was.
+            let text = serde_json::to_string(&items).unwrap();
+            assert_eq!(serde_json::from_str::<Vec<Item>>(&text).unwrap(), items);
+            check_generation(&request.generation);
+        }
+        Err(error) => check_error(&error),
     }
     match CompletionRequest::parse(data, VOCAB) {
         Ok(request) => {

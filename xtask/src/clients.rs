@@ -1,6 +1,6 @@
 //! Turns live servers and the official clients' scripts into a verdict: each must pass unchanged.
 
-use crate::live::{Server, default_model};
+use crate::live::{Server, binary, default_model};
 use crate::{option, root};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,11 @@ pub fn run(arguments: &[String]) -> Result<()> {
 
 /// Runs the scripts of one folder against one server; returns how many there were.
 fn check(runners: &Runners, folder: &Path, model: &Path) -> Result<usize> {
-    let server = Server::start(model, &["--api-key", KEY])?;
+    // What the scripts ask to keep is kept here, and nothing of the runs before.
+    let data = binary()?.with_file_name("clients-data");
+    let _ = std::fs::remove_dir_all(&data);
+    let data = data.to_str().context("the target folder has an odd name")?;
+    let server = Server::start(model, &["--api-key", KEY, "--data", data])?;
     let base = format!("http://127.0.0.1:{}/v1", server.port);
     let mut scripts: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| format!("{}", folder.display()))?

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use myriad_store::Change;
 use tokio::sync::{Semaphore, watch};
 
+use crate::answers::recent::Recent;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::runtime::Runtime;
@@ -36,6 +38,8 @@ pub struct App {
     pub large_bodies: Arc<Semaphore>,
     /// Told when something is to be done for a batch.
     pub batches: watch::Sender<()>,
+    /// Responses that go on, or ended a short while ago.
+    pub recent: Arc<Recent>,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -45,8 +49,8 @@ impl App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let batches = watch::Sender::new(());
         let Models { main: runtime, embedder } = models;
-        let created = unix_seconds();
-        App { runtime, embedder, config, large_bodies, batches, created }
+        let (recent, created) = (Arc::default(), unix_seconds());
+        App { runtime, embedder, config, large_bodies, batches, recent, created }
     }
 
     /// Whether requests must show a key. A database that fails says so where keys are looked up.
@@ -101,6 +105,17 @@ impl App {
             let message = "This server keeps nothing of requests and answers (--no-store).";
             ApiError::unsupported(param, message)
         })
+    }
+
+    /// Writes down what a request asked to keep, where anything is kept.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn keep(&self, change: Change) -> Result<(), ApiError> {
+        match &self.config.storage {
+            Some(storage) => Ok(storage.store.commit(change).await?),
+            None => Ok(()),
+        }
     }
 
     /// A prompt, which came from `param`, must fit with what is asked for.

@@ -230,11 +230,33 @@ pub const BATCH_PATIENCE: Duration = Duration::from_millis(50);
 /// Time before a batch is taken up again that the store or the disk stopped.
 pub const BATCH_RETRY: Duration = Duration::from_secs(10);
 
-/// Pairs of metadata, as OpenAI's.
-pub const METADATA_MAX: usize = 16;
+/// Pairs of `metadata`, and characters of their keys and values, as OpenAI's.
+pub const METADATA_PAIRS_MAX: usize = 16;
+/// See [`METADATA_PAIRS_MAX`].
+pub const METADATA_KEY_CHARS_MAX: usize = 64;
+/// See [`METADATA_PAIRS_MAX`].
+pub const METADATA_VALUE_CHARS_MAX: usize = 512;
 
-/// Characters of a key of metadata, as OpenAI's.
-pub const METADATA_KEY_MAX: usize = 64;
+/// Bytes of an object's id that is looked up: our own have about 50.
+pub const ID_BYTES_MAX: usize = 128;
 
-/// Characters of a value of metadata, as OpenAI's.
-pub const METADATA_VALUE_MAX: usize = 512;
+/// Objects that are looked through at a time for those that a filter lets by.
+pub const FILTERED_AT_ONCE: usize = 50;
+
+/// Responses that are found again in memory after their end, and their bytes with all events: about
+/// 100 kB each for a long answer.
+pub const RECENT_MAX: usize = 4096;
+/// See [`RECENT_MAX`].
+pub const RECENT_BYTES_MAX: usize = 256 << 20;
+
+/// How long a response stays in memory after its last use.
+pub const RECENT_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// Responses that one goes back over: each is looked up.
+pub const CHAIN_MAX: usize = 1024;
+
+/// Items that are added to a conversation at a time, as OpenAI's.
+pub const CONVERSATION_ITEMS_MAX: usize = 20;
+
+/// How often items are added anew, where others were added to the same conversation meanwhile.
+pub const APPEND_TRIES: usize = 16;

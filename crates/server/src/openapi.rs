@@ -177,6 +177,8 @@ fn parameters(path: &str) -> impl Iterator<Item = Value> + '_ {
 fn of_query(name: &str) -> Value {
     let schema = match name {
         "limit" => json!({ "type": "integer", "minimum": 1 }),
+        "starting_after" => json!({ "type": "integer", "minimum": 0 }),
+        "stream" => json!({ "type": "boolean" }),
         "order" => json!({ "enum": ["asc", "desc"] }),
         _ => json!({ "type": "string" }),
     };
@@ -215,7 +217,7 @@ fn of_fields(tables: &[&[Field]]) -> Value {
 mod tests {
     use super::*;
     use crate::routes::table::table;
-    use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS};
+    use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS};
 
     fn made() -> Value {
         let mut components = Components::default();
@@ -284,9 +286,11 @@ mod tests {
             its API says, or its value is refused with a 400 that names it. What nobody knows is\n\
             refused by name, too.\n"
             .to_owned();
-        for (path, tables) in
-            [("/v1/chat/completions", CHAT_FIELDS), ("/v1/completions", COMPLETION_FIELDS)]
-        {
+        for (path, tables) in [
+            ("/v1/chat/completions", CHAT_FIELDS),
+            ("/v1/completions", COMPLETION_FIELDS),
+            ("/v1/responses", RESPONSE_FIELDS),
+        ] {
             page += &format!(
                 "\n## `POST {path}`\n\n| parameter | what happens | notes |\n|---|---|---|\n"
             );

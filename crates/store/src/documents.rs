@@ -41,8 +41,10 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A chat completion that was stored.
+    /// A chat completion that was stored; its messages are its parts.
     Chat = "chat",
+    /// A message of a stored chat.
+    ChatMessage = "chat_message",
     /// A response, with its own input and output.
     Response = "response",
     /// A conversation; its items are its parts.

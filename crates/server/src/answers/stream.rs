@@ -8,7 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{Stream, stream};
+use myriad_store::Change;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -22,12 +23,14 @@ use crate::wire::usage::Usage;
 pub const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// A comment: clients skip it, proxies see life.
-const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// How one endpoint writes the pieces of its answers; each piece is one write.
 pub trait Pieces: Send + 'static {
     /// What the body is.
-    const CONTENT_TYPE: &'static str = "text/event-stream; charset=utf-8";
+    const CONTENT_TYPE: &'static str = EVENTS;
 
     /// What is sent before anything is computed.
     fn opening(&mut self, choices: usize) -> Vec<Bytes>;
@@ -37,6 +40,12 @@ pub trait Pieces: Send + 'static {
 
     /// The end of an answer that is whole.
     fn closing(&mut self, usage: Usage) -> Vec<Bytes>;
+
+    /// What is written down of an answer that is whole, before its end is sent: who has seen the
+    /// end finds it.
+    fn kept(&mut self, _usage: Usage) -> Option<Change> {
+        None
+    }
 
     /// The end of an answer that broke off. Clients raise on a top-level `error`; without the usual
     /// end none takes the answer for whole.
@@ -62,8 +71,23 @@ pub fn respond<P: Pieces>(app: Arc<App>, choices: Choices, mut pieces: P) -> Res
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
     });
+    body_of(P::CONTENT_TYPE, events)
+}
+
+/// A body of server-sent events.
+pub fn event_stream<S>(events: S) -> Response
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+{
+    body_of(EVENTS, events)
+}
+
+fn body_of<S>(content_type: &'static str, events: S) -> Response
+where
+    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+{
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(P::CONTENT_TYPE)),
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         // nginx would otherwise collect events before it sends them.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
@@ -93,23 +117,29 @@ impl<P: Pieces> Live<P> {
                     self.queue.extend(self.pieces.keep_alive());
                     self.silent_until = Instant::now() + self.app.config.keep_alive;
                 }
-                Ok(Some((_, TextEvent::Failed))) => self.fail(),
+                Ok(Some((_, TextEvent::Failed))) => self.fail(&self.app.engine_failed()),
                 Ok(Some((index, event))) => {
                     self.queue.extend(self.pieces.pieces(index, event));
                 }
-                Ok(None) => self.end(),
+                Ok(None) => self.end().await,
             }
         }
     }
 
-    fn end(&mut self) {
+    async fn end(&mut self) {
         let Some(choices) = self.choices.take() else { return };
-        self.queue.extend(self.pieces.closing(choices.usage()));
+        let usage = choices.usage();
+        if let Some(change) = self.pieces.kept(usage)
+            && let Err(error) = self.app.keep(change).await
+        {
+            return self.fail(&error);
+        }
+        self.queue.extend(self.pieces.closing(usage));
     }
 
-    fn fail(&mut self) {
+    fn fail(&mut self, error: &ApiError) {
         self.choices = None;
-        self.queue.push_back(self.pieces.failed(&self.app.engine_failed()));
+        self.queue.push_back(self.pieces.failed(error));
     }
 }
 

@@ -9,22 +9,21 @@ const ABSENT: &[(&str, &str)] = &[
     ("assistants", "assistants"),
     ("audio", "speech and transcription"),
     ("containers", "containers"),
-    ("conversations", "conversations"),
     ("evals", "evaluations"),
     ("fine_tuning", "fine-tuning"),
     ("images", "images"),
     ("organization", "organizations"),
     ("projects", "projects"),
     ("realtime", "realtime sessions"),
-    ("responses", "responses"),
     ("skills", "skills"),
     ("threads", "threads"),
     ("vector_stores", "vector stores"),
     ("videos", "videos"),
 ];
 
-/// What Ollama has and Myriad has not.
-const OLLAMA: &[(&str, &str)] = &[
+/// What Myriad has not, by its whole path.
+const PATHS: &[(&str, &str)] = &[
+    ("/v1/responses/compact", "compaction (`truncation: \"auto\"` drops the oldest items)"),
     ("/api/pull", "downloads by its API (`myriad pull` gets models)"),
     ("/api/push", "uploads of models"),
     ("/api/create", "creation of models"),
@@ -35,7 +34,7 @@ const OLLAMA: &[(&str, &str)] = &[
 /// The error for a path that no route has.
 pub fn error(method: &str, uri: &Uri) -> ApiError {
     let path = uri.path();
-    if let Some((_, what)) = OLLAMA.iter().find(|(known, _)| *known == path) {
+    if let Some((_, what)) = PATHS.iter().find(|(known, _)| *known == path) {
         return ApiError::absent(method, path, what);
     }
     match part(path) {

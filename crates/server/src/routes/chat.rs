@@ -6,9 +6,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
+use myriad_store::Change;
 use myriad_token::{AnswerEvent, Tokenizer};
 
 use super::prompt::{PARAM, Prompt, encode};
+use super::stored_chats;
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
@@ -17,12 +19,14 @@ use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
+use crate::storage::Owner;
 use crate::wire::chat::{
     AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, Delta,
     FunctionCall, Reasoning, ToolCall, ToolCallDelta,
 };
 use crate::wire::generation::finish_reason;
 use crate::wire::logprobs::ChatLogprobs;
+use crate::wire::stored_chats::StoredChat;
 use crate::wire::usage::Usage;
 
 /// There is one tier, whichever was asked for.
@@ -33,6 +37,7 @@ pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
     Extension(id): Extension<RequestId>,
+    Extension(owner): Extension<Owner>,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
@@ -45,7 +50,8 @@ pub async fn create(
         ..generation.request_of(index)
     });
     let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
-    let writer = Writer::new(&app, &request, prompt.ids);
+    let mut writer = Writer::new(&app, &request, prompt.ids);
+    writer.stored = request.stored.map(|chat| Stored { chat, owner, choices: Vec::new() });
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }
@@ -55,6 +61,9 @@ pub async fn create(
 fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
     let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
     app.check_model(request.model.as_deref())?;
+    if request.stored.is_some() {
+        app.storage("store")?;
+    }
     let mut prompt = encode(app, &request.chat)?;
     // Before it is copied for each choice: a prompt may be a thousand times too long.
     app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
@@ -76,6 +85,16 @@ struct Writer {
     legacy: bool,
     /// Where ids are asked for, until they are written.
     prompt_token_ids: Option<Vec<u32>>,
+    /// Where the chat is to be kept.
+    stored: Option<Stored>,
+}
+
+/// A chat that is kept when its answer is whole.
+struct Stored {
+    chat: StoredChat,
+    owner: Owner,
+    /// The answer so far, where it is streamed.
+    choices: Vec<ChatChoice>,
 }
 
 impl Writer {
@@ -91,6 +110,7 @@ impl Writer {
             include_usage: generation.include_usage,
             legacy: request.chat.tools.legacy,
             prompt_token_ids: generation.return_token_ids.then_some(prompt),
+            stored: None,
         }
     }
 
@@ -182,7 +202,7 @@ impl Writer {
         }
     }
 
-    async fn whole(self, app: &App, mut choices: Choices) -> Result<ChatCompletion, ApiError> {
+    async fn whole(mut self, app: &App, mut choices: Choices) -> Result<ChatCompletion, ApiError> {
         let mut whole: Vec<_> = (0..choices.count()).map(|index| self.begun(index)).collect();
         while let Some((index, event)) = choices.next().await {
             if matches!(event, TextEvent::Failed) {
@@ -192,17 +212,27 @@ impl Writer {
                 add(&mut whole[index], piece);
             }
         }
-        Ok(ChatCompletion {
-            id: self.id,
+        let ids = self.prompt_token_ids.take();
+        let completion =
+            ChatCompletion { prompt_token_ids: ids, ..self.completion(whole, choices.usage()) };
+        if let Some(stored) = &self.stored {
+            app.keep(stored_chats::change(&stored.owner, &completion, &stored.chat)).await?;
+        }
+        Ok(completion)
+    }
+
+    fn completion(&self, choices: Vec<ChatChoice>, usage: Usage) -> ChatCompletion {
+        ChatCompletion {
+            id: self.id.clone(),
             object: "chat.completion",
             created: self.created,
-            model: self.model,
-            choices: whole,
-            usage: choices.usage(),
+            model: self.model.clone(),
+            choices,
+            usage,
             system_fingerprint: fingerprint(),
             service_tier: SERVICE_TIER,
-            prompt_token_ids: self.prompt_token_ids,
-        })
+            prompt_token_ids: None,
+        }
     }
 
     fn begun(&self, index: usize) -> ChatChoice {
@@ -265,6 +295,10 @@ fn add(choice: &mut ChatChoice, piece: ChunkChoice) {
 impl Pieces for Writer {
     /// The role of each choice, before the prompt is computed: the client sees that it is heard.
     fn opening(&mut self, choices: usize) -> Vec<Bytes> {
+        let begun: Vec<_> = (0..choices).map(|index| self.begun(index)).collect();
+        if let Some(stored) = &mut self.stored {
+            stored.choices = begun;
+        }
         let role = |index| {
             let (role, content) = (Some("assistant"), Some(String::new()));
             let delta = Delta { role, content, refusal: Some(()), ..Delta::default() };
@@ -280,7 +314,18 @@ impl Pieces for Writer {
 
     fn pieces(&mut self, index: usize, event: TextEvent) -> Vec<Bytes> {
         let piece = self.piece(index, event);
+        if let (Some(piece), Some(stored)) = (&piece, &mut self.stored)
+            && let Some(choice) = stored.choices.get_mut(index)
+        {
+            add(choice, piece.clone());
+        }
         piece.map(|piece| data(&self.chunk(vec![piece], None))).into_iter().collect()
+    }
+
+    fn kept(&mut self, usage: Usage) -> Option<Change> {
+        let stored = self.stored.take()?;
+        let completion = self.completion(stored.choices, usage);
+        Some(stored_chats::change(&stored.owner, &completion, &stored.chat))
     }
 
     fn closing(&mut self, usage: Usage) -> Vec<Bytes> {

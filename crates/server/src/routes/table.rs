@@ -13,7 +13,7 @@ use super::*;
 use crate::errors::ErrorBody;
 use crate::openapi::Components;
 use crate::wire::listing::ListPage;
-use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field};
+use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field, RESPONSE_FIELDS};
 use crate::wire::{batches as queued, files as kept, uploads as sent};
 use crate::wire::{chat as chats, completions as texts, decisions as asked};
 use crate::wire::{embeddings as vectors, rerank as ranked};
@@ -47,6 +47,9 @@ pub enum Input {
     /// A form with files, as the named schema says.
     Form(&'static str),
 }
+
+/// Parameters of lists.
+const PAGES: &[&str] = &["after", "limit", "order"];
 
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
@@ -97,6 +100,9 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     components.add::<cards::ModelList>();
     let mut routes = of_the_server();
     routes.extend(of_openai(components));
+    routes.extend(of_kept_chats());
+    routes.extend(of_responses());
+    routes.extend(of_conversations());
     routes.extend(of_files(components));
     routes.extend(of_batches(components));
     routes.extend(of_anthropic());
@@ -177,6 +183,93 @@ fn of_openai(known: &mut Components) -> Vec<Route> {
             post(embeddings::create),
         )
         .gives::<vectors::Embeddings>(known, JSON),
+    ]
+}
+
+fn of_kept_chats() -> Vec<Route> {
+    let list = get(stored_chats::list);
+    let update = post(stored_chats::update);
+    let (one, all) = ("/v1/chat/completions/{id}", "/v1/chat/completions/{id}/messages");
+    vec![
+        Route::get("/v1/chat/completions", "Chats that were stored", list)
+            .asks(&["after", "limit", "order", "model"])
+            .gives_named(JSON, "StoredChats"),
+        Route::get(one, "A stored chat", get(stored_chats::show)).gives_named(JSON, "StoredChat"),
+        Route::post(one, "Changes a stored chat's metadata", Input::Named("Metadata"), update)
+            .gives_named(JSON, "StoredChat"),
+        Route::delete(one, "Deletes a stored chat", delete(stored_chats::delete))
+            .gives_named(JSON, "Deleted"),
+        Route::get(all, "A stored chat's messages", get(stored_chats::messages))
+            .asks(PAGES)
+            .gives_named(JSON, "StoredMessages"),
+    ]
+}
+
+fn of_responses() -> Vec<Route> {
+    use Input::{Fields, Nothing};
+    let (one, items) = ("/v1/responses/{id}", "/v1/responses/{id}/input_items");
+    vec![
+        Route::post(
+            "/v1/responses",
+            "Answers items, whole, streamed or in the background",
+            Fields(RESPONSE_FIELDS),
+            post(responses::create),
+        )
+        .gives_named(JSON, "Response")
+        .gives_named(EVENTS, "ResponseEvent"),
+        Route::post(
+            "/v1/responses/input_tokens",
+            "How long a prompt is",
+            Fields(RESPONSE_FIELDS),
+            post(responses::count),
+        )
+        .gives_named(JSON, "InputTokens"),
+        Route::get(one, "A response, or its stream from an event on", get(kept_responses::show))
+            .asks(&["stream", "starting_after"])
+            .gives_named(JSON, "Response")
+            .gives_named(EVENTS, "ResponseEvent"),
+        Route::delete(one, "Deletes a response", delete(kept_responses::delete))
+            .gives_named(JSON, "Deleted"),
+        Route::post(
+            "/v1/responses/{id}/cancel",
+            "Stops a response in the background",
+            Nothing,
+            post(kept_responses::cancel),
+        )
+        .gives_named(JSON, "Response"),
+        Route::get(items, "What a response answers", get(kept_responses::input_items))
+            .asks(PAGES)
+            .gives_named(JSON, "Items"),
+    ]
+}
+
+fn of_conversations() -> Vec<Route> {
+    use Input::Named;
+    let one = "/v1/conversations/{id}";
+    let (items, item) = ("/v1/conversations/{id}/items", "/v1/conversations/{id}/items/{item}");
+    let (create, update) = (post(conversations::create), post(conversations::update));
+    vec![
+        Route::post(
+            "/v1/conversations",
+            "Begins a conversation",
+            Named("ConversationRequest"),
+            create,
+        )
+        .gives_named(JSON, "Conversation"),
+        Route::get(one, "A conversation", get(conversations::show))
+            .gives_named(JSON, "Conversation"),
+        Route::post(one, "Changes a conversation's metadata", Named("Metadata"), update)
+            .gives_named(JSON, "Conversation"),
+        Route::delete(one, "Deletes a conversation", delete(conversations::delete))
+            .gives_named(JSON, "Deleted"),
+        Route::get(items, "A conversation's items", get(conversations::items))
+            .asks(PAGES)
+            .gives_named(JSON, "Items"),
+        Route::post(items, "Adds items", Named("ItemInput"), post(conversations::add_items))
+            .gives_named(JSON, "Items"),
+        Route::get(item, "An item", get(conversations::show_item)).gives_named(JSON, "Item"),
+        Route::delete(item, "Deletes an item", delete(conversations::delete_item))
+            .gives_named(JSON, "Conversation"),
     ]
 }
 

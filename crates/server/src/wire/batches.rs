@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
+use super::metadata;
 use super::files::take_expiry;
 use crate::errors::ApiError;
-use crate::limits::{METADATA_KEY_MAX, METADATA_MAX, METADATA_VALUE_MAX, SMALL_TEXT_BYTES_MAX};
+use crate::limits::SMALL_TEXT_BYTES_MAX;
 
 /// Its lines are checked.
 pub const VALIDATING: &str = "validating";
@@ -230,7 +231,7 @@ impl BatchRequest {
         let input_file_id = required(&mut fields, "input_file_id")?;
         let endpoint = one_of(&mut fields, "endpoint", endpoints)?;
         one_of(&mut fields, "completion_window", &["24h"])?;
-        let metadata = take_metadata(&mut fields)?;
+        let metadata = Some(metadata::take(&mut fields)?).filter(|pairs| !pairs.is_empty());
         let output_seconds = take_expiry(&mut fields, "output_expires_after")?;
         fields.none_left()?;
         Ok(BatchRequest { input_file_id, endpoint, metadata, output_seconds })
@@ -250,25 +251,6 @@ fn one_of(fields: &mut Fields<'_>, name: &str, right: &[&str]) -> Result<String,
     let right = right.join("', '");
     let message = format!("Invalid value for '{name}': '{shown}'. Right would be '{right}'.");
     Err(ApiError::invalid(name, message))
-}
-
-fn take_metadata(fields: &mut Fields<'_>) -> Result<Option<Map<String, Value>>, ApiError> {
-    const NAME: &str = "metadata";
-    let metadata: Option<Map<String, Value>> = fields.take(NAME, "an object")?;
-    let Some(metadata) = metadata else { return Ok(None) };
-    let right = |(key, value): (&String, &Value)| {
-        let value = value.as_str();
-        key.chars().count() <= METADATA_KEY_MAX
-            && value.is_some_and(|value| value.chars().count() <= METADATA_VALUE_MAX)
-    };
-    if metadata.len() > METADATA_MAX || !metadata.iter().all(right) {
-        let message = format!(
-            "Invalid value for '{NAME}'. Right would be at most {METADATA_MAX} strings of at most \
-             {METADATA_VALUE_MAX} characters, under keys of at most {METADATA_KEY_MAX}."
-        );
-        return Err(ApiError::invalid(NAME, message));
-    }
-    Ok(Some(metadata))
 }
 
 /// What became of a line, as it stands in a file.

@@ -9,6 +9,7 @@ use super::fields::{Fields, wrong_type};
 use super::generation::GenerationFields;
 use super::logprobs::ChatLogprobs;
 use super::response_format::ResponseFormat;
+use super::stored_chats::StoredChat;
 use super::thinking::Thinking;
 use super::tools::Tools;
 use super::usage::Usage;
@@ -29,6 +30,8 @@ pub struct ChatRequest {
     pub logprobs: Option<usize>,
     /// What the answer must look like.
     pub response_format: ResponseFormat,
+    /// What is kept of it with its answer, where that is asked for.
+    pub stored: Option<StoredChat>,
     /// What completions have too.
     pub generation: GenerationFields,
 }
@@ -58,7 +61,12 @@ impl ChatRequest {
     pub fn parse(body: &[u8], vocab: usize) -> Result<ChatRequest, ApiError> {
         let mut fields = Fields::of_body(body)?;
         let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
+        let mut stored = StoredChat::take(&mut fields)?;
+        let messages = fields.peek("messages");
         let chat = Chat::take(&mut fields)?;
+        if let (Some(stored), Some(messages)) = (&mut stored, messages) {
+            stored.add(messages, &chat.messages);
+        }
         let max_tokens = take_max_tokens(&mut fields)?;
         let logprobs = take_logprobs(&mut fields)?;
         let response_format = ResponseFormat::take(&mut fields)?;
@@ -66,7 +74,7 @@ impl ChatRequest {
         generation.check_min_tokens(max_tokens)?;
         generation.sampling.logprobs = logprobs;
         policy::judge_chat(fields)?;
-        Ok(ChatRequest { model, chat, max_tokens, logprobs, response_format, generation })
+        Ok(ChatRequest { model, chat, max_tokens, logprobs, response_format, stored, generation })
     }
 }
 
@@ -92,7 +100,10 @@ impl Chat {
 }
 
 /// Variables for the template: small, as they are copied into each rendering.
-fn take_template_kwargs(fields: &mut Fields<'_>) -> Result<Map<String, Value>, ApiError> {
+///
+/// # Errors
+/// 400 where they are no object, or too large.
+pub fn take_template_kwargs(fields: &mut Fields<'_>) -> Result<Map<String, Value>, ApiError> {
     const NAME: &str = "chat_template_kwargs";
     const BYTES_MAX: usize = 64 << 10;
     let Some(value) = fields.raw(NAME) else { return Ok(Map::new()) };

@@ -71,6 +71,11 @@ impl<'a> Fields<'a> {
         self.map.remove(field).filter(|value| value.get() != "null")
     }
 
+    /// The value of a field that is taken later.
+    pub fn peek(&self, field: &str) -> Option<&'a RawValue> {
+        self.map.get(field).copied()
+    }
+
     /// A field of any type; `expected` says in words which.
     ///
     /// # Errors

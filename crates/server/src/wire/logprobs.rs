@@ -3,7 +3,7 @@
 use myriad_engine::TokenScore;
 use myriad_token::Tokenizer;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 /// What OpenAI gives for a token that cannot come; JSON has no infinity.
@@ -47,6 +47,11 @@ impl ChatLogprobs {
                 .collect(),
         };
         ChatLogprobs { content: scores.into_iter().map(entry).collect(), refusal: () }
+    }
+
+    /// The tokens alone, as responses have them.
+    pub fn into_values(self) -> Vec<Value> {
+        self.content.into_iter().map(|token| json!(token)).collect()
     }
 
     /// Adds the tokens of a later piece.

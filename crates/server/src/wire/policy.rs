@@ -122,7 +122,6 @@ const COMMON: &[Field] = &[
     field("return_token_ids", Honour, BOOLEAN, "vLLM's"),
     field("cache_salt", Honour, STRING, "vLLM's: prompts share cached prefixes under equal salts"),
     field("user", Accept, STRING, ""),
-    field("metadata", Accept, OBJECT, ""),
     field("safety_identifier", Accept, STRING, ""),
     field("prompt_cache_key", Accept, STRING, "the cache finds common prefixes by itself"),
     field("prompt_cache_retention", Accept, STRING, ""),
@@ -140,7 +139,6 @@ const COMMON: &[Field] = &[
         STRING,
         "there is one tier: answers say `default`",
     ),
-    field("store", Only(&["false"]), BOOLEAN, ""),
     field(
         "response_format",
         Honour,
@@ -170,6 +168,8 @@ const COMMON: &[Field] = &[
 /// For chats alone.
 const CHAT: &[Field] = &[
     field("messages", Honour, MESSAGES, "text parts; images, audio and files are refused by name"),
+    field("store", Honour, BOOLEAN, "kept with its messages, to be listed, changed and deleted"),
+    field("metadata", Honour, OBJECT, "16 pairs"),
     field("max_completion_tokens", Honour, FROM_ONE, "wins over `max_tokens`"),
     field("logprobs", Honour, BOOLEAN, ""),
     field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
@@ -216,6 +216,8 @@ const CHAT: &[Field] = &[
 
 /// For completions alone.
 const COMPLETIONS: &[Field] = &[
+    field("store", Only(&["false"]), BOOLEAN, ""),
+    field("metadata", Accept, OBJECT, ""),
     field("prompt", Honour, PROMPT, "text, texts, ids, or lists of ids"),
     field("echo", Honour, BOOLEAN, ""),
     field("logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":5}"#, ""),
@@ -228,6 +230,55 @@ pub const CHAT_FIELDS: &[&[Field]] = &[CHAT, COMMON];
 
 /// The parameters of `/v1/completions`.
 pub const COMPLETION_FIELDS: &[&[Field]] = &[COMPLETIONS, COMMON];
+
+/// For responses.
+const RESPONSES: &[Field] = &[
+    field("model", Honour, STRING, "one of `/v1/models`; absent: the one that is served"),
+    field(
+        "input",
+        Honour,
+        r#"{"oneOf":[{"type":"string"},{"type":"array","items":{"type":"object"}}]}"#,
+        "text, or items: messages, calls, results, reasoning",
+    ),
+    field("previous_response_id", Honour, STRING, ""),
+    field(
+        "conversation",
+        Honour,
+        r#"{"oneOf":[{"type":"string"},{"type":"object"}]}"#,
+        "excludes `previous_response_id`",
+    ),
+    field("instructions", Honour, STRING, ""),
+    field("tools", Honour, r#"{"type":"array","items":{"type":"object"}}"#, "functions"),
+    field(
+        "tool_choice",
+        Honour,
+        r#"{"oneOf":[{"enum":["none","auto","required"]},{"type":"object"}]}"#,
+        "",
+    ),
+    field("parallel_tool_calls", Honour, BOOLEAN, ""),
+    field("max_tool_calls", Honour, FROM_ONE, "counts calls of tools of a server's own: none"),
+    field("max_output_tokens", Honour, FROM_ONE, ""),
+    field("text", Honour, OBJECT, "`format` is enforced; `verbosity` only as medium"),
+    field("reasoning", Honour, OBJECT, "`effort`, `summary`"),
+    field("enable_thinking", Honour, BOOLEAN, "Model Studio's and vLLM's"),
+    field("thinking_budget", Honour, COUNT, "Model Studio's, in tokens"),
+    field("store", Honour, BOOLEAN, "absent: in memory for half an hour; true: on disk"),
+    field("background", Honour, BOOLEAN, ""),
+    field("truncation", Honour, r#"{"enum":["auto","disabled"]}"#, "auto drops the oldest items"),
+    field("metadata", Honour, OBJECT, "16 pairs"),
+    field("include", Honour, r#"{"type":"array","items":{"type":"string"}}"#, ""),
+    field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
+    field("chat_template_kwargs", Honour, OBJECT, "vLLM's: variables of the template"),
+    field("prompt", Refuse, ANY, "prompts that are kept elsewhere"),
+    field("context_management", Only(&["[]"]), r#"{"type":"array"}"#, ""),
+    field("access_programs", Refuse, ANY, ""),
+    field("background_options", Refuse, ANY, ""),
+    field("image", Accept, OBJECT, "how images are compressed; there are none"),
+    field("personality", Refuse, ANY, ""),
+];
+
+/// The parameters of `/v1/responses`: those of a generation, too, under vLLM's names.
+pub const RESPONSE_FIELDS: &[&[Field]] = &[RESPONSES, COMMON];
 
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;
@@ -246,6 +297,14 @@ pub fn judge_chat(fields: Fields<'_>) -> Result<(), ApiError> {
 /// As [`judge_chat`].
 pub fn judge_completion(fields: Fields<'_>) -> Result<(), ApiError> {
     judge(fields, COMPLETION_FIELDS)
+}
+
+/// As [`judge_chat`], for a response.
+///
+/// # Errors
+/// As [`judge_chat`].
+pub fn judge_response(fields: Fields<'_>) -> Result<(), ApiError> {
+    judge(fields, RESPONSE_FIELDS)
 }
 
 fn judge(fields: Fields<'_>, tables: &[&[Field]]) -> Result<(), ApiError> {

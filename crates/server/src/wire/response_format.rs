@@ -94,7 +94,8 @@ impl ResponseFormat {
                 ApiError::invalid(self.place.clone(), message)
             }
             error => {
-                let name = self.place.split('.').next().unwrap_or(NAME);
+                let name = self.place.strip_suffix(".schema").unwrap_or(&self.place);
+                let name = name.strip_suffix(".json_schema").unwrap_or(name);
                 let message = format!("Invalid schema for '{name}': {error}.");
                 ApiError::invalid(self.place.clone(), message)
             }
@@ -131,18 +132,49 @@ fn take_own(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
         Some("text") => ResponseFormat::default(),
         Some("json_object") => ResponseFormat::object(NAME.to_owned()),
         Some("json_schema") => take_named_schema(&mut fields)?,
-        Some(other) => {
-            let shown: String = other.chars().take(32).collect();
-            let message = format!(
-                "Invalid value for '{name}': '{shown}'. Right would be one of: text, json_object, \
-                 json_schema."
-            );
-            return Err(ApiError::invalid(name, message));
-        }
+        Some(other) => return Err(unknown(name, other)),
         None => return Err(ApiError::missing(&name)),
     };
     fields.none_left()?;
     Ok(format)
+}
+
+/// A format whose schema stands beside its type, as responses have it, and how it is shown again.
+///
+/// # Errors
+/// As [`ResponseFormat::take`].
+pub fn take_flat(value: &RawValue, place: &str) -> Result<(ResponseFormat, Value), ApiError> {
+    let mut fields = Fields::of_value(value, place.to_owned())?;
+    let name = fields.name("type");
+    let kind = fields.string("type", SMALL_TEXT_BYTES_MAX)?;
+    let mut shown: Value = serde_json::from_str(value.get()).unwrap_or_default();
+    let format = match kind.as_deref() {
+        Some("text") => ResponseFormat::default(),
+        Some("json_object") => ResponseFormat::object(place.to_owned()),
+        Some("json_schema") => {
+            let schema = fields.name("schema");
+            fields.peek("schema").ok_or_else(|| ApiError::missing(&schema))?;
+            // It is held to, whatever was said.
+            shown["strict"] = true.into();
+            if shown.get("description").is_none() {
+                shown["description"] = Value::Null;
+            }
+            take_schema_fields(&mut fields)?
+        }
+        Some(other) => return Err(unknown(name, other)),
+        None => return Err(ApiError::missing(&name)),
+    };
+    fields.none_left()?;
+    Ok((format, shown))
+}
+
+fn unknown(name: String, found: &str) -> ApiError {
+    let shown: String = found.chars().take(32).collect();
+    let message = format!(
+        "Invalid value for '{name}': '{shown}'. Right would be one of: text, json_object, \
+         json_schema."
+    );
+    ApiError::invalid(name, message)
 }
 
 /// `{"name", "description", "schema", "strict"}`; without a schema, any object. One that is not
@@ -151,6 +183,12 @@ fn take_named_schema(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError
     let place = fields.name("json_schema");
     let Some(value) = fields.raw("json_schema") else { return Err(ApiError::missing(&place)) };
     let mut fields = Fields::of_value(value, place)?;
+    let format = take_schema_fields(&mut fields)?;
+    fields.none_left()?;
+    Ok(format)
+}
+
+fn take_schema_fields(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError> {
     if fields.string("name", SMALL_TEXT_BYTES_MAX)?.is_none() {
         return Err(ApiError::missing(&fields.name("name")));
     }
@@ -161,7 +199,6 @@ fn take_named_schema(fields: &mut Fields<'_>) -> Result<ResponseFormat, ApiError
         None => ResponseFormat::object(place),
         Some(value) => ResponseFormat::schema(value, place)?,
     };
-    fields.none_left()?;
     Ok(format)
 }
 

@@ -21,6 +21,8 @@ pub struct Thinking {
     pub hints: bool,
     /// The field that errors name instead of `enable_thinking`, where it was another one.
     pub asked_as: &'static str,
+    /// The field that errors name instead of `reasoning_effort`, where it was another one.
+    pub effort_asked_as: &'static str,
 }
 
 const EFFORT: &str = "reasoning_effort";
@@ -47,16 +49,8 @@ impl Thinking {
     /// # Errors
     /// 400 naming the field that is wrong.
     pub fn take(fields: &mut Fields<'_>) -> Result<Thinking, ApiError> {
-        let effort = fields.string(EFFORT, SMALL_TEXT_BYTES_MAX)?;
-        if let Some(effort) = effort.as_deref().filter(|effort| !EFFORTS.contains(effort)) {
-            let (shown, right): (String, _) =
-                (effort.chars().take(32).collect(), EFFORTS.join(", "));
-            let message =
-                format!("Invalid value for '{EFFORT}': '{shown}'. Right would be one of: {right}.");
-            return Err(ApiError::invalid(EFFORT, message));
-        }
         Ok(Thinking {
-            effort,
+            effort: take_effort(fields, EFFORT)?,
             enabled: fields.boolean(ENABLED)?,
             budget: fields.integer(BUDGET, 0..=i64::from(i32::MAX))?,
             ..Thinking::default()
@@ -74,7 +68,8 @@ impl Thinking {
             // Nothing to turn off.
             known |= effort == "none";
             let message = "this model does not reason";
-            check(known || self.hints, EFFORT, message)?;
+            let place = if self.effort_asked_as.is_empty() { EFFORT } else { self.effort_asked_as };
+            check(known || self.hints, place, message)?;
             if manners.effort {
                 let word = match effort.as_str() {
                     "none" | "minimal" => "low",
@@ -125,6 +120,22 @@ impl Thinking {
         });
         budget.and_then(|budget| usize::try_from(budget).ok())
     }
+}
+
+/// An effort, by the field that it has.
+///
+/// # Errors
+/// 400 naming the field where it is none.
+pub fn take_effort(fields: &mut Fields<'_>, field: &str) -> Result<Option<String>, ApiError> {
+    let effort = fields.string(field, SMALL_TEXT_BYTES_MAX)?;
+    if let Some(effort) = effort.as_deref().filter(|effort| !EFFORTS.contains(effort)) {
+        let (name, right) = (fields.name(field), EFFORTS.join(", "));
+        let shown: String = effort.chars().take(32).collect();
+        let message =
+            format!("Invalid value for '{name}': '{shown}'. Right would be one of: {right}.");
+        return Err(ApiError::invalid(name, message));
+    }
+    Ok(effort)
 }
 
 fn check(known: bool, place: &str, why: &str) -> Result<(), ApiError> {

@@ -127,7 +127,11 @@ impl Tools {
         }
     }
 
-    fn choose_mode(&mut self, mode: &str, place: &str) -> Result<(), ApiError> {
+    /// Applies `none`, `auto` or `required`.
+    ///
+    /// # Errors
+    /// 400 naming `place` where it is another word, or asks for a call of nothing.
+    pub fn choose_mode(&mut self, mode: &str, place: &str) -> Result<(), ApiError> {
         match mode {
             "auto" => Ok(()),
             "none" => {
@@ -219,7 +223,10 @@ fn unknown_kind(place: String, found: &str, right: &str) -> ApiError {
 }
 
 /// The elements of a list of tools, which is not too large.
-fn tool_list<'a>(fields: &mut Fields<'a>, name: &str) -> Result<Vec<&'a RawValue>, ApiError> {
+///
+/// # Errors
+/// 400 naming the list.
+pub fn tool_list<'a>(fields: &mut Fields<'a>, name: &str) -> Result<Vec<&'a RawValue>, ApiError> {
     let values = fields.list(name, TOOLS_MAX)?.unwrap_or_default();
     let bytes: usize = values.iter().map(|value| value.get().len()).sum();
     if bytes > TOOLS_BYTES_MAX {
@@ -263,7 +270,14 @@ fn take_functions(fields: &mut Fields<'_>) -> Result<Vec<Tool>, ApiError> {
 }
 
 fn take_function(value: &RawValue, place: String, others: &[Tool]) -> Result<Tool, ApiError> {
-    let mut fields = Fields::of_value(value, place)?;
+    take_function_fields(Fields::of_value(value, place)?, others)
+}
+
+/// Name, description, schema and strictness of a function that is none of the others.
+///
+/// # Errors
+/// 400 naming the field that is wrong.
+pub fn take_function_fields(mut fields: Fields<'_>, others: &[Tool]) -> Result<Tool, ApiError> {
     let name = take_tool_name(&mut fields)?;
     if others.iter().any(|other| other.name == name) {
         let place = fields.name("name");

@@ -158,8 +158,8 @@ fn wishes_that_cannot_be_met_are_refused_by_name() {
         ("completion_window", json!(null), "completion_window"),
         ("completion_window", json!("1h"), "completion_window"),
         ("metadata", json!([]), "metadata"),
-        ("metadata", json!({ "a": 1 }), "metadata"),
-        ("metadata", json!({ "a": "b".repeat(513) }), "metadata"),
+        ("metadata", json!({ "a": 1 }), "metadata.a"),
+        ("metadata", json!({ "a": "b".repeat(513) }), "metadata.a"),
         ("output_expires_after", json!({ "anchor": "created_at" }), "output_expires_after.seconds"),
         ("color", json!("red"), "color"),
     ] {

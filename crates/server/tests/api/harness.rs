@@ -15,6 +15,7 @@ use myriad_server::runtime::scripted::Script;
 use myriad_server::{
     LoadedModel, Models, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on,
 };
+use myriad_store::NewKey;
 use myriad_token::{ChatTemplate, Tokenizer};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -188,6 +189,19 @@ impl Live {
         });
         let (stop, thread) = (Some(stop), Some(thread));
         Live { port, runtime, storage, executor: handle, folder, stop, thread }
+    }
+
+    /// A key of the store for this owner, as a header.
+    pub fn key_of(&self, owner: &str) -> String {
+        let keys = &self.storage.as_ref().expect("a data folder").keys;
+        let new = NewKey { owner, name: owner, expires_at: None };
+        format!("Bearer {}", self.block_on(keys.create(new, 0)).expect("a key").1)
+    }
+
+    /// A request with a key, whose body is JSON or nothing.
+    pub fn ask(&self, key: &str, method: &str, path: &str, body: &Value) -> Reply {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, &[("authorization", key)], body.as_bytes())
     }
 
     /// Runs what needs the server's executor.

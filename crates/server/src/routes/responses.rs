@@ -1,0 +1,316 @@
+//! Turns `POST /v1/responses` into a generation that is followed, waited for, or left alone.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use myriad_store::{Change, Document, Kind};
+use serde_json::{Value, json};
+
+use super::documents::places;
+use super::past::{self, Before};
+use super::prompt::{self, Prompt};
+use super::{conversations, kept_responses};
+use crate::answers::choices::Choices;
+use crate::answers::response::Writer;
+use crate::answers::run::{End, Leash, Run, follow};
+use crate::app::{App, unix_seconds};
+use crate::errors::ApiError;
+use crate::layers::journal::RequestId;
+use crate::layers::upload::Upload;
+use crate::random;
+use crate::runtime::{GenerateRequest, TextEvent};
+use crate::storage::Owner;
+use crate::wire::chat::Chat;
+use crate::wire::responses::dialogue::{check_results, messages, shortened};
+use crate::wire::responses::items::Item;
+use crate::wire::responses::object::{Kept, ResponseObject, Status};
+use crate::wire::responses::{Keep, Past, ResponsesRequest};
+
+/// The parameter that errors about the prompt name.
+const PARAM: &str = "input";
+
+/// The handler: everything that can be wrong is known before the answer begins.
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+    Extension(id): Extension<RequestId>,
+    Extension(owner): Extension<Owner>,
+) -> Result<Response, ApiError> {
+    let (request, before, input) = read(&app, &upload, &owner).await?;
+    if request.keep == Keep::Stored {
+        app.storage("store")?;
+    }
+    let (request, before, input, prompt) = app
+        .blocking(move |app| {
+            let prompt = prepare(app, &request, &before.items, &input, false)?;
+            Ok((request, before, input, prompt))
+        })
+        .await?;
+    let generate = GenerateRequest {
+        prompt: prompt.ids,
+        max_tokens: request.max_tokens,
+        parsing: prompt.parsing,
+        rules: prompt.rules,
+        ..request.generation.request_of(0)
+    };
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id).await?;
+    let background = request.background;
+    let streams = request.generation.stream;
+    let response = begun(&app, &request);
+    let run = Run::new(&response.id, owner, streams || background);
+    let tokenizer = Arc::clone(app.runtime.tokenizer());
+    let logprobs = request.generation.sampling.logprobs.is_some();
+    let writer = Writer::new(response, tokenizer, logprobs, request.summary);
+    run.show(json!(writer.response()));
+    run.push(writer.opening());
+    if request.keep != Keep::Nowhere {
+        app.recent.add(&run);
+    }
+    let ending = Ending { keep: request.keep, past: request.past, before, input };
+    let work = Work { app: Arc::clone(&app), run: Arc::clone(&run), writer, ending };
+    tokio::spawn(work.drive(choices));
+    // A client that goes away ends what runs for it alone.
+    let leash = (!background).then(|| Leash(Arc::clone(&run)));
+    if streams {
+        return Ok(follow(run, 0, app.config.keep_alive, leash));
+    }
+    if !background && let End::Failed(error, _) = run.wait().await {
+        return Err(error);
+    }
+    Ok(Json(run.response()).into_response())
+}
+
+/// The handler that counts the tokens of a prompt.
+pub async fn count(
+    State(app): State<Arc<App>>,
+    Extension(upload): Extension<Upload>,
+    Extension(owner): Extension<Owner>,
+) -> Result<Json<Value>, ApiError> {
+    let (request, before, input) = read(&app, &upload, &owner).await?;
+    let prompt =
+        app.blocking(move |app| prepare(app, &request, &before.items, &input, true)).await?;
+    Ok(Json(json!({ "object": "response.input_tokens", "input_tokens": prompt.ids.len() })))
+}
+
+async fn read(
+    app: &Arc<App>,
+    upload: &Upload,
+    owner: &Owner,
+) -> Result<(ResponsesRequest, Before, Vec<Item>), ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    let mut request = app
+        .blocking(move |app| {
+            let vocab = app.runtime.tokenizer().vocab_size();
+            let request = ResponsesRequest::parse(&body, vocab)?;
+            app.check_model(request.model.as_deref())?;
+            Ok(request)
+        })
+        .await?;
+    let before = past::load(app, owner, &request).await?;
+    let sent = std::mem::take(&mut request.input);
+    let mut input = past::resolve(app, owner, sent, &before.items).await?;
+    if matches!(request.past, Past::Conversation(_)) {
+        // They become the conversation's own.
+        input = input.into_iter().map(Item::renamed).collect();
+    }
+    Ok((request, before, input))
+}
+
+/// The prompt; where tokens are only counted it may be too long.
+fn prepare(
+    app: &App,
+    request: &ResponsesRequest,
+    before: &[Item],
+    input: &[Item],
+    counts: bool,
+) -> Result<Prompt, ApiError> {
+    let items = [before, input].concat();
+    check_results(&items)?;
+    let messages = messages(request.instructions.as_deref(), &items);
+    if messages.is_empty() {
+        return Err(ApiError::invalid(PARAM, "'input' is empty. Right would be an item at least."));
+    }
+    let chat = Chat {
+        messages,
+        add_generation_prompt: true,
+        continue_final_message: false,
+        template_kwargs: request.template_kwargs.clone(),
+        tools: request.tools.clone(),
+        thinking: request.thinking.clone(),
+    };
+    let mut prompt = encode(app, &chat)?;
+    if counts {
+        return Ok(prompt);
+    }
+    if let Err(error) = app.check_length(prompt.ids.len(), request.max_tokens, PARAM) {
+        if !request.truncates {
+            return Err(error);
+        }
+        prompt = fitted(app, &chat, request.max_tokens).ok_or(error)?;
+    }
+    prompt.hold(app, &chat, &request.format)?;
+    Ok(prompt)
+}
+
+fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
+    prompt::encode(app, chat).map_err(|error| match error.param.as_deref() {
+        Some(prompt::PARAM) => ApiError { param: Some(PARAM.to_owned()), ..error },
+        _ => error,
+    })
+}
+
+/// The prompt without as many of the oldest messages as it takes, found by halving.
+fn fitted(app: &App, chat: &Chat, max_tokens: Option<usize>) -> Option<Prompt> {
+    let (mut fewest, mut most) = (1, chat.messages.len().saturating_sub(1));
+    let mut best = None;
+    while fewest <= most {
+        let middle = fewest.midpoint(most);
+        let messages = shortened(&chat.messages, middle);
+        // A template may refuse what is left; fewer messages may please it.
+        let prompt = encode(app, &Chat { messages, ..chat.clone() }).ok();
+        let fits = prompt.filter(|it| app.runtime.check_length(it.ids.len(), max_tokens).is_ok());
+        match fits {
+            Some(prompt) => {
+                best = Some(prompt);
+                most = middle - 1;
+            }
+            None => fewest = middle + 1,
+        }
+    }
+    best
+}
+
+/// The response before anything is computed.
+fn begun(app: &App, request: &ResponsesRequest) -> ResponseObject {
+    ResponseObject {
+        id: random::identifier("resp_"),
+        object: "response".to_owned(),
+        created_at: unix_seconds(),
+        status: if request.background { Status::Queued } else { Status::InProgress },
+        completed_at: None,
+        error: None,
+        incomplete_details: None,
+        model: app.runtime.name().to_owned(),
+        output: Vec::new(),
+        usage: None,
+        settings: request.settings.clone(),
+    }
+}
+
+/// What is done with a response at its end.
+struct Ending {
+    keep: Keep,
+    past: Past,
+    before: Before,
+    input: Vec<Item>,
+}
+
+/// A response on its way.
+struct Work {
+    app: Arc<App>,
+    run: Arc<Run>,
+    writer: Writer,
+    ending: Ending,
+}
+
+impl Work {
+    /// Makes the response; the last event comes when it is kept.
+    async fn drive(mut self, mut choices: Choices) {
+        // Nobody waits for ever for a task that broke.
+        let _broken = Broken(Arc::clone(&self.run));
+        loop {
+            let event = tokio::select! {
+                event = choices.next() => event,
+                () = self.run.cancelled() => {
+                    drop(choices);
+                    let last = self.writer.cancel();
+                    return self.end(last, None).await;
+                }
+            };
+            match event {
+                Some((_, TextEvent::Failed)) => {
+                    let error = self.app.engine_failed();
+                    let last = self.writer.fail(&error);
+                    return self.end(last, Some(error)).await;
+                }
+                Some((_, event)) => {
+                    let before = self.writer.response().status;
+                    self.run.push(self.writer.events(event));
+                    if self.writer.response().status != before {
+                        self.run.show(json!(self.writer.response()));
+                    }
+                }
+                None => {
+                    let last = self.writer.closing(choices.usage());
+                    return self.end(last, None).await;
+                }
+            }
+        }
+    }
+
+    async fn end(self, last: Vec<Value>, failed: Option<ApiError>) {
+        let Work { app, run, writer, ending } = self;
+        run.show(json!(writer.response()));
+        let end = match ending.keep(&app, &run.owner, writer.response().clone()).await {
+            Ok(body) => {
+                run.push(last);
+                match (failed, body) {
+                    (Some(error), body) => End::Failed(error, body),
+                    (None, Some(body)) => End::Here(body),
+                    (None, None) => End::Gone,
+                }
+            }
+            Err(error) => {
+                run.push(vec![json!({
+                    "type": "error", "code": error.code, "message": error.message,
+                    "param": error.param,
+                })]);
+                End::Failed(error, None)
+            }
+        };
+        run.end(end);
+        app.recent.settle(&run);
+    }
+}
+
+impl Ending {
+    /// Writes down what is to stay; returns what is kept in memory instead.
+    async fn keep(
+        self,
+        app: &App,
+        owner: &Owner,
+        response: ResponseObject,
+    ) -> Result<Option<Arc<str>>, ApiError> {
+        let whole = matches!(response.status, Status::Completed | Status::Incomplete);
+        if let Past::Conversation(id) = &self.past
+            && whole
+        {
+            let items = self.input.iter().chain(&response.output).cloned().collect();
+            conversations::append(app, owner, id, items).await?;
+        }
+        if self.keep == Keep::Nowhere {
+            return Ok(None);
+        }
+        let id = response.id.clone();
+        let Before { earlier, base, .. } = self.before;
+        let kept = Kept { response, input: self.input, earlier, base };
+        let body = kept_responses::written(&kept)?;
+        if self.keep == Keep::Recent {
+            return Ok(Some(body.into()));
+        }
+        let document = Document::new(Kind::Response, owner.as_str(), id, places(1));
+        app.keep(Change::new().insert(Document { body, ..document })).await?;
+        Ok(None)
+    }
+}
+
+/// Ends a run whose task did not.
+struct Broken(Arc<Run>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.end(End::Failed(ApiError::internal(), None));
+    }
+}
