@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 
 // While the chat is written, a running server answers: MYRIAD_URL=http://127.0.0.1:8080 npm run dev
 const server = process.env['MYRIAD_URL'] ?? 'http://127.0.0.1:8080';
+const proxy = { '/v1': { target: server, changeOrigin: true, headers: { origin: server } } };
 
 export default defineConfig({
   plugins: [svelte()],
@@ -15,6 +16,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
   },
-  server: { proxy: { '/v1': { target: server, headers: { origin: server } } } },
+  server: { proxy },
+  preview: { proxy },
   test: { include: ['tests/unit/**/*.test.ts'], environment: 'node' },
 });
