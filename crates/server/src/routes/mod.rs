@@ -21,6 +21,7 @@ mod root;
 mod tests;
 mod tokenize;
 mod version;
+pub(crate) mod web;
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use crate::layers::{dialect, journal, key, origin};
 /// All routes with all layers.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(root::list))
+        .route("/", get(root::show))
         .route("/health", get(health::show))
         .route("/metrics", get(metrics::show))
         .route("/version", get(version::show))
@@ -67,6 +68,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/detokenize", post(tokenize::detokenize))
+        .merge(web::files())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         // The last one is the outermost.

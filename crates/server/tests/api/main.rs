@@ -15,3 +15,4 @@ mod ollama;
 mod shutdown;
 mod structured;
 mod tools;
+mod web;
