@@ -241,6 +241,12 @@ journey('conversations are found, named, kept apart and deleted', async (page) =
   assert.deepEqual(await page.locator('.markdown strong').allInnerTexts(), ['重要：']);
   const rows = page.getByRole('navigation').getByRole('listitem');
   assert.equal(await rows.count(), 2);
+  await page.locator('#composer').fill('a draft');
+  await page.getByRole('link', { name: 'Hello' }).click();
+  await log(page).getByText('Hello there.').waitFor();
+  assert.equal(await page.locator('#composer').inputValue(), '');
+  await page.getByRole('link', { name: '用中文' }).click();
+  await page.waitForFunction(() => document.querySelector('#composer')?.value === 'a draft');
 
   await page.keyboard.press('Control+k');
   await page.getByRole('combobox').fill('缩放点积');
@@ -336,6 +342,46 @@ journey('nothing is cut off on a narrow or enlarged page', async (page) => {
   await accessible(page, 'the sidebar above the chat');
   await page.keyboard.press('Escape');
   await page.getByRole('navigation').waitFor({ state: 'detached' });
+});
+
+journey('a chat of 500 messages opens at once', async (page) => {
+  const parts = 'A **bold** word, `code` and $x^2$.\n\n```js\nlet x = 1;\n```\n\n- one\n- two\n\n';
+  const messages = Array.from({ length: 500 }, (_, index) => ({
+    id: `m${index}`,
+    parent: index === 0 ? null : `m${index - 1}`,
+    role: index % 2 === 0 ? 'user' : 'assistant',
+    content: index % 2 === 0 ? `Question ${index}` : `Answer ${index}: ${parts.repeat(4)}`,
+    created: index + 1,
+  }));
+  const records = [{ conversation: { title: 'Long', leaf: 'm499' }, messages }];
+  const buffer = Buffer.from(
+    JSON.stringify({ format: 'myriad.conversations', version: 1, records }),
+  );
+  await button(page, 'Settings').click();
+  await page
+    .locator('input[type=file]')
+    .setInputFiles({ name: 'long.json', mimeType: 'application/json', buffer });
+  await page.getByText('1 conversation imported.').waitFor();
+  await page.keyboard.press('Escape');
+  const cost = await page.evaluate(async () => {
+    const started = performance.now();
+    [...document.querySelectorAll('nav a')].find(({ title }) => title === 'Long').click();
+    while (!document.querySelector('article:nth-of-type(500) .markdown')) {
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
+    return performance.now() - started;
+  });
+  // A second on a machine of its own; tests share theirs.
+  assert.ok(cost < 3000, `${cost} ms`);
+  const [made, end] = await page.evaluate(() => {
+    const log = document.querySelector('[role=log]');
+    return [
+      document.querySelectorAll('.markdown').length,
+      log.scrollHeight - log.scrollTop - log.clientHeight,
+    ];
+  });
+  assert.ok(made < 60, `${made} of 250 answers are made although nobody sees them`);
+  assert.ok(end < 100, `it opens at its end, not ${end} pixels above`);
 });
 
 journey('an answer is announced once, when it is whole', async (page) => {

@@ -86,6 +86,7 @@ test('speed leaves out the wait for the first token', () => {
   const measures = { ...noMeasures(), completionTokens: 11, firstTokenMs: 5000, totalMs: 6000 };
   expect(speedOf(measures)).toBe(10);
   expect(speedOf({ ...measures, completionTokens: 1 })).toBeNull();
+  expect(speedOf({ ...measures, totalMs: 5001 })).toBeNull();
   expect(speedOf(noMeasures())).toBeNull();
 });
 

@@ -252,6 +252,8 @@ class Chat {
 }
 
 function blank(live: LiveConversation, parent: string | null): Message {
+  // Later than all others, whatever the clock says: times order a tree, parents before children.
+  const latest = live.messages.reduce((latest, { created }) => Math.max(latest, created), 0);
   return {
     id: freshId(),
     conversation: live.about.id,
@@ -259,7 +261,7 @@ function blank(live: LiveConversation, parent: string | null): Message {
     role: 'assistant',
     content: '',
     reasoning: '',
-    created: Date.now(),
+    created: Math.max(Date.now(), latest + 1),
     model: null,
     status: 'streaming',
     failure: null,

@@ -1,6 +1,9 @@
 // Turns an answer's measures into its speed.
 import type { Measures } from '../store/types';
 
+/** In less time than this all tokens came at once: that is no speed. */
+const SPAN_MS = 20;
+
 /** Tokens per second after the first: the wait for that one is a measure of its own. */
 export function speedOf({ completionTokens, firstTokenMs, totalMs }: Measures): number | null {
   if (
@@ -10,6 +13,6 @@ export function speedOf({ completionTokens, firstTokenMs, totalMs }: Measures): 
     totalMs === null
   )
     return null;
-  const seconds = (totalMs - firstTokenMs) / 1000;
-  return seconds > 0 ? (completionTokens - 1) / seconds : null;
+  const span = totalMs - firstTokenMs;
+  return span >= SPAN_MS ? ((completionTokens - 1) * 1000) / span : null;
 }
