@@ -1,5 +1,8 @@
 // Says what a key press means where text is written.
 
+/** The key of commands, as the keyboard in front of the person has it. */
+export const command = (): string => (/Mac|iPhone|iPad/.test(navigator.userAgent) ? '⌘' : 'Ctrl');
+
 /** What Chromium and Safari report for keys that an input method takes. */
 const TAKEN_BY_INPUT_METHOD = 229;
 
