@@ -13,6 +13,8 @@ MODEL ?= $(DEFAULT_MODEL)
 WANTED := $(if $(filter $(DEFAULT_MODEL),$(MODEL)),model)
 HOST ?= 127.0.0.1
 PORT ?= 8080
+# Where Node is missing the server is built without its chat, as it is with `make build WEB=`.
+WEB ?= $(if $(shell tools/require.sh node),web)
 MYRIAD := $(CARGO_TARGET_DIR)/release/myriad
 
 .PHONY: help
@@ -29,19 +31,29 @@ chat: build $(WANTED) ## Chat with the default model in the terminal
 	exec "$(MYRIAD)" chat "$(MODEL)" $(ARGS)
 
 .PHONY: build
-build: tools-build ## Build the release binary
+build: tools-build $(WEB) ## Build the release binary, with the chat in it
 	cargo build --release --locked --package myriad
 
 .PHONY: install
-install: tools-build ## Install `myriad` into cargo's bin folder
+install: tools-build $(WEB) ## Install `myriad` into cargo's bin folder
 	cargo install --locked --path crates/cli
+
+WEB_SOURCES := $(shell find web/src web/public web/tools -type f) web/index.html \
+	web/vite.config.ts web/svelte.config.js
+.PHONY: web
+web: web/dist/index.html ## Build the chat that the binary carries
+web/dist/index.html: web/node_modules/.package-lock.json $(WEB_SOURCES)
+	npm --prefix web run build --silent
+web/node_modules/.package-lock.json: web/package-lock.json
+	npm --prefix web ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 .PHONY: model
 model: ## Get the default model into the cache (98 MB), checked by its SHA-256
 	@tools/default_model.sh "$(CACHE)/models"
 
 .PHONY: test
-test: tools-build tools-test model ## Everything that checks the project
+test: tools-build tools-test $(WEB) model ## Everything that checks the project
 	tools/test.sh
 
 .PHONY: bench

@@ -11,10 +11,31 @@ need() { # command, what for, how to get it
   fi
 }
 
+wish() { # what is missing, what is left out without it, how to get it
+  printf 'without:  %-9s %s\n         get it: %s\n' "$1" "($2)" "$3" >&2
+}
+
+# Says "yes" where the chat can be built: what the Makefile asks with the purpose `node`.
+node_builds() {
+  command -v npm >/dev/null 2>&1 && node -e '
+    const [major, minor] = process.versions.node.split(".").map(Number);
+    if (major > 20 || (major === 20 && minor >= 19)) console.log("yes");' 2>/dev/null
+}
+
+if [ "$purpose" = node ]; then
+  node_builds || true
+  exit 0
+fi
+if [ -z "$(node_builds)" ]; then
+  wish node "no chat at the server's address" "Node.js 20.19 or newer with npm: https://nodejs.org"
+fi
 need cargo "compiles Myriad; Rust 1.90 or newer" "https://rustup.rs, or your system's packages"
 need cc "links Myriad and compiles the TLS library that \`myriad pull\` uses" "apt-get install gcc    (or your system's C compiler)"
 need python3 "fetches the default model" "apt-get install python3 python3-pip python3-venv"
 if [ "$purpose" = test ]; then
+  if ! command -v chromium >/dev/null 2>&1; then
+    wish chromium "the chat is not tried in a browser" "apt-get install chromium"
+  fi
   need c++ "compiles the fuzzer" "apt-get install g++"
   need curl "runs the README's examples" "apt-get install curl"
   need git "lists the files that \`cargo xtask tidy\` reads" "apt-get install git"

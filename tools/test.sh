@@ -42,6 +42,14 @@ else
 fi
 cargo test --release --workspace --locked --doc --quiet
 
+# `make test` has built the chat where Node is there: it is checked, and tried in the binary below.
+node=$(tools/require.sh node)
+if [ -n "$node" ]; then
+  step "the chat: format, types, units"
+  npm --prefix web run check --silent
+  npm --prefix web test --silent
+fi
+
 step "fuzz, briefly"
 cargo xtask fuzz --seconds "${FUZZ_SECONDS:-10}"
 
@@ -65,6 +73,11 @@ if ! cmp -s "$scripts/package-lock.json" "$modules/done.json"; then
 fi
 cargo build --release --locked --package myriad
 cargo xtask clients --python "$venv/bin/python" --node "$venv/bin/node" --modules "$modules"
+
+if [ -n "$node" ] && command -v chromium >/dev/null 2>&1; then
+  step "the chat in a browser"
+  MYRIAD=$CARGO_TARGET_DIR/release/myriad npm --prefix web run e2e --silent
+fi
 
 step "many streams, of which some vanish"
 # Latencies are reported only: other programs may use this machine. On a quiet one they are judged

@@ -10,14 +10,16 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::app::App;
 use crate::errors::ApiError;
+use crate::routes::web;
 use crate::storage::Owner;
 
-/// The only path that needs no key: whoever restarts servers asks it.
+/// The only path of the API that needs no key: whoever restarts servers asks it.
 const OPEN: &str = "/health";
 
-/// The layer. Everything but [`OPEN`] is closed, also paths that do not exist.
+/// The layer. Everything but [`OPEN`] and the chat's own files is closed, also paths that do not
+/// exist.
 pub async fn ask(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path() == OPEN {
+    if request.uri().path() == OPEN || web::is_open(&request) {
         return next.run(request).await;
     }
     match owner(&app, request.headers()).await {

@@ -32,6 +32,7 @@ mod tests;
 mod tokenize;
 mod uploads;
 mod version;
+pub(crate) mod web;
 
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ fn endpoints() -> Router<Arc<App>> {
     let routes = table::table(&mut Components::default());
     routes
         .into_iter()
-        .fold(Router::new(), |router, route| router.route(route.path, route.handler))
+        .fold(web::files(), |router, route| router.route(route.path, route.handler))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
 }

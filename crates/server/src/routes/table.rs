@@ -55,6 +55,7 @@ const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 const BYTES: &str = "application/octet-stream";
+const PAGE: &str = "text/html";
 const METRICS: &str = "application/openmetrics-text";
 
 impl Route {
@@ -113,7 +114,9 @@ pub fn table(components: &mut Components) -> Vec<Route> {
 
 fn of_the_server() -> Vec<Route> {
     vec![
-        Route::get("/", "What is there", get(root::list)).gives_named(JSON, "Endpoints"),
+        Route::get("/", "The chat for browsers, what is there for others", get(root::show))
+            .gives_named(JSON, "Endpoints")
+            .gives_named(PAGE, "Text"),
         Route::get("/health", "Whether requests are taken; needs no key", get(health::show))
             .gives_named(JSON, "Health"),
         Route::get("/metrics", "Counters for Prometheus", get(metrics::show))

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
-use super::metadata;
 use super::files::take_expiry;
+use super::metadata;
 use crate::errors::ApiError;
 use crate::limits::SMALL_TEXT_BYTES_MAX;
 

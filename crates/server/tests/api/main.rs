@@ -25,3 +25,4 @@ mod stored_chats;
 mod structured;
 mod tools;
 mod uploads;
+mod web;

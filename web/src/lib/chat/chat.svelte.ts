@@ -1,0 +1,273 @@
+// The chat: which conversations there are, which one is open, and what a person does with them.
+import { SvelteMap } from 'svelte/reactivity';
+import { ApiFailure, models, type Model } from '../api/client';
+import { i18n } from '../i18n/index.svelte';
+import { freshId, freshSeed } from '../id';
+import { preferences } from '../preferences.svelte';
+import { store } from '../store';
+import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
+import { fill, requestFor } from './answer';
+import { LiveConversation } from './conversation.svelte';
+import { refreshed } from '../store/exchange';
+import { leafBelow, pathTo, titleOf } from './tree';
+
+/** How often an answer on its way is kept, so that a closed page loses little. */
+const KEEP_MS = 2000;
+
+class Chat {
+  conversations = $state<Conversation[]>([]);
+  /** Null: a new conversation, which exists from its first message on. */
+  open = $state.raw<LiveConversation | null>(null);
+  /** Whether the address names a conversation that is not here. */
+  missing = $state(false);
+  loading = $state(true);
+  models = $state.raw<Model[]>([]);
+  modelsFailure = $state.raw<ApiFailure | null>(null);
+  modelsLoaded = $state(false);
+  /** Settings of the conversation that does not exist yet. */
+  draft = $state<Settings>(defaultSettings());
+  /** Said once to screen readers. */
+  announcement = $state('');
+  storageFailed = $state(false);
+  /** All that have been opened: answers go on while another conversation is shown. */
+  readonly live = new SvelteMap<string, LiveConversation>();
+
+  readonly settings = $derived(this.open?.about.settings ?? this.draft);
+  readonly model = $derived(this.#chosen(this.open?.about.model ?? preferences.model));
+
+  #chosen(wanted: string | null): Model | null {
+    return this.models.find((model) => model.id === wanted) ?? this.models[0] ?? null;
+  }
+
+  async start(): Promise<void> {
+    addEventListener('hashchange', () => void this.#follow());
+    void this.loadModels();
+    await this.reload();
+    await this.#follow();
+    this.loading = false;
+  }
+
+  async reload(): Promise<void> {
+    this.conversations = (await this.#guarded(() => store.list())) ?? [];
+  }
+
+  async loadModels(): Promise<void> {
+    try {
+      this.models = await models();
+      this.modelsFailure = null;
+    } catch (error) {
+      this.modelsFailure =
+        error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
+    }
+    this.modelsLoaded = true;
+  }
+
+  /** Shows what the address names: `#/c/ID`, or nothing for a new conversation. */
+  async #follow(): Promise<void> {
+    const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
+    if (id === null) {
+      this.open = null;
+      this.missing = false;
+      return;
+    }
+    if (this.open?.about.id === id) return;
+    const live = this.live.get(id) ?? (await this.#load(id));
+    this.missing = live === null;
+    this.open = live;
+  }
+
+  async #load(id: string): Promise<LiveConversation | null> {
+    const record = await this.#guarded(() => store.read(id));
+    if (!record) return null;
+    for (const message of record.messages) {
+      // The page that it was coming into is gone.
+      if (message.status === 'streaming') message.status = 'stopped';
+    }
+    const live = new LiveConversation(record.conversation, record.messages);
+    this.live.set(id, live);
+    return live;
+  }
+
+  go(id: string | null): void {
+    location.hash = id === null ? '#/' : `#/c/${id}`;
+  }
+
+  choose(model: string): void {
+    preferences.set('model', model);
+    if (this.open) void this.change(this.open.about.id, { model });
+  }
+
+  async setSettings(settings: Settings): Promise<void> {
+    if (this.open) await this.change(this.open.about.id, { settings });
+    else this.draft = settings;
+  }
+
+  /** Asks, at the end of the open conversation or as the first of a new one. */
+  async send(text: string): Promise<void> {
+    const live = this.open ?? this.#create(text);
+    if (live.running) return;
+    await this.#ask(live, text, live.about.leaf);
+  }
+
+  /** Asks something else in place of an earlier question: a branch beside it. */
+  async edit(live: LiveConversation, message: Message, text: string): Promise<void> {
+    if (!live.running) await this.#ask(live, text, message.parent);
+  }
+
+  /** Answers once more: a branch beside the earlier answer, or in place of one that failed. */
+  async regenerate(live: LiveConversation, message: Message): Promise<void> {
+    if (live.running) return;
+    if (message.status === 'failed' && !message.content && !message.reasoning) {
+      live.messages = live.messages.filter((other) => other.id !== message.id);
+      const again = live.add({ ...blank(live, message.parent), id: message.id });
+      await this.#answer(live, again);
+      return;
+    }
+    await this.#answer(live, live.add(blank(live, message.parent)));
+  }
+
+  stop(): void {
+    this.open?.running?.abort();
+  }
+
+  /** Shows the path through another version. */
+  async show(live: LiveConversation, message: Message): Promise<void> {
+    live.about.leaf = leafBelow(live.messages, message.id);
+    await this.#keepAbout(live.about, false);
+  }
+
+  /** A new conversation with the path up to here. */
+  async fork(live: LiveConversation, message: Message): Promise<void> {
+    const path = pathTo($state.snapshot(live.messages), message.id);
+    const about = {
+      ...$state.snapshot(live.about),
+      pinned: false,
+      archived: false,
+      leaf: message.id,
+    };
+    const record = refreshed({ conversation: about, messages: path });
+    record.conversation.created = record.conversation.updated = Date.now();
+    await this.#guarded(() => store.saveMessages(record.messages));
+    await this.#guarded(() => store.save(record.conversation));
+    await this.reload();
+    this.go(record.conversation.id);
+    this.announcement = i18n.t.forked;
+  }
+
+  /** Renames, pins, archives, moves: whatever a list shows of a conversation. */
+  async change(id: string, part: Partial<Conversation>): Promise<void> {
+    const live = this.live.get(id);
+    const listed = this.conversations.find((conversation) => conversation.id === id);
+    const about = live?.about ?? listed;
+    if (!about) return;
+    Object.assign(about, part);
+    await this.#keepAbout(about, false);
+  }
+
+  async remove(id: string): Promise<void> {
+    this.live.get(id)?.running?.abort();
+    this.live.delete(id);
+    await this.#guarded(() => store.remove(id));
+    await this.reload();
+    if (this.open?.about.id === id) this.go(null);
+  }
+
+  #create(text: string): LiveConversation {
+    const now = Date.now();
+    const live = new LiveConversation(
+      {
+        id: freshId(),
+        title: titleOf(text),
+        titled: false,
+        created: now,
+        updated: now,
+        pinned: false,
+        archived: false,
+        folder: null,
+        model: this.model?.id ?? null,
+        settings: $state.snapshot(this.draft),
+        leaf: null,
+      },
+      [],
+    );
+    this.draft = defaultSettings();
+    this.live.set(live.about.id, live);
+    this.open = live;
+    this.go(live.about.id);
+    return live;
+  }
+
+  async #ask(live: LiveConversation, text: string, parent: string | null): Promise<void> {
+    const question = live.add({
+      ...blank(live, parent),
+      role: 'user',
+      content: text,
+      status: 'done',
+    });
+    await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
+    await this.#answer(live, live.add(blank(live, question.id)));
+  }
+
+  async #answer(live: LiveConversation, message: Message): Promise<void> {
+    const model = this.#chosen(live.about.model)?.id ?? live.about.model ?? '';
+    message.model = model;
+    message.seed = live.about.settings.seed ?? freshSeed();
+    const path = pathTo(live.messages, message.parent);
+    const request = requestFor(model, live.about.settings, path, message.seed);
+    const abort = new AbortController();
+    live.running = abort;
+    this.announcement = '';
+    await this.#keepAbout(live.about, true);
+    const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
+    await keep();
+    const timer = setInterval(() => void keep(), KEEP_MS);
+    await fill(message, request, abort);
+    clearInterval(timer);
+    live.running = null;
+    // Deleted in the meantime: nothing of it comes back.
+    if (this.live.get(live.about.id) !== live) return;
+    await keep();
+    const { t } = i18n;
+    this.announcement =
+      message.status === 'failed' ? t.answerFailed : t.answerFinished(message.content);
+    if (message.failure?.kind !== 'unreachable' && this.modelsFailure) void this.loadModels();
+  }
+
+  async #keepAbout(about: Conversation, touched: boolean): Promise<void> {
+    if (touched) about.updated = Date.now();
+    const kept = $state.snapshot(about);
+    await this.#guarded(() => store.save(kept));
+    await this.reload();
+  }
+
+  /** Storage can be closed or full; the chat goes on, and says so. */
+  async #guarded<T>(work: () => Promise<T>): Promise<T | null> {
+    try {
+      return await work();
+    } catch {
+      this.storageFailed = true;
+      return null;
+    }
+  }
+}
+
+function blank(live: LiveConversation, parent: string | null): Message {
+  // Later than all others, whatever the clock says: times order a tree, parents before children.
+  const latest = live.messages.reduce((latest, { created }) => Math.max(latest, created), 0);
+  return {
+    id: freshId(),
+    conversation: live.about.id,
+    parent,
+    role: 'assistant',
+    content: '',
+    reasoning: '',
+    created: Math.max(Date.now(), latest + 1),
+    model: null,
+    status: 'streaming',
+    failure: null,
+    measures: null,
+    seed: null,
+  };
+}
+
+export const chat = new Chat();

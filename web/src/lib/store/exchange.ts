@@ -1,0 +1,145 @@
+// Turns conversations into files that other programs and people read, and such files back.
+import { pathTo } from '../chat/tree';
+import { freshId } from '../id';
+import { defaultSettings, type Conversation, type Message, type Record } from './types';
+
+const FORMAT = 'myriad.conversations';
+const VERSION = 1;
+
+/** All of a tree, with its branches. */
+export function toJson(records: Record[]): string {
+  return JSON.stringify({ format: FORMAT, version: VERSION, records }, null, 2);
+}
+
+/** The shown path, for people. */
+export function toMarkdown(
+  { conversation, messages }: Record,
+  names: { user: string; assistant: string },
+): string {
+  const parts = [`# ${conversation.title}`];
+  if (conversation.settings.system)
+    parts.push(`> ${conversation.settings.system.replace(/\n/g, '\n> ')}`);
+  for (const message of pathTo(messages, conversation.leaf)) {
+    const name = message.role === 'user' ? names.user : (message.model ?? names.assistant);
+    parts.push(`## ${name}`, message.content.trim());
+  }
+  return `${parts.join('\n\n')}\n`;
+}
+
+/** Why a file cannot be imported. */
+export class ImportFailure extends Error {}
+
+/**
+ * Reads what `toJson` wrote. Files come from anywhere: every field is checked, what is missing has its
+ * default, and a tree with a broken link is refused.
+ */
+export function fromJson(text: string): Record[] {
+  let file: unknown;
+  try {
+    file = JSON.parse(text);
+  } catch {
+    throw new ImportFailure('not JSON');
+  }
+  if (!isObject(file) || file['format'] !== FORMAT || !Array.isArray(file['records'])) {
+    throw new ImportFailure(`format: right would be "${FORMAT}"`);
+  }
+  if (file['version'] !== VERSION) throw new ImportFailure(`version: right would be ${VERSION}`);
+  return file['records'].map((record, index) => readRecord(record, `records[${index}]`));
+}
+
+function readRecord(value: unknown, place: string): Record {
+  if (!isObject(value) || !isObject(value['conversation']) || !Array.isArray(value['messages'])) {
+    throw new ImportFailure(`${place}: right would be a conversation and its messages`);
+  }
+  const raw = value['conversation'];
+  const settings = isObject(raw['settings']) ? raw['settings'] : {};
+  const conversation: Conversation = {
+    id: text(raw['id']),
+    title: text(raw['title']),
+    titled: raw['titled'] === true,
+    created: number(raw['created']) ?? Date.now(),
+    updated: number(raw['updated']) ?? Date.now(),
+    pinned: raw['pinned'] === true,
+    archived: raw['archived'] === true,
+    folder: text(raw['folder']) || null,
+    model: text(raw['model']) || null,
+    settings: {
+      ...defaultSettings(),
+      temperature: number(settings['temperature']),
+      topP: number(settings['topP']),
+      maxTokens: number(settings['maxTokens']),
+      seed: number(settings['seed']),
+      system: text(settings['system']),
+    },
+    leaf: text(raw['leaf']) || null,
+  };
+  const seen = new Set<string>();
+  const messages = value['messages'].map((message, index) => {
+    const read = readMessage(message, conversation.id, `${place}.messages[${index}]`);
+    // Parents stand before their children, so a tree has no circles.
+    if (read.parent !== null && !seen.has(read.parent)) {
+      throw new ImportFailure(`${place}.messages[${index}].parent: no earlier message has this id`);
+    }
+    seen.add(read.id);
+    return read;
+  });
+  if (conversation.leaf !== null && !seen.has(conversation.leaf)) {
+    conversation.leaf = messages.at(-1)?.id ?? null;
+  }
+  return { conversation, messages };
+}
+
+function readMessage(value: unknown, conversation: string, place: string): Message {
+  if (!isObject(value) || !text(value['id']))
+    throw new ImportFailure(`${place}.id: right would be a text`);
+  const role = value['role'];
+  if (role !== 'user' && role !== 'assistant') {
+    throw new ImportFailure(`${place}.role: right would be "user" or "assistant"`);
+  }
+  const measures = isObject(value['measures']) ? value['measures'] : null;
+  return {
+    id: text(value['id']),
+    conversation,
+    parent: text(value['parent']) || null,
+    role,
+    content: text(value['content']),
+    reasoning: text(value['reasoning']),
+    created: number(value['created']) ?? Date.now(),
+    model: text(value['model']) || null,
+    status:
+      value['status'] === 'length' || value['status'] === 'stopped' ? value['status'] : 'done',
+    failure: null,
+    measures: measures && {
+      promptTokens: number(measures['promptTokens']),
+      cachedTokens: number(measures['cachedTokens']),
+      completionTokens: number(measures['completionTokens']),
+      firstTokenMs: number(measures['firstTokenMs']),
+      thinkingMs: number(measures['thinkingMs']),
+      totalMs: number(measures['totalMs']),
+    },
+    seed: number(value['seed']),
+  };
+}
+
+/** The same tree under fresh ids, so that an import never writes over what is there. */
+export function refreshed({ conversation, messages }: Record): Record {
+  const ids = new Map(messages.map((message) => [message.id, freshId()]));
+  const fresh = (id: string | null): string | null => (id === null ? null : (ids.get(id) ?? null));
+  const id = freshId();
+  return {
+    conversation: { ...conversation, id, leaf: fresh(conversation.leaf) },
+    messages: messages.map((message) => ({
+      ...message,
+      id: fresh(message.id) ?? freshId(),
+      parent: fresh(message.parent),
+      conversation: id,
+    })),
+  };
+}
+
+function isObject(value: unknown): value is { [key: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+const text = (value: unknown): string => (typeof value === 'string' ? value : '');
+const number = (value: unknown): number | null =>
+  typeof value === 'number' && Number.isFinite(value) ? value : null;

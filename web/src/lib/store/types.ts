@@ -1,0 +1,97 @@
+// Says what a conversation is and what a place that keeps conversations can do.
+
+/** The parameters of a conversation; null is the server's default. */
+export interface Settings {
+  temperature: number | null;
+  topP: number | null;
+  maxTokens: number | null;
+  seed: number | null;
+  system: string;
+}
+
+export interface Conversation {
+  id: string;
+  title: string;
+  /** Whether a person gave the title: then nothing else changes it. */
+  titled: boolean;
+  /** Milliseconds since 1970, as all times here. */
+  created: number;
+  updated: number;
+  pinned: boolean;
+  archived: boolean;
+  /** The name of the folder it is in. */
+  folder: string | null;
+  model: string | null;
+  settings: Settings;
+  /** The message at which the shown path ends. */
+  leaf: string | null;
+}
+
+/** How an answer was made and how long it took. */
+export interface Measures {
+  promptTokens: number | null;
+  cachedTokens: number | null;
+  completionTokens: number | null;
+  firstTokenMs: number | null;
+  /** Time spent on thoughts before the answer. */
+  thinkingMs: number | null;
+  totalMs: number | null;
+}
+
+export type Status = 'streaming' | 'done' | 'stopped' | 'length' | 'failed';
+
+/** A node of a conversation's tree. */
+export interface Message {
+  id: string;
+  conversation: string;
+  parent: string | null;
+  role: 'user' | 'assistant';
+  content: string;
+  reasoning: string;
+  created: number;
+  model: string | null;
+  status: Status;
+  failure: { kind: string; message: string; code: string | null } | null;
+  measures: Measures | null;
+  /** The seed that it was drawn with: with it the server gives the same tokens again. */
+  seed: number | null;
+}
+
+/** A message in which a search found its words. */
+export interface Hit {
+  conversation: Conversation;
+  /** Absent: the title was found. */
+  message: string | null;
+  excerpt: string;
+}
+
+/** A conversation with its whole tree: what export writes and import reads. */
+export interface Record {
+  conversation: Conversation;
+  messages: Message[];
+}
+
+/**
+ * A place that keeps conversations. Everything is asynchronous and whole objects go in and out, so that
+ * a place across the network can stand behind it without a change elsewhere.
+ */
+export interface ConversationStore {
+  list(): Promise<Conversation[]>;
+  read(id: string): Promise<Record | null>;
+  save(conversation: Conversation): Promise<void>;
+  saveMessages(messages: Message[]): Promise<void>;
+  remove(id: string): Promise<void>;
+  /** Those that contain all words, in titles or messages, the latest first. */
+  search(words: string, hitsMax: number): Promise<Hit[]>;
+  exportAll(): Promise<Record[]>;
+  /** Adds records under fresh ids. Returns how many. */
+  importAll(records: Record[]): Promise<number>;
+}
+
+export const defaultSettings = (): Settings => ({
+  temperature: null,
+  topP: null,
+  maxTokens: null,
+  seed: null,
+  system: '',
+});

@@ -1,0 +1,12 @@
+// Turns the chosen theme, or the system's, into an attribute that the style reads.
+import { preferences } from './preferences.svelte';
+
+export function followTheme(): void {
+  const system = matchMedia('(prefers-color-scheme: dark)');
+  let dark = $state(system.matches);
+  system.addEventListener('change', () => (dark = system.matches));
+  $effect(() => {
+    const chosen = preferences.theme === 'system' ? (dark ? 'dark' : 'light') : preferences.theme;
+    document.documentElement.dataset['theme'] = chosen;
+  });
+}

@@ -1,0 +1,2 @@
+// Says how Svelte compiles: runes everywhere.
+export default { compilerOptions: { runes: true } };
