@@ -6,7 +6,7 @@ use myriad_server::ServerConfig;
 use myriad_store::{Change, Document, Kind, NewKey};
 use serde_json::{Value, json};
 
-use crate::harness::{Keeps, Live, Setup, chat, wait_for, with};
+use crate::harness::{Keeps, Live, MODEL, Setup, chat, wait_for, with};
 
 const PATH: &str = "/v1/batches";
 const CHATS: &str = "/v1/chat/completions";
@@ -119,6 +119,22 @@ fn each_line_is_answered_as_the_request_itself() {
     assert_eq!(seconds, 7200);
     let metrics = live.get("/metrics");
     assert!(metrics.text().contains(CHATS), "lines count as requests");
+}
+
+#[test]
+fn vectors_are_made_in_batches_too() {
+    let live = Live::start(Setup { script: None, ..setup() });
+    let path = "/v1/embeddings";
+    let body = json!({ "model": MODEL, "input": "the sea" });
+    let line = json!({ "custom_id": "a", "method": "POST", "url": path, "body": body });
+    let file = live.upload(&[], "batch", line.to_string().as_bytes());
+    let batch = live.post(PATH, &with(&wish(&file["id"]), "endpoint", json!(path))).good();
+    let done = until(&live, &batch, "completed");
+    let output = read(&live, &done["output_file_id"]);
+    let direct = live.post(path, &body).good();
+    assert_eq!(output[0]["response"]["body"]["data"], direct["data"]);
+    assert_eq!(done["model"], MODEL);
+    assert_eq!(done["usage"]["input_tokens"], direct["usage"]["prompt_tokens"]);
 }
 
 #[test]
