@@ -133,12 +133,14 @@ fn response_schema() -> Value {
         "tool_choice": { "type": ["string", "object"] }, "tools": list(tool),
         "truncation": { "enum": ["auto", "disabled"] },
         "usage": { "anyOf": [{ "type": "null" }, usage] },
-        "user": maybe("string"), "safety_identifier": maybe("string"),
+        "safety_identifier": maybe("string"),
         "prompt": { "type": "null" },
         "prompt_cache_key": maybe("string"), "prompt_cache_retention": maybe("string"),
         "service_tier": { "const": "default" },
         "metadata": { "type": "object", "additionalProperties": text },
     }));
+    // The only one that may be absent.
+    fields["properties"]["user"] = text;
     fields["additionalProperties"] = false.into();
     fields
 }

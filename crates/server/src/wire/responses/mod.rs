@@ -272,8 +272,12 @@ fn take_truncation(fields: &mut Fields<'_>, settings: &mut Settings) -> Result<b
 /// What only informs whoever reads the answer.
 fn take_labels(fields: &mut Fields<'_>, settings: &mut Settings) -> Result<(), ApiError> {
     settings.set("metadata", metadata::take(fields)?.into());
-    for name in ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"] {
+    for name in ["safety_identifier", "prompt_cache_key", "prompt_cache_retention"] {
         settings.set(name, json!(fields.string(name, SMALL_TEXT_BYTES_MAX)?));
+    }
+    // It alone may be absent, but not null.
+    if let Some(user) = fields.string("user", SMALL_TEXT_BYTES_MAX)? {
+        settings.set("user", user.into());
     }
     // There is one tier, whichever was asked for.
     settings.set("service_tier", "default".into());
