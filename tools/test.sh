@@ -74,6 +74,11 @@ fi
 cargo build --release --locked --package myriad
 cargo xtask clients --python "$venv/bin/python" --node "$venv/bin/node" --modules "$modules"
 
+if [ -n "$node" ] && ! command -v chromium >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+  echo "Installing chromium from the system's packages, once."
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 ||
+    echo "Installing chromium failed. Get it: apt-get install chromium" >&2
+fi
 if [ -n "$node" ] && command -v chromium >/dev/null 2>&1; then
   step "the chat in a browser"
   MYRIAD=$CARGO_TARGET_DIR/release/myriad npm --prefix web run e2e --silent

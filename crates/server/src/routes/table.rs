@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 use super::*;
 use crate::errors::ErrorBody;
 use crate::openapi::Components;
-use crate::wire::listing::ListPage;
 use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field, RESPONSE_FIELDS};
 use crate::wire::{batches as queued, files as kept, uploads as sent};
 use crate::wire::{chat as chats, completions as texts, decisions as asked};
@@ -278,12 +277,11 @@ fn of_conversations() -> Vec<Route> {
 
 fn of_files(known: &mut Components) -> Vec<Route> {
     use Input::{Form, Named};
-    type Files = ListPage<kept::FileObject>;
     const QUERY: &[&str] = &["after", "limit", "order", "purpose"];
     vec![
         Route::get("/v1/files", "All files", get(files::list))
             .asks(QUERY)
-            .gives::<Files>(known, JSON),
+            .gives_named(JSON, "Files"),
         Route::post("/v1/files", "Keeps a file", Form("FileForm"), post(files::create))
             .gives::<kept::FileObject>(known, JSON),
         Route::get("/v1/files/{id}", "One file", get(files::show))
@@ -324,11 +322,10 @@ fn of_files(known: &mut Components) -> Vec<Route> {
 }
 
 fn of_batches(known: &mut Components) -> Vec<Route> {
-    type Batches = ListPage<queued::BatchObject>;
     vec![
         Route::get("/v1/batches", "All batches", get(batches::list))
             .asks(&["after", "limit"])
-            .gives::<Batches>(known, JSON),
+            .gives_named(JSON, "Batches"),
         Route::post(
             "/v1/batches",
             "Answers each line of a file",

@@ -3,7 +3,6 @@
 use axum::extract::Query;
 use axum::http::Uri;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::errors::ApiError;
 use crate::limits::SMALL_TEXT_BYTES_MAX;
@@ -73,7 +72,7 @@ fn wrong(name: &str, right: &str) -> ApiError {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ListPage<T> {
     /// Always `list`.
     pub object: &'static str,

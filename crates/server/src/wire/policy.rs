@@ -88,10 +88,8 @@ const PROMPT: &str = r#"{"oneOf": [
     }}
 ]}"#;
 
-/// For chats and completions.
-const COMMON: &[Field] = &[
-    field("model", Honour, STRING, "one of `/v1/models`; absent: the one that is served"),
-    field("max_tokens", Honour, COUNT, "chats: at least 1"),
+/// How tokens are drawn, and answers cut and sent: for chats, completions and responses.
+const GENERATION: &[Field] = &[
     field("temperature", Honour, r#"{"type":"number","minimum":0,"maximum":2}"#, ""),
     field("top_p", Honour, SHARE, ""),
     field("min_p", Honour, SHARE, "vLLM's"),
@@ -121,6 +119,12 @@ const COMMON: &[Field] = &[
     ),
     field("return_token_ids", Honour, BOOLEAN, "vLLM's"),
     field("cache_salt", Honour, STRING, "vLLM's: prompts share cached prefixes under equal salts"),
+];
+
+/// For chats and completions.
+const COMMON: &[Field] = &[
+    field("model", Honour, STRING, "one of `/v1/models`; absent: the one that is served"),
+    field("max_tokens", Honour, COUNT, "chats: at least 1"),
     field("user", Accept, STRING, ""),
     field("safety_identifier", Accept, STRING, ""),
     field("prompt_cache_key", Accept, STRING, "the cache finds common prefixes by itself"),
@@ -169,7 +173,7 @@ const COMMON: &[Field] = &[
 const CHAT: &[Field] = &[
     field("messages", Honour, MESSAGES, "text parts; images, audio and files are refused by name"),
     field("store", Honour, BOOLEAN, "kept with its messages, to be listed, changed and deleted"),
-    field("metadata", Honour, OBJECT, "16 pairs"),
+    field("metadata", Accept, OBJECT, "16 pairs; kept where `store` is true"),
     field("max_completion_tokens", Honour, FROM_ONE, "wins over `max_tokens`"),
     field("logprobs", Honour, BOOLEAN, ""),
     field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
@@ -226,10 +230,10 @@ const COMPLETIONS: &[Field] = &[
 ];
 
 /// The parameters of `/v1/chat/completions`.
-pub const CHAT_FIELDS: &[&[Field]] = &[CHAT, COMMON];
+pub const CHAT_FIELDS: &[&[Field]] = &[CHAT, COMMON, GENERATION];
 
 /// The parameters of `/v1/completions`.
-pub const COMPLETION_FIELDS: &[&[Field]] = &[COMPLETIONS, COMMON];
+pub const COMPLETION_FIELDS: &[&[Field]] = &[COMPLETIONS, COMMON, GENERATION];
 
 /// For responses.
 const RESPONSES: &[Field] = &[
@@ -269,6 +273,25 @@ const RESPONSES: &[Field] = &[
     field("include", Honour, r#"{"type":"array","items":{"type":"string"}}"#, ""),
     field("top_logprobs", Honour, r#"{"type":"integer","minimum":0,"maximum":20}"#, ""),
     field("chat_template_kwargs", Honour, OBJECT, "vLLM's: variables of the template"),
+    field("user", Honour, STRING, "shown again"),
+    field("safety_identifier", Honour, STRING, "shown again"),
+    field("prompt_cache_key", Honour, STRING, "shown again"),
+    field("prompt_cache_retention", Honour, STRING, "shown again"),
+    field("prompt_cache_options", Accept, OBJECT, ""),
+    field(
+        "service_tier",
+        Only(&[
+            r#""auto""#,
+            r#""default""#,
+            r#""flex""#,
+            r#""scale""#,
+            r#""priority""#,
+            r#""fast""#,
+        ]),
+        STRING,
+        "there is one tier: answers say `default`",
+    ),
+    field("moderation", Refuse, ANY, "`/v1/moderations` is there"),
     field("prompt", Refuse, ANY, "prompts that are kept elsewhere"),
     field("context_management", Only(&["[]"]), r#"{"type":"array"}"#, ""),
     field("access_programs", Refuse, ANY, ""),
@@ -278,7 +301,7 @@ const RESPONSES: &[Field] = &[
 ];
 
 /// The parameters of `/v1/responses`: those of a generation, too, under vLLM's names.
-pub const RESPONSE_FIELDS: &[&[Field]] = &[RESPONSES, COMMON];
+pub const RESPONSE_FIELDS: &[&[Field]] = &[RESPONSES, GENERATION];
 
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;
@@ -352,6 +375,7 @@ mod tests {
     use crate::wire::chat::ChatRequest;
     use crate::wire::completions::CompletionRequest;
     use crate::wire::fields::asked_for;
+    use crate::wire::responses::ResponsesRequest;
 
     fn honoured(tables: &[&[Field]]) -> BTreeSet<String> {
         let rows = tables.iter().copied().flatten();
@@ -368,11 +392,14 @@ mod tests {
         let (asked, parsed) = asked_for(|| CompletionRequest::parse(br#"{"prompt": "x"}"#, 100));
         assert!(parsed.is_ok());
         assert_eq!(asked, honoured(COMPLETION_FIELDS));
+        let (asked, parsed) = asked_for(|| ResponsesRequest::parse(br#"{"input": "x"}"#, 100));
+        assert!(parsed.is_ok());
+        assert_eq!(asked, honoured(RESPONSE_FIELDS));
     }
 
     #[test]
     fn no_row_stands_twice_and_every_schema_is_one() {
-        for tables in [CHAT_FIELDS, COMPLETION_FIELDS] {
+        for tables in [CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS] {
             let names: Vec<_> = tables.iter().copied().flatten().map(|field| field.name).collect();
             let unique: BTreeSet<_> = names.iter().collect();
             assert_eq!(unique.len(), names.len(), "{names:?}");

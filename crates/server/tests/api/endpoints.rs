@@ -89,7 +89,6 @@ fn paths_and_methods_that_are_not_there_have_openais_shape() {
         ("/v1/images/generations", "images"),
         ("/v1/videos", "videos"),
         ("/v1/realtime", "realtime"),
-        ("/v1/files", "files"),
         ("/v1/vector_stores/vs_1/files", "vector stores"),
     ] {
         for method in ["GET", "POST"] {
