@@ -66,7 +66,7 @@ def check_errors(client, model):
     for call, status in (
         (lambda: client.chat(model="no-such", messages=[QUESTION]), 404),
         (lambda: client.chat(model=model, messages=[QUESTION], format={"not": {}}), 400),
-        (lambda: client.embed(model=model, input="a"), 404),
+        (lambda: client.embed(model=model, input="a"), 400),
     ):
         try:
             call()
