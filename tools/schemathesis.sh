@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# On demand: schemathesis (PyPI) asks every route of /openapi.json what it allows and what it does
+# schemathesis (PyPI) asks every route of /openapi.json what it allows and what it does
 # not, against a scripted server: no 5xx, no status, content type or body that is not described.
 #     make build && tools/schemathesis.sh [CASES FOR EACH ROUTE]
 set -euo pipefail

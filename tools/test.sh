@@ -89,6 +89,10 @@ step "many streams, of which some vanish"
 # by `cargo xtask load`.
 cargo xtask load --seconds 5 --report
 
+step "schemathesis: what /openapi.json says, and what it does not"
+# The same cases in each run; `tools/schemathesis.sh` by itself draws others.
+SEED=1 tools/schemathesis.sh 10
+
 step "the README's own commands"
 cargo xtask readme --python "$venv/bin/python"
 
