@@ -213,11 +213,6 @@ pub const BATCH_LINES: usize = 4;
 /// Batches that are worked on at the same time; more wait. Each holds a few lines.
 pub const BATCHES_MAX: usize = 16;
 
-/// Batches in one page of a list, where nothing is said and at most, as OpenAI's.
-pub const BATCHES_PAGE: usize = 20;
-/// See [`BATCHES_PAGE`].
-pub const BATCHES_PAGE_MAX: usize = 100;
-
 /// Bytes of one answer in a batch: 128 choices of long contexts.
 pub const BATCH_ANSWER_BYTES_MAX: usize = 64 << 20;
 

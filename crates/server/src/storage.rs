@@ -149,19 +149,27 @@ impl Storage {
     }
 }
 
-/// A document's place in lists: microseconds since 1970, and none twice.
-pub fn position() -> i64 {
-    static LAST: AtomicI64 = AtomicI64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let next = |last: i64| Some(now.max(last.saturating_add(1)));
-    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    now.max(last.unwrap_or(now).saturating_add(1))
+/// The first of `count` places at the end of all lists: microseconds since 1970, but never one
+/// twice, so that lists keep the order in which things came.
+pub fn positions(count: usize) -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2));
+    let count = i64::try_from(count).unwrap_or(0);
+    let taken = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+        Some(next.max(now).saturating_add(count))
+    });
+    taken.unwrap_or(now).max(now)
 }
 
-/// When a document was made, in seconds since 1970.
+/// The next place at the end of all lists.
+pub fn position() -> i64 {
+    positions(1)
+}
+
+/// When a document was made, in seconds since 1970: its place says it.
 pub fn created_at(document: &Document) -> i64 {
-    document.position / 1_000_000
+    document.position.div_euclid(1_000_000)
 }
 
 /// A folder that nobody else on the machine may look into.
@@ -171,4 +179,16 @@ fn make_private(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_rise() {
+        let first = positions(3);
+        assert!(position() >= first + 3);
+        assert!(first > 1_700_000_000_000_000);
+    }
 }

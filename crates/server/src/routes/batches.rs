@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::extract::State;
 use axum::{Extension, Json};
 use myriad_store::{Change, Document, Kind, Query};
+use serde_json::{Value, json};
 
+use super::documents::{Ids, page};
 use super::{absent, files};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
-use crate::limits::{BATCH_FILE_BYTES_MAX, BATCH_SECONDS, BATCHES_PAGE, BATCHES_PAGE_MAX};
+use crate::limits::{BATCH_FILE_BYTES_MAX, BATCH_SECONDS};
 use crate::random;
 use crate::storage::{Owner, Storage, created_at, position};
 use crate::wire::batches::{
@@ -19,7 +20,7 @@ use crate::wire::batches::{
     RequestCounts, VALIDATING,
 };
 use crate::wire::files::{FileRecord, unreadable};
-use crate::wire::listing::{ListPage, Listing, Rules};
+use crate::wire::query::{Paging, Parameters, SIZES, list as pages};
 
 /// What refusals name where nothing is kept.
 const PARAM: &str = "batch";
@@ -32,8 +33,6 @@ const ENDPOINTS: [&str; 5] = [
     "/v1/moderations",
     "/v1/responses",
 ];
-
-const RULES: Rules = Rules { usual: BATCHES_PAGE, max: BATCHES_PAGE_MAX, files: false };
 
 /// `POST /v1/batches`
 pub async fn create(
@@ -118,27 +117,25 @@ fn begin(document: &Document, request: BatchRequest) -> BatchRecord {
 pub async fn list(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    uri: Uri,
-) -> Result<Json<ListPage<BatchObject>>, ApiError> {
+    mut parameters: Parameters,
+) -> Result<Json<Value>, ApiError> {
     let storage = app.storage(PARAM)?;
-    let listing = Listing::parse(&uri, RULES)?;
-    let after = listing.after.as_deref();
+    let paging = Paging::latest(&mut parameters, SIZES)?;
+    parameters.none_left()?;
     let query = Query::of(Kind::Batch, owner.as_str());
-    let query = Query { descending: true, after, limit: listing.limit, ..query };
-    let page = storage.store.list(&query).await?;
-    let page = page.ok_or_else(|| ApiError::not_found("batch", after.unwrap_or_default()))?;
-    let mut batches = Vec::with_capacity(page.documents.len());
-    for document in &page.documents {
-        batches.push((document.id.clone(), object(storage, document).await?));
+    let (documents, more) = page(storage, query, &paging).await?;
+    let mut batches = Vec::with_capacity(documents.len());
+    for document in &documents {
+        batches.push(json!(object(storage, document).await?));
     }
-    Ok(Json(ListPage::of(batches, page.more)))
+    Ok(Json(pages(batches, more, Value::Null)))
 }
 
 /// `GET /v1/batches/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<BatchObject>, ApiError> {
     let storage = app.storage(PARAM)?;
     Ok(Json(object(storage, &find(storage, &owner, &id).await?).await?))
@@ -148,7 +145,7 @@ pub async fn show(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<BatchObject>, ApiError> {
     let storage = app.storage(PARAM)?;
     let document = find(storage, &owner, &id).await?;

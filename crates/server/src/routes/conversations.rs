@@ -7,17 +7,17 @@ use axum::{Extension, Json};
 use myriad_store::{Change, Document, Kind, Query, StoreError};
 use serde_json::{Map, Value, json};
 
-use super::documents::{Ids, body, find, page, places, second_of};
+use super::documents::{Ids, body, find, page};
 use super::past;
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
 use crate::limits::{APPEND_TRIES, CONVERSATION_ITEMS_MAX};
 use crate::random;
-use crate::storage::{Owner, Storage};
+use crate::storage::{Owner, Storage, created_at, position, positions};
 use crate::wire::fields::Fields;
 use crate::wire::metadata;
-use crate::wire::query::{Paging, Parameters, list};
+use crate::wire::query::{Paging, Parameters, SIZES, list};
 use crate::wire::responses::items::{self, Item, Sent};
 
 const WHAT: &str = "conversation";
@@ -35,7 +35,7 @@ pub async fn create(
     let items = take_items(&mut fields)?;
     fields.none_left()?;
     let items = taken(&app, &owner, items.unwrap_or_default()).await?;
-    let place = places(1);
+    let place = position();
     let document =
         Document::new(Kind::Conversation, owner.as_str(), random::identifier("conv_"), place);
     let document = Document { body: json!({ "metadata": metadata }).to_string(), ..document };
@@ -61,13 +61,7 @@ pub async fn update(
     Extension(upload): Extension<Upload>,
     Ids(id): Ids<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let sent = upload.read(&app.large_bodies).await?;
-    let mut fields = Fields::of_body(&sent)?;
-    if fields.peek("metadata").is_none() {
-        return Err(ApiError::missing("metadata"));
-    }
-    let metadata = metadata::take(&mut fields)?;
-    fields.none_left()?;
+    let metadata = metadata::of_body(&upload.read(&app.large_bodies).await?)?;
     let document = conversation(app.storage(WHAT)?, &owner, &id).await?;
     let document = Document { body: json!({ "metadata": metadata }).to_string(), ..document };
     let shown = shown(&document)?;
@@ -104,7 +98,7 @@ pub async fn add_items(
     let items = taken(&app, &owner, items).await?;
     let shown = items.iter().map(|item| json!(item)).collect();
     append(&app, &owner, &id, items).await?;
-    Ok(Json(list(shown, false)))
+    Ok(Json(list(shown, false, json!(""))))
 }
 
 /// A page of its items.
@@ -114,7 +108,7 @@ pub async fn items(
     Ids(id): Ids<String>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let mut paging = Paging::take(&mut parameters, true)?;
+    let mut paging = Paging::take(&mut parameters, SIZES, true)?;
     parameters.texts("include");
     parameters.none_left()?;
     let storage = app.storage(WHAT)?;
@@ -123,7 +117,7 @@ pub async fn items(
     let query = Query::parts(Kind::Item, owner.as_str(), &id);
     let (documents, more) = page(storage, query, &paging).await?;
     let data: Result<Vec<Value>, _> = documents.iter().map(body).collect();
-    Ok(Json(list(data?, more)))
+    Ok(Json(list(data?, more, json!(""))))
 }
 
 /// One of its items.
@@ -172,7 +166,7 @@ pub async fn append(app: &App, owner: &Owner, id: &str, items: Vec<Item>) -> Res
 }
 
 fn with_items(change: Change, owner: &Owner, id: &str, items: &[Item]) -> Change {
-    items.iter().zip(places(items.len())..).fold(change, |change, (item, position)| {
+    items.iter().zip(positions(items.len())..).fold(change, |change, (item, position)| {
         let row = row_of(id, item.id());
         let document = Document::new(Kind::Item, owner.as_str(), row, position);
         let body = json!(item).to_string();
@@ -204,7 +198,7 @@ fn shown(document: &Document) -> Result<Value, ApiError> {
     Ok(json!({
         "id": document.id,
         "object": "conversation",
-        "created_at": second_of(document.position),
+        "created_at": created_at(document),
         "metadata": kept.get("metadata"),
     }))
 }

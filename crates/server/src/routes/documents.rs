@@ -1,8 +1,5 @@
 //! Turns ids and cursors that strangers sent into documents of theirs, and pages of them.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query as UrlQuery};
 use axum::http::request::Parts;
@@ -100,34 +97,9 @@ pub fn body<T: DeserializeOwned>(document: &Document) -> Result<T, ApiError> {
     })
 }
 
-/// The first of `count` places at the end of all lists: microseconds since 1970, but never one
-/// twice, so that lists keep the order in which things came.
-pub fn places(count: usize) -> i64 {
-    static NEXT: AtomicI64 = AtomicI64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2));
-    let count = i64::try_from(count).unwrap_or(0);
-    let taken = NEXT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-        Some(next.max(now).saturating_add(count))
-    });
-    taken.unwrap_or(now).max(now)
-}
-
-/// The second in which a place in lists was given out.
-pub fn second_of(place: i64) -> i64 {
-    place.div_euclid(1_000_000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_rise() {
-        let first = places(3);
-        assert!(places(1) >= first + 3);
-        assert!(second_of(first) > 1_700_000_000);
-    }
 
     #[test]
     fn odd_ids_are_none() {

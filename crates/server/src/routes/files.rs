@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use futures_util::stream;
+use myriad_store::limits::PAGE_MAX;
 use myriad_store::{BlobWriter, Change, Document, Kind, Query, StoreError};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 
-use crate::app::App;
+use super::documents::{Ids, page};
+use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::layers::form::Form;
 use crate::layers::upload::Upload;
@@ -24,12 +26,12 @@ use crate::storage::{Owner, Storage, created_at, position};
 use crate::wire::files::{
     FileObject, FileRecord, check_filename, check_purpose, form_expiry, seconds_kept,
 };
-use crate::wire::listing::{ListPage, Listing, Rules};
+use crate::wire::query::{Paging, Parameters, Sizes, list as pages};
 
 /// What refusals name where nothing is kept.
 const PARAM: &str = "file";
 
-const RULES: Rules = Rules { usual: FILES_PAGE_MAX, max: FILES_PAGE_MAX, files: true };
+const SIZES: Sizes = Sizes { usual: FILES_PAGE_MAX, max: FILES_PAGE_MAX };
 
 /// `POST /v1/files`
 pub async fn create(
@@ -163,43 +165,41 @@ pub fn twice(name: &str) -> ApiError {
 pub async fn list(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    uri: Uri,
-) -> Result<Json<ListPage<FileObject>>, ApiError> {
+    mut parameters: Parameters,
+) -> Result<Json<Value>, ApiError> {
     let storage = app.storage(PARAM)?;
-    let listing = Listing::parse(&uri, RULES)?;
-    let (mut after, mut files) = (listing.after, Vec::new());
-    let now = created_at(&Document::new(Kind::File, "", "", position()));
+    let purpose = parameters.text("purpose");
+    let mut paging = Paging::take(&mut parameters, SIZES, true)?;
+    parameters.none_left()?;
+    let (wanted, mut files) = (paging.limit, Vec::new());
+    let now = unix_seconds() as i64;
     // The store knows of no purposes; a page of it may have few files of the one asked for.
+    paging.limit = PAGE_MAX;
     loop {
         let query = Query::of(Kind::File, owner.as_str());
-        let (after_id, descending) = (after.as_deref(), listing.descending);
-        let query = Query { after: after_id, descending, ..query };
-        let page = storage.store.list(&query).await?;
-        let page =
-            page.ok_or_else(|| ApiError::not_found("file", after.as_deref().unwrap_or("")))?;
-        let last = page.documents.last().map(|document| document.id.clone());
-        for document in page.documents {
+        let (documents, more) = page(storage, query, &paging).await?;
+        paging.after = documents.last().map(|document| document.id.clone());
+        for document in documents {
             let file = FileObject::of(&document)?;
-            let wanted = listing.purpose.as_ref().is_none_or(|purpose| *purpose == file.purpose);
-            if wanted && file.expires_at.is_none_or(|time| time > now) {
-                files.push((file.id.clone(), file));
+            let right = purpose.as_ref().is_none_or(|purpose| *purpose == file.purpose);
+            if right && file.expires_at.is_none_or(|time| time > now) {
+                files.push(json!(file));
             }
         }
-        if files.len() > listing.limit || !page.more {
+        if files.len() > wanted || !more {
             break;
         }
-        after = last;
     }
-    let more = files.len() > listing.limit;
-    files.truncate(listing.limit);
-    Ok(Json(ListPage::of(files, more)))
+    let more = files.len() > wanted;
+    files.truncate(wanted);
+    Ok(Json(pages(files, more, Value::Null)))
 }
 
 /// `GET /v1/files/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<FileObject>, ApiError> {
     Ok(Json(FileObject::of(&find(app.storage(PARAM)?, &owner, &id).await?)?))
 }
@@ -208,7 +208,7 @@ pub async fn show(
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<Value>, ApiError> {
     let storage = app.storage(PARAM)?;
     let document = find(storage, &owner, &id).await?;
@@ -223,7 +223,7 @@ pub async fn delete(
 pub async fn content(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Response, ApiError> {
     let storage = app.storage(PARAM)?;
     let document = find(storage, &owner, &id).await?;

@@ -13,7 +13,7 @@ use crate::answers::run::{End, Run, follow};
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::storage::Owner;
-use crate::wire::query::{Paging, Parameters, list};
+use crate::wire::query::{Paging, Parameters, SIZES, list};
 use crate::wire::responses::items::Item;
 use crate::wire::responses::object::Kept;
 
@@ -123,7 +123,7 @@ pub async fn input_items(
     Ids(id): Ids<String>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let paging = Paging::take(&mut parameters, true)?;
+    let paging = Paging::take(&mut parameters, SIZES, true)?;
     parameters.texts("include");
     parameters.none_left()?;
     let kept = match get(&app, &owner, &id).await? {
@@ -134,7 +134,7 @@ pub async fn input_items(
         }
     };
     let (items, more) = paging.of(&kept.input, Item::id)?;
-    Ok(Json(list(items.iter().map(|item| json!(item)).collect(), more)))
+    Ok(Json(list(items.iter().map(|item| json!(item)).collect(), more, json!(""))))
 }
 
 async fn get(app: &App, owner: &Owner, id: &str) -> Result<Found, ApiError> {

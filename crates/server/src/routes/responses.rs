@@ -8,7 +8,6 @@ use axum::{Extension, Json};
 use myriad_store::{Change, Document, Kind};
 use serde_json::{Value, json};
 
-use super::documents::places;
 use super::past::{self, Before};
 use super::prompt::{self, Prompt};
 use super::{conversations, kept_responses};
@@ -21,7 +20,7 @@ use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{GenerateRequest, TextEvent};
-use crate::storage::Owner;
+use crate::storage::{Owner, position};
 use crate::wire::chat::Chat;
 use crate::wire::responses::dialogue::{check_results, messages, shortened};
 use crate::wire::responses::items::Item;
@@ -300,7 +299,7 @@ impl Ending {
         if self.keep == Keep::Recent {
             return Ok(Some(body.into()));
         }
-        let document = Document::new(Kind::Response, owner.as_str(), id, places(1));
+        let document = Document::new(Kind::Response, owner.as_str(), id, position());
         app.keep(Change::new().insert(Document { body, ..document })).await?;
         Ok(None)
     }

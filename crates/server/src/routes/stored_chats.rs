@@ -7,16 +7,15 @@ use axum::{Extension, Json};
 use myriad_store::{Change, Document, Kind, Query};
 use serde_json::{Map, Value, json};
 
-use super::documents::{Ids, body, find, page, places};
+use super::documents::{Ids, body, find, page};
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
 use crate::limits::FILTERED_AT_ONCE;
-use crate::storage::{Owner, Storage};
+use crate::storage::{Owner, Storage, position};
 use crate::wire::chat::ChatCompletion;
-use crate::wire::fields::Fields;
 use crate::wire::metadata;
-use crate::wire::query::{Paging, Parameters, list as page_of};
+use crate::wire::query::{Paging, Parameters, SIZES, list as page_of};
 use crate::wire::stored_chats::StoredChat;
 
 const WHAT: &str = "stored chat completion";
@@ -26,7 +25,7 @@ pub fn change(owner: &Owner, completion: &ChatCompletion, stored: &StoredChat) -
     let id = &completion.id;
     let mut shown = json!(completion);
     shown["metadata"] = stored.metadata.clone().into();
-    let chat = Document::new(Kind::Chat, owner.as_str(), id, places(1));
+    let chat = Document::new(Kind::Chat, owner.as_str(), id, position());
     let chat = Document { body: shown.to_string(), ..chat };
     let messages = stored.messages(id).into_iter().zip(0..);
     messages.fold(Change::new().insert(chat), |change, ((message, body), position)| {
@@ -41,7 +40,7 @@ pub async fn list(
     Extension(owner): Extension<Owner>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let paging = Paging::take(&mut parameters, false)?;
+    let paging = Paging::take(&mut parameters, SIZES, false)?;
     let model = parameters.text("model");
     let metadata = parameters.pairs("metadata");
     parameters.none_left()?;
@@ -69,7 +68,7 @@ pub async fn list(
     }
     let more = found.len() > paging.limit;
     found.truncate(paging.limit);
-    Ok(Json(page_of(found, more)))
+    Ok(Json(page_of(found, more, json!(""))))
 }
 
 /// One of them.
@@ -88,13 +87,7 @@ pub async fn update(
     Extension(upload): Extension<Upload>,
     Ids(id): Ids<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let sent = upload.read(&app.large_bodies).await?;
-    let mut fields = Fields::of_body(&sent)?;
-    if fields.peek("metadata").is_none() {
-        return Err(ApiError::missing("metadata"));
-    }
-    let metadata = metadata::take(&mut fields)?;
-    fields.none_left()?;
+    let metadata = metadata::of_body(&upload.read(&app.large_bodies).await?)?;
     let storage = app.storage("store")?;
     let document = chat(storage, &owner, &id).await?;
     let mut shown: Map<String, Value> = body(&document)?;
@@ -122,14 +115,14 @@ pub async fn messages(
     Ids(id): Ids<String>,
     mut parameters: Parameters,
 ) -> Result<Json<Value>, ApiError> {
-    let paging = Paging::take(&mut parameters, false)?;
+    let paging = Paging::take(&mut parameters, SIZES, false)?;
     parameters.none_left()?;
     let storage = app.storage("store")?;
     chat(storage, &owner, &id).await?;
     let query = Query::parts(Kind::ChatMessage, owner.as_str(), &id);
     let (documents, more) = page(storage, query, &paging).await?;
     let messages: Result<Vec<Value>, _> = documents.iter().map(body).collect();
-    Ok(Json(page_of(messages?, more)))
+    Ok(Json(page_of(messages?, more, json!(""))))
 }
 
 async fn chat(storage: &Storage, owner: &Owner, id: &str) -> Result<Document, ApiError> {

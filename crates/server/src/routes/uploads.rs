@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use md5::{Digest, Md5};
 use myriad_store::{BlobWriter, Change, Document, Kind};
 use tokio::io::AsyncReadExt;
 
+use super::documents::Ids;
 use super::files::{receive, reserve, reserve_body, twice};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
@@ -56,7 +57,7 @@ pub async fn add_part(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
     Extension(upload): Extension<Upload>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
     headers: HeaderMap,
 ) -> Result<Json<PartObject>, ApiError> {
     let storage = app.storage(PARAM)?;
@@ -97,7 +98,7 @@ pub async fn complete(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
     Extension(upload): Extension<Upload>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<UploadObject>, ApiError> {
     let storage = app.storage(PARAM)?;
     let request = CompleteRequest::parse(&upload.read(&app.large_bodies).await?)?;
@@ -144,7 +145,7 @@ pub async fn complete(
 pub async fn cancel(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
-    Path(id): Path<String>,
+    Ids(id): Ids<String>,
 ) -> Result<Json<UploadObject>, ApiError> {
     let storage = app.storage(PARAM)?;
     let document = find_pending(storage, &owner, &id).await?;

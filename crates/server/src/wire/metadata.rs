@@ -8,6 +8,20 @@ use crate::limits::{METADATA_KEY_CHARS_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_C
 
 const NAME: &str = "metadata";
 
+/// Takes `metadata` out of a body that has nothing else, and must have it.
+///
+/// # Errors
+/// As [`take`]; 400 where it is not there, or more is.
+pub fn of_body(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let mut fields = Fields::of_body(body)?;
+    if fields.peek(NAME).is_none() {
+        return Err(ApiError::missing(NAME));
+    }
+    let metadata = take(&mut fields)?;
+    fields.none_left()?;
+    Ok(metadata)
+}
+
 /// Takes `metadata`: what a client writes on an object for itself.
 ///
 /// # Errors

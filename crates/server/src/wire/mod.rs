@@ -15,7 +15,6 @@ pub mod embeddings;
 pub mod fields;
 pub mod files;
 pub mod generation;
-pub mod listing;
 pub mod logprobs;
 pub mod messages;
 pub mod metadata;

@@ -88,6 +88,13 @@ const PROMPT: &str = r#"{"oneOf": [
     }}
 ]}"#;
 
+const SERVICE_TIER: Field = field(
+    "service_tier",
+    Only(&[r#""auto""#, r#""default""#, r#""flex""#, r#""scale""#, r#""priority""#, r#""fast""#]),
+    STRING,
+    "there is one tier: answers say `default`",
+);
+
 /// How tokens are drawn, and answers cut and sent: for chats, completions and responses.
 const GENERATION: &[Field] = &[
     field("temperature", Honour, r#"{"type":"number","minimum":0,"maximum":2}"#, ""),
@@ -130,19 +137,7 @@ const COMMON: &[Field] = &[
     field("prompt_cache_key", Accept, STRING, "the cache finds common prefixes by itself"),
     field("prompt_cache_retention", Accept, STRING, ""),
     field("prompt_cache_options", Accept, OBJECT, ""),
-    field(
-        "service_tier",
-        Only(&[
-            r#""auto""#,
-            r#""default""#,
-            r#""flex""#,
-            r#""scale""#,
-            r#""priority""#,
-            r#""fast""#,
-        ]),
-        STRING,
-        "there is one tier: answers say `default`",
-    ),
+    SERVICE_TIER,
     field(
         "response_format",
         Honour,
@@ -278,19 +273,7 @@ const RESPONSES: &[Field] = &[
     field("prompt_cache_key", Honour, STRING, "shown again"),
     field("prompt_cache_retention", Honour, STRING, "shown again"),
     field("prompt_cache_options", Accept, OBJECT, ""),
-    field(
-        "service_tier",
-        Only(&[
-            r#""auto""#,
-            r#""default""#,
-            r#""flex""#,
-            r#""scale""#,
-            r#""priority""#,
-            r#""fast""#,
-        ]),
-        STRING,
-        "there is one tier: answers say `default`",
-    ),
+    SERVICE_TIER,
     field("moderation", Refuse, ANY, "`/v1/moderations` is there"),
     field("prompt", Refuse, ANY, "prompts that are kept elsewhere"),
     field("context_management", Only(&["[]"]), r#"{"type":"array"}"#, ""),

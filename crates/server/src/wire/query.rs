@@ -2,15 +2,21 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::errors::ApiError;
 
-/// Most objects of a page, as OpenAI's.
-const LIMIT_MAX: i64 = 100;
+/// How many objects a page may have.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Where nothing is said.
+    pub usual: usize,
+    /// At most.
+    pub max: usize,
+}
 
-/// Objects of a page where nothing is said.
-const LIMIT_USUAL: i64 = 20;
+/// Of most lists, as OpenAI's.
+pub const SIZES: Sizes = Sizes { usual: 20, max: 100 };
 
 /// Parameters whose names are taken; what is left at the end was unknown.
 #[derive(Clone, Debug, Default)]
@@ -113,17 +119,31 @@ impl Paging {
     ///
     /// # Errors
     /// 400 naming the parameter that is wrong.
-    pub fn take(parameters: &mut Parameters, descending: bool) -> Result<Paging, ApiError> {
-        let limit = parameters.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_USUAL);
+    pub fn take(
+        parameters: &mut Parameters,
+        sizes: Sizes,
+        descending: bool,
+    ) -> Result<Paging, ApiError> {
+        let paging = Paging::latest(parameters, sizes)?;
         let descending = match parameters.text("order").as_deref() {
             None => descending,
             Some("asc") => false,
             Some("desc") => true,
             Some(other) => return Err(wrong("order", other, "'asc' or 'desc'")),
         };
+        Ok(Paging { descending, ..paging })
+    }
+
+    /// Takes `after` and `limit`, for lists that have no other order than the latest first.
+    ///
+    /// # Errors
+    /// As [`Paging::take`].
+    pub fn latest(parameters: &mut Parameters, sizes: Sizes) -> Result<Paging, ApiError> {
+        let limit = parameters.integer("limit", 1..=sizes.max as i64)?;
+        let limit = limit.map_or(sizes.usual, |limit| limit as usize);
         // An empty cursor is how some clients spell none.
         let after = parameters.text("after").filter(|after| !after.is_empty());
-        Ok(Paging { after, limit: limit as usize, descending })
+        Ok(Paging { after, limit, descending: true })
     }
 
     /// The page of a list that is in memory, the oldest first; `id` names its objects.
@@ -158,9 +178,10 @@ pub fn no_cursor(after: &str) -> ApiError {
     ApiError { param: Some("after".to_owned()), ..error }
 }
 
-/// A page as OpenAI writes it; each object has its `id`.
-pub fn list(data: Vec<Value>, more: bool) -> Value {
-    let id = |object: Option<&Value>| object.map_or_else(|| json!(""), |it| it["id"].clone());
+/// A page as OpenAI writes it; each object has its `id`. `nothing` is the id of the first and the
+/// last of an empty one: null for files and batches, an empty text for all else.
+pub fn list(data: Vec<Value>, more: bool, nothing: Value) -> Value {
+    let id = |object: Option<&Value>| object.map_or(&nothing, |it| &it["id"]).clone();
     let (first, last) = (id(data.first()), id(data.last()));
     let mut list = Map::new();
     list.insert("object".to_owned(), "list".into());
@@ -184,7 +205,7 @@ mod tests {
     fn pages_are_cut_where_they_are_asked_for() {
         let all = ["a", "b", "c"];
         let page = |pairs: &[(&str, &str)]| {
-            let paging = Paging::take(&mut parameters(pairs), false).unwrap();
+            let paging = Paging::take(&mut parameters(pairs), SIZES, false).unwrap();
             paging.of(&all, |id| id)
         };
         assert_eq!(page(&[]).unwrap(), (vec!["a", "b", "c"], false));
@@ -197,7 +218,7 @@ mod tests {
     #[test]
     fn odd_parameters_are_refused_by_name() {
         for (name, value) in [("limit", "0"), ("limit", "101"), ("limit", "x"), ("order", "up")] {
-            let error = Paging::take(&mut parameters(&[(name, value)]), true).unwrap_err();
+            let error = Paging::take(&mut parameters(&[(name, value)]), SIZES, true).unwrap_err();
             assert_eq!(error.param.as_deref(), Some(name));
         }
         let mut others = parameters(&[("metadata[a]", "1"), ("include[]", "x"), ("include", "y")]);
@@ -205,5 +226,9 @@ mod tests {
         assert_eq!(others.texts("include"), ["x", "y"]);
         others.none_left().unwrap();
         assert!(parameters(&[("odd", "")]).none_left().is_err());
+        let mut ordered = parameters(&[("after", "a"), ("order", "asc"), ("purpose", "batch")]);
+        let paging = Paging::latest(&mut ordered, SIZES).unwrap();
+        assert_eq!((paging.limit, paging.descending), (20, true));
+        assert_eq!(ordered.none_left().unwrap_err().param.as_deref(), Some("order"));
     }
 }

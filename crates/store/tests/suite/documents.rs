@@ -145,7 +145,7 @@ async fn lists_go_page_by_page_in_both_directions() {
             let found: Vec<_> = page.documents.into_iter().map(|document| document.id).collect();
             assert_eq!(found, right[3..6]);
         }
-        for wrong in ["nobody", "theirs", "file", "part"] {
+        for wrong in ["nobody", "theirs", "file", "part", "", "a\0", "'", "\u{10ffff}"] {
             let query = Query { after: Some(wrong), ..Query::of(Kind::Chat, "me") };
             assert_eq!(store.list(&query).await.unwrap(), None, "{wrong} is not in this list");
         }
