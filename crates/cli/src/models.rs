@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use myriad_model::Config;
 
 use crate::memory;
 use crate::screen::{advise, size};
@@ -68,6 +69,14 @@ fn base(variable: &str, below_home: &str) -> Result<PathBuf> {
     given
         .or_else(|| env::home_dir().map(|home| home.join(below_home)))
         .with_context(|| format!("neither {variable} nor HOME is set: nowhere to keep files"))
+}
+
+/// What to do with a model that has just come.
+pub fn next_step(config: &Config, name: &str) -> String {
+    match config.encoder.is_some() {
+        true => format!("make embeddings with it:  myriad serve {name}"),
+        false => format!("talk to it:  myriad chat {name}"),
+    }
 }
 
 /// The file that is meant; without a name the default model, or the only one there is.

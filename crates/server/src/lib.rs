@@ -28,6 +28,7 @@ pub mod wire;
 
 pub use app::{Models, timestamp_of};
 pub use routes::openapi::text as openapi_document;
+pub use routes::web::is_built as has_chat;
 pub use runtime::{
     Finish, GenerateError, GenerateRequest, Generation, LabelRequest, LabelScores, LoadedModel,
     Manners, OutputToken, Parsing, Runtime, RuntimeConfig, StartError, TextEvent, Usage,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use myriad_formats::VocabSpec;
 use myriad_kernels::BlockType;
-use myriad_model::{Conversion, Precision};
+use myriad_model::{Config, Conversion, Precision};
 
 use crate::arguments::{Threads, block_type};
 use crate::file::ModelFile;
@@ -84,7 +84,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         conversion.tensor_count(),
         seconds(start.elapsed())
     ));
-    note(format!("talk to it:  myriad chat {shown}"));
+    let config = Config::read(file.source())?;
+    note(models::next_step(&config, &shown.to_string()));
     Ok(())
 }
 

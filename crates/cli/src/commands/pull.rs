@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     writeln!(out, "{name} {state} ({}, SHA-256 {})", size(bytes), pulled.sha256)?;
     let runs = ModelFile::open(&pulled.path).and_then(|file| Ok(Config::read(file.source())?));
     match runs {
-        Ok(_) => writeln!(out, "talk to it:  myriad chat {name}")?,
+        Ok(config) => writeln!(out, "{}", models::next_step(&config, &name))?,
         Err(error) => note(format!("warning: Myriad cannot run it: {}", one_text(&error))),
     }
     Ok(())

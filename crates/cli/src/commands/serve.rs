@@ -34,7 +34,7 @@ Examples:
 The first Ctrl-C lets running answers finish for a while, the second stops at once. MYRIAD_LOG=debug
 says more (or warn: less); logs carry sizes and timings, never content.";
 
-/// Serve a model to programs that speak OpenAI's API.
+/// Serve a model: a chat for browsers, and the APIs of OpenAI, Anthropic and Ollama for programs.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -419,8 +419,12 @@ impl Banner<'_> {
             let limit = count(embedder.context_max());
             writeln!(out, "  embedder  {}, {limit} tokens a text", embedder.name())?;
         }
+        // An encoder has nothing to say to people.
+        if myriad_server::has_chat() && !main.is_encoder() {
+            writeln!(out, "  chat      {}   (open it in a browser)", self.url())?;
+        }
         let locked = if self.keys { "; with your key" } else { "; no key needed" };
-        writeln!(out, "  API       {}/v1   (OpenAI's{locked})\n", self.url())?;
+        writeln!(out, "  API       {}/v1   (OpenAI's and others'{locked})\n", self.url())?;
         writeln!(out, "Try it:\n\n{}\n\nCtrl-C stops it.", self.example())?;
         out.flush()?;
         Ok(())
