@@ -1,10 +1,12 @@
 //! Turns what an answer may look like, of which this room knows nothing, into tokens that may come.
 //!
-//! A mask depends on the answer's own tokens alone and is worked out on a thread beside the forward
-//! pass whose logits it is for, so that it costs no time where a core is free.
+//! A mask depends on the answer's own tokens alone. Where a core is free, it is worked out beside
+//! the forward pass whose logits it is for, and costs no time; else on all threads before it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use myriad_kernels::ThreadPool;
 
 /// What answers may look like: shared by all sequences that are held to it.
 pub trait Grammar: fmt::Debug + Send + Sync {
@@ -101,16 +103,18 @@ impl Guide {
         self.may_end = constraint.may_end();
     }
 
-    /// The tokens that may come next, ascending; the end tokens are among them where the answer may
-    /// end and they are not `held_back`. `None`: any token, as without a constraint.
+    /// Sets in `allowed` the bits of the tokens that may come next, and says how many those are;
+    /// the end tokens are among them where the answer may end and they are not `held_back`. `None`:
+    /// any token, as without a constraint.
     ///
     /// # Errors
     /// How the answer ends where there is none.
-    pub(crate) fn candidates(
+    pub(crate) fn allowed(
         &self,
         end_tokens: &[u32],
         held_back: bool,
-    ) -> Result<Option<Vec<u32>>, Onward> {
+        allowed: &mut Vec<u32>,
+    ) -> Result<Option<usize>, Onward> {
         match self.ready {
             Some(Ok(())) => {}
             Some(Err(error)) => return Err(Onward::Failed(error)),
@@ -120,14 +124,15 @@ impl Guide {
         if self.is_free {
             return Ok(None);
         }
-        let mut allowed = self.allowed.clone();
+        allowed.clear();
+        allowed.extend_from_slice(&self.allowed);
         let ends = end_tokens.iter().filter(|_| self.may_end && !held_back);
         ends.for_each(|token| allowed[*token as usize / 32] |= 1 << (token % 32));
-        let tokens = tokens_of(&allowed);
-        match tokens.is_empty() {
-            false => Ok(Some(tokens)),
-            true if self.may_end => Err(Onward::Complete),
-            true => Err(Onward::Failed(ConstraintError::DeadEnd)),
+        let count: u32 = allowed.iter().map(|word| word.count_ones()).sum();
+        match count {
+            0 if self.may_end => Err(Onward::Complete),
+            0 => Err(Onward::Failed(ConstraintError::DeadEnd)),
+            _ => Ok(Some(count as usize)),
         }
     }
 
@@ -161,52 +166,73 @@ impl Guide {
     }
 }
 
-/// The places of the bits that are set, ascending.
-fn tokens_of(words: &[u32]) -> Vec<u32> {
-    let count: u32 = words.iter().map(|word| word.count_ones()).sum();
-    let mut tokens = Vec::with_capacity(count as usize);
-    for (first, &word) in (0..).step_by(32).zip(words) {
-        // Within strings most tokens may come.
-        if word == u32::MAX {
-            tokens.extend(first..first + 32);
-            continue;
-        }
-        let mut left = word;
-        while left != 0 {
-            tokens.push(first + left.trailing_zeros());
-            left &= left - 1;
-        }
-    }
-    tokens
+/// A sequence's guide, by the sequence's index.
+pub(crate) type Guided = (usize, Box<Guide>);
+
+/// Where masks are worked out.
+pub(crate) struct Masks {
+    /// A thread of their own; `None` where every core computes the forward pass already: a thread
+    /// would take its time from those, and the switches besides.
+    helper: Option<Helper>,
 }
 
-/// Runs `work` while the masks are worked out on a thread beside it.
-pub(crate) fn prepare_during<T>(guides: &mut [(usize, Box<Guide>)], work: impl FnOnce() -> T) -> T {
-    if guides.iter().all(|(_, guide)| guide.ready.is_some()) {
-        return work();
-    }
-    let prepare = |guides: &mut [(usize, Box<Guide>)]| {
-        guides.iter_mut().for_each(|(_, guide)| guide.prepare());
-    };
-    let result = std::thread::scope(|scope| {
-        let builder = std::thread::Builder::new().name("masks".into());
-        // Where the system gives no thread, the work is done after all.
-        let _ = builder.spawn_scoped(scope, || prepare(&mut *guides));
-        work()
-    });
-    prepare(guides);
-    result
+struct Helper {
+    /// The guides go to it and come back by these.
+    to: mpsc::Sender<Vec<Guided>>,
+    back: mpsc::Receiver<Vec<Guided>>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bits_become_tokens() {
-        assert!(tokens_of(&[0, 0]).is_empty());
-        assert_eq!(tokens_of(&[0, 0b1001, 1 << 31]), [32, 35, 95]);
-        let all: Vec<u32> = (0..64).collect();
-        assert_eq!(tokens_of(&[u32::MAX, u32::MAX]), all);
+impl Masks {
+    /// Masks beside forward passes on `threads` threads.
+    pub(crate) fn new(threads: usize) -> Masks {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // Where the system gives no thread, they are worked out before.
+        Masks { helper: if threads < cores { Helper::start().ok() } else { None } }
     }
+
+    /// Runs `work` while the masks are worked out, or after they are.
+    pub(crate) fn prepare_during<T>(
+        &self,
+        pool: &ThreadPool,
+        guides: Vec<Guided>,
+        work: impl FnOnce() -> T,
+    ) -> (T, Vec<Guided>) {
+        if guides.iter().all(|(_, guide)| guide.ready.is_some()) {
+            return (work(), guides);
+        }
+        let Some(helper) = &self.helper else {
+            let guides: Vec<Mutex<Guided>> = guides.into_iter().map(Mutex::new).collect();
+            pool.run(guides.len(), &|task, _| lock(&guides[task]).1.prepare());
+            let ready = guides.into_iter().map(|guide| match guide.into_inner() {
+                Ok(guide) => guide,
+                Err(poisoned) => poisoned.into_inner(),
+            });
+            return (work(), ready.collect());
+        };
+        // The thread ends when the engine does, or by a panic within a mask, which is the engine's.
+        helper.to.send(guides).expect("the thread of masks");
+        let result = work();
+        (result, helper.back.recv().expect("the thread of masks"))
+    }
+}
+
+impl Helper {
+    fn start() -> std::io::Result<Helper> {
+        let (to, taken) = mpsc::channel::<Vec<Guided>>();
+        let (done, back) = mpsc::channel();
+        let body = move || {
+            while let Ok(mut guides) = taken.recv() {
+                guides.iter_mut().for_each(|(_, guide)| guide.prepare());
+                if done.send(guides).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("masks".into()).spawn(body)?;
+        Ok(Helper { to, back })
+    }
+}
+
+fn lock(guide: &Mutex<Guided>) -> MutexGuard<'_, Guided> {
+    guide.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,11 +1,11 @@
 //! Turns requests into events, one synchronous step at a time: plan, forward, sample, publish.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use myriad_kernels::Compute;
 use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
-use crate::constraint::{self, Guide, Onward};
+use crate::constraint::{Guide, Masks, Onward};
 use crate::error::EngineError;
 use crate::plan::{Piece, Queues};
 use crate::request::{Event, FinishReason, Output, Request, RequestId, TokenScore};
@@ -64,6 +64,9 @@ pub struct Engine {
     context_max: usize,
     cache: Cache,
     scratch: Scratch,
+    masks: Masks,
+    /// A worker's memory for choosing tokens.
+    choosing: Vec<Mutex<sampler::Scratch>>,
     pools: Pools,
     queues: Queues,
     /// The id of the next request.
@@ -95,6 +98,7 @@ impl Engine {
             _ => parallel.saturating_add(snapshots),
         };
         let cache = model.new_cache(pages, slots)?;
+        let threads = compute.pool.threads();
         let context_max = context.min(model.config().context_length).min(pages * PAGE_TOKENS);
         Ok(Engine {
             model,
@@ -103,6 +107,8 @@ impl Engine {
             context_max,
             cache,
             scratch: Scratch::new(),
+            masks: Masks::new(threads),
+            choosing: (0..threads).map(|_| Mutex::default()).collect(),
             pools: Pools::new(pages, slots),
             queues: Queues::default(),
             next_id: 0,
@@ -191,7 +197,7 @@ impl Engine {
 
     /// Forward and sample: what each piece's logits say, in order of pieces.
     fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
-        let mut guides = self.take_guides(pieces);
+        let guides = self.take_guides(pieces);
         let running = &self.queues.running;
         let segments = pieces.iter().map(|piece| {
             let sequence = &running[piece.sequence];
@@ -208,14 +214,14 @@ impl Engine {
         let segments: Vec<Segment<'_>> = segments.collect();
         let batch = Batch { sequences: &segments };
         let (cache, scratch) = (&mut self.cache, &mut self.scratch);
-        let logits = constraint::prepare_during(&mut guides, || {
+        let (logits, guides) = self.masks.prepare_during(&self.compute.pool, guides, || {
             self.model.forward(&self.compute, &batch, cache, scratch)
         });
         for (sequence, guide) in guides {
             self.queues.running[sequence].guide = Some(guide);
         }
         pool(&mut self.queues.running, pieces, logits.states(), self.model.config().hidden);
-        judge(&self.compute, &self.queues.running, pieces, logits)
+        judge(&self.compute, &self.choosing, &self.queues.running, pieces, logits)
     }
 
     /// The constraints of the sequences that may choose a token in this step, by their index.
@@ -312,6 +318,7 @@ enum Look {
 /// Looks at all rows of logits, on all threads: each row is a matter of its own.
 fn judge(
     compute: &Compute,
+    scratch: &[Mutex<sampler::Scratch>],
     running: &[Sequence],
     pieces: &[Piece],
     logits: Logits<'_>,
@@ -340,11 +347,13 @@ fn judge(
         }
     }
     let seen: Vec<OnceLock<Choice>> = vec![OnceLock::new(); looks.len()];
-    compute.pool.run(looks.len(), &|task, _worker| {
+    compute.pool.run(looks.len(), &|task, worker| {
         let (index, row, look) = looks[task];
         let sequence = &running[pieces[index].sequence];
         // Each task is run once.
-        let _ = seen[task].set(look_at(sequence, logits.row(row), look));
+        // What a choice that panicked left is written over.
+        let mut scratch = scratch[worker].lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = seen[task].set(look_at(sequence, logits.row(row), look, &mut scratch));
     });
     let mut outcomes: Vec<Outcome> = pieces.iter().map(|_| Outcome::default()).collect();
     for ((index, _, look), seen) in looks.into_iter().zip(seen) {
@@ -359,11 +368,16 @@ fn judge(
     outcomes
 }
 
-fn look_at(sequence: &Sequence, logits: &[f32], look: Look) -> Choice {
+fn look_at(
+    sequence: &Sequence,
+    logits: &[f32],
+    look: Look,
+    scratch: &mut sampler::Scratch,
+) -> Choice {
     match look {
         Look::Choose => {
             let (position, guide) = (sequence.tokens.len(), sequence.guide.as_deref());
-            sequence.sampler.choose(logits, position, sequence.generated(), guide)
+            sequence.sampler.choose(logits, position, sequence.generated(), guide, scratch)
         }
         Look::Score { place } => {
             let token = sequence.tokens[place];

@@ -52,16 +52,30 @@ impl Sampler {
         position: usize,
         generated: usize,
         guide: Option<&Guide>,
+        scratch: &mut Scratch,
     ) -> Result<(u32, Option<TokenScore>), Onward> {
         debug_assert_eq!(logits.len(), self.vocab);
-        let adjusted = self.adjusted(logits, generated);
-        let weighed = adjusted.as_deref().unwrap_or(logits);
-        let token = match guide {
-            Some(guide) => match self.candidates(guide, generated)? {
-                Some(tokens) => self.draw_among(&tokens, weighed, position),
-                None => self.draw(weighed, position),
-            },
-            None => self.draw(weighed, position),
+        let Scratch { adjusted, allowed, tokens, weights } = scratch;
+        let own = self.adjust(logits, generated, adjusted);
+        let held_back = self.holds_back(generated);
+        let count = match guide {
+            Some(guide) => guide.allowed(&self.end_tokens, held_back, allowed)?,
+            None => None,
+        };
+        let token = match count {
+            None => self.draw(if own { adjusted } else { logits }, position, weights),
+            Some(count) => {
+                if !own {
+                    copy(logits, adjusted);
+                }
+                if count * FEW <= self.vocab {
+                    gather(allowed, tokens, adjusted);
+                    tokens[self.draw(adjusted, position, weights) as usize]
+                } else {
+                    rule_out(allowed, adjusted);
+                    self.draw(adjusted, position, weights)
+                }
+            }
         };
         let asked = &self.sampling.logprob_tokens;
         let score = self.sampling.logprobs.map(|top| score(logits, token, top, asked));
@@ -73,32 +87,16 @@ impl Sampler {
         generated < self.min_tokens
     }
 
-    fn candidates(&self, guide: &Guide, generated: usize) -> Result<Option<Vec<u32>>, Onward> {
-        guide.candidates(&self.end_tokens, self.holds_back(generated))
-    }
-
-    /// Draws among some tokens, ascending and at least one, as if there were no others.
-    fn draw_among(&self, tokens: &[u32], logits: &[f32], position: usize) -> u32 {
-        // A bias may be infinite and a broken model's logits anything: any of these tokens is
-        // better than one that may not come.
-        let among = tokens.iter().map(|token| match logits[*token as usize] {
-            logit if logit.is_nan() => f32::MIN,
-            logit => logit.clamp(f32::MIN, f32::MAX),
-        });
-        let among: Vec<f32> = among.collect();
-        tokens[self.draw(&among, position) as usize]
-    }
-
-    /// The logits after biases and penalties; `None` where there are none.
-    fn adjusted(&self, logits: &[f32], generated: usize) -> Option<Vec<f32>> {
+    /// Puts the logits after biases and penalties into `adjusted`; false where there are none.
+    fn adjust(&self, logits: &[f32], generated: usize, adjusted: &mut Vec<f32>) -> bool {
         let sampling = &self.sampling;
         let held_back: &[u32] = if self.holds_back(generated) { &self.end_tokens } else { &[] };
         if self.seen.is_none() && sampling.logit_bias.is_empty() && held_back.is_empty() {
-            return None;
+            return false;
         }
-        let mut logits = logits.to_vec();
+        copy(logits, adjusted);
         for (&token, &count) in self.seen.iter().flatten() {
-            let logit = &mut logits[token as usize];
+            let logit = &mut adjusted[token as usize];
             *logit = match *logit {
                 positive if positive > 0.0 => positive / sampling.repetition_penalty,
                 other => other * sampling.repetition_penalty,
@@ -107,15 +105,15 @@ impl Sampler {
             *logit -= sampling.presence_penalty * f32::from(u8::from(count > 0));
         }
         for &(token, bias) in &sampling.logit_bias {
-            logits[token as usize] += bias;
+            adjusted[token as usize] += bias;
         }
         for &token in held_back {
-            logits[token as usize] = f32::NEG_INFINITY;
+            adjusted[token as usize] = f32::NEG_INFINITY;
         }
-        Some(logits)
+        true
     }
 
-    fn draw(&self, logits: &[f32], position: usize) -> u32 {
+    fn draw(&self, logits: &[f32], position: usize, weights: &mut Vec<f32>) -> u32 {
         let best = best(logits);
         let max = logits[best as usize];
         // Nothing but NaN and infinities: the first of them, as good as any.
@@ -124,14 +122,65 @@ impl Sampler {
         }
         let inverse = 1.0 / self.sampling.temperature;
         // Weights relative to the likeliest token's, whose own is 1.
-        let weights: Vec<f32> = logits.iter().map(|&x| exp((x - max) * inverse)).collect();
+        weights.clear();
+        weights.extend(logits.iter().map(|&x| exp((x - max) * inverse)));
         let uniform = uniform(self.sampling.seed, position as u64);
         let sampling = &self.sampling;
         if sampling.top_k.is_none() && sampling.top_p >= 1.0 && sampling.min_p <= 0.0 {
-            return draw_from_all(&weights, uniform);
+            return draw_from_all(weights, uniform);
         }
-        draw_from_best(&weights, sampling, uniform)
+        draw_from_best(weights, sampling, uniform)
     }
+}
+
+/// Working memory of a choice. A vocabulary's worth of numbers is more than the allocator keeps at
+/// hand: without this the system would clear pages for every token.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    adjusted: Vec<f32>,
+    allowed: Vec<u32>,
+    tokens: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+/// Where no more than one token in so many may come, those alone are looked at.
+const FEW: usize = 16;
+
+fn copy(from: &[f32], to: &mut Vec<f32>) {
+    to.clear();
+    to.extend_from_slice(from);
+}
+
+/// The tokens whose bits are set, ascending, and in the place of all logits theirs.
+fn gather(allowed: &[u32], tokens: &mut Vec<u32>, logits: &mut Vec<f32>) {
+    tokens.clear();
+    for (first, &word) in (0..).step_by(32).zip(allowed) {
+        let mut left = word;
+        while left != 0 {
+            let token = first + left.trailing_zeros();
+            // Ascending, so that the place was read before.
+            logits[tokens.len()] = within(logits[token as usize]);
+            tokens.push(token);
+            left &= left - 1;
+        }
+    }
+    logits.truncate(tokens.len());
+}
+
+/// Makes the tokens whose bits are not set impossible.
+fn rule_out(allowed: &[u32], logits: &mut [f32]) {
+    for (logits, &word) in logits.chunks_mut(32).zip(allowed) {
+        for (bit, logit) in logits.iter_mut().enumerate() {
+            let allowed = word >> bit & 1 != 0;
+            *logit = if allowed { within(*logit) } else { f32::NEG_INFINITY };
+        }
+    }
+}
+
+/// A bias may be infinite and a broken model's logits anything: any token that may come is better
+/// than one that may not.
+fn within(logit: f32) -> f32 {
+    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
 }
 
 /// A token by its weight, tokens in the order of their ids.
@@ -254,14 +303,20 @@ fn log_sum_exp(logits: &[f32]) -> f32 {
 
 /// The token of the largest logit, the lowest id among equals. NaN is none.
 fn best(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, &logit) in logits.iter().enumerate() {
-        // A NaN at the first place gives way to any number.
-        if logit > logits[best] || (logits[best].is_nan() && !logit.is_nan()) {
-            best = token;
+    let (lanes, rest) = logits.as_chunks::<16>();
+    let mut largest = [f32::NEG_INFINITY; 16];
+    for lanes in lanes {
+        for (largest, &logit) in largest.iter_mut().zip(lanes) {
+            *largest = if logit > *largest { logit } else { *largest };
         }
     }
-    best as u32
+    let max = largest.iter().chain(rest).fold(f32::NEG_INFINITY, |max, &logit| max.max(logit));
+    // Whole blocks first: a loop without an early end is one over vector registers.
+    const BLOCK: usize = 64;
+    let holds = |block: &[f32]| block.iter().fold(false, |found, &logit| found | (logit == max));
+    let block = BLOCK * logits.chunks(BLOCK).position(holds).unwrap_or(0);
+    let within = logits[block..].iter().position(|&logit| logit == max);
+    (block + within.unwrap_or(0)) as u32
 }
 
 /// The `count` tokens of the largest logits, descending, lower ids first among equals.

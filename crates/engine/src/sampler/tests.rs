@@ -19,8 +19,10 @@ fn shares(sampling: Sampling, logits: &[f32]) -> Vec<f64> {
     let sampler = Sampler::new(sampling, &[], logits.len(), 0, &[]);
     let mut counts = vec![0.0; logits.len()];
     for position in 0..DRAWS {
-        counts[sampler.choose(logits, position, 0, None).expect("a token").0 as usize] +=
-            1.0 / DRAWS as f64;
+        counts[sampler
+            .choose(logits, position, 0, None, &mut Scratch::default())
+            .expect("a token")
+            .0 as usize] += 1.0 / DRAWS as f64;
     }
     counts
 }
@@ -106,7 +108,9 @@ fn a_large_vocabulary_is_ranked_as_by_a_full_sort() {
     let sampler = Sampler::new(nucleus, &[], 5000, 0, &[]);
     let logits: Vec<f32> = weights.iter().map(|weight| weight.ln()).collect();
     let drawn: Vec<u32> = (0..500)
-        .map(|position| sampler.choose(&logits, position, 0, None).expect("a token").0)
+        .map(|position| {
+            sampler.choose(&logits, position, 0, None, &mut Scratch::default()).expect("a token").0
+        })
         .collect();
     assert!(drawn.iter().all(|token| weights[*token as usize] > 0.0));
 }
@@ -115,7 +119,10 @@ fn a_large_vocabulary_is_ranked_as_by_a_full_sort() {
 fn zero_temperature_takes_the_likeliest_and_the_lower_id() {
     let greedy = sampler(Sampling::greedy());
     assert_eq!(
-        greedy.choose(&[0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0], 5, 0, None).expect("a token").0,
+        greedy
+            .choose(&[0.0, 3.0, 1.0, 3.0, 0.0, 0.0, 0.0, 0.0], 5, 0, None, &mut Scratch::default())
+            .expect("a token")
+            .0,
         1
     );
 }
@@ -125,7 +132,12 @@ fn seed_and_position_decide() {
     let draws = |seed: u64| -> Vec<u32> {
         let sampler = sampler(Sampling { seed, ..Sampling::default() });
         (0..64)
-            .map(|position| sampler.choose(&[0.0; 8], position, 0, None).expect("a token").0)
+            .map(|position| {
+                sampler
+                    .choose(&[0.0; 8], position, 0, None, &mut Scratch::default())
+                    .expect("a token")
+                    .0
+            })
             .collect()
     };
     assert_eq!(draws(3), draws(3));
@@ -142,7 +154,8 @@ fn penalties_and_biases() {
         for token in [3, 3, 2] {
             sampler.record(token);
         }
-        sampler.adjusted(&base, 3)
+        let mut adjusted = Vec::new();
+        sampler.adjust(&base, 3, &mut adjusted).then_some(adjusted)
     };
     let usual = Sampling::default;
     assert_eq!(adjusted(usual()), None);
@@ -163,7 +176,9 @@ fn end_tokens_wait_for_the_least_number_of_tokens() {
     let sampler = Sampler::new(Sampling::greedy(), &[], 3, 2, &[1]);
     let logits = [0.0, 9.0, 1.0];
     let chosen: Vec<u32> = (0..4)
-        .map(|generated| sampler.choose(&logits, 7, generated, None).expect("a token").0)
+        .map(|generated| {
+            sampler.choose(&logits, 7, generated, None, &mut Scratch::default()).expect("a token").0
+        })
         .collect();
     assert_eq!(chosen, [2, 2, 1, 1]);
 }
@@ -176,7 +191,9 @@ fn scores_are_those_of_the_model_alone() {
         logprobs: Some(3),
         ..Sampling::default()
     };
-    let (token, score) = sampler(sampling).choose(&logits(&EIGHT), 0, 0, None).expect("a token");
+    let (token, score) = sampler(sampling)
+        .choose(&logits(&EIGHT), 0, 0, None, &mut Scratch::default())
+        .expect("a token");
     let score = score.unwrap();
     assert_eq!((token, score.token), (2, 2));
     assert!((score.logprob - 0.25f32.ln()).abs() < 1e-6);
@@ -204,11 +221,79 @@ fn broken_logits_do_not_panic() {
             Sampling { top_k: Some(3), top_p: 0.5, min_p: 0.1, ..Sampling::default() },
             Sampling { temperature: 1e-30, repetition_penalty: 1.5, ..Sampling::default() },
         ] {
-            assert!(sampler(sampling).choose(&row, 0, 0, None).expect("a token").0 < 8);
+            assert!(
+                sampler(sampling)
+                    .choose(&row, 0, 0, None, &mut Scratch::default())
+                    .expect("a token")
+                    .0
+                    < 8
+            );
         }
     }
     // What cannot be is never chosen.
     let row = [nan, -infinity, 0.0, nan, 0.0, nan, nan, nan];
     let found = shares(Sampling::default(), &row);
     assert_close(&found, &[0.0, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn the_largest_logit_is_found_wherever_it_stands() {
+    let nan = f32::NAN;
+    for count in [1, 15, 16, 17, 63, 64, 65, 200] {
+        let low: Vec<f32> = (0..count).map(|at| -(at as f32) / 7.0 - 1.0).collect();
+        for place in 0..count {
+            let mut row = low.clone();
+            row[place] = 3.0;
+            row[count - 1] = 3.0;
+            assert_eq!(best(&row), place as u32, "{place} of {count}");
+            row.iter_mut().filter(|logit| **logit < 0.0).for_each(|logit| *logit = nan);
+            assert_eq!(best(&row), place as u32, "{place} of {count}, others NaN");
+        }
+    }
+    assert_eq!(best(&[nan, f32::NEG_INFINITY, nan]), 1);
+    assert_eq!(best(&[nan; 40]), 0);
+}
+
+#[test]
+fn few_allowed_tokens_and_many_are_drawn_by_their_weights() {
+    let logits: Vec<f32> = (0..256).map(|token| (token % 5) as f32 / 2.0).collect();
+    for step in [3, 5, 40] {
+        let mut words = vec![0u32; 8];
+        (0..256).step_by(step).for_each(|token| words[token / 32] |= 1 << (token % 32));
+        let mut listed = logits.clone();
+        let (mut tokens, mut weights) = (Vec::new(), Vec::new());
+        gather(&words, &mut tokens, &mut listed);
+        assert_eq!(tokens, (0..256).step_by(step).collect::<Vec<u32>>());
+        let mut masked = logits.clone();
+        rule_out(&words, &mut masked);
+        let sampler = Sampler::new(Sampling::default(), &[], 256, 0, &[]);
+        let whole: f32 = listed.iter().map(|x| x.exp()).sum();
+        let mut shares = [vec![0.0; 256], vec![0.0; 256]];
+        for position in 0..20_000 {
+            let from_list = tokens[sampler.draw(&listed, position, &mut weights) as usize];
+            let from_all = sampler.draw(&masked, position, &mut weights);
+            shares[0][from_list as usize] += 1.0 / 20_000.0;
+            shares[1][from_all as usize] += 1.0 / 20_000.0;
+        }
+        let right = (0..256).map(|token| match token % step {
+            0 => f64::from(logits[token].exp() / whole),
+            _ => 0.0,
+        });
+        let right: Vec<f64> = right.collect();
+        shares.iter().for_each(|shares| assert_close(shares, &right));
+    }
+}
+
+#[test]
+fn no_token_that_may_not_come_is_drawn_from_broken_logits() {
+    let words = [0b1000_0010u32];
+    for row in [[f32::NAN; 8], [f32::INFINITY; 8], [f32::NEG_INFINITY; 8]] {
+        let mut masked = row;
+        rule_out(&words, &mut masked);
+        for temperature in [0.0, 1.0, f32::MAX] {
+            let sampler = sampler(Sampling { temperature, ..Sampling::default() });
+            let drawn = sampler.draw(&masked, 3, &mut Vec::new());
+            assert!([1, 7].contains(&drawn), "{row:?} at {temperature}: {drawn}");
+        }
+    }
 }
