@@ -59,6 +59,9 @@ pub const JUDGED_TOGETHER: usize = 16;
 /// Texts of one request for vectors, or documents of one for scores, as OpenAI's.
 pub const INPUTS_MAX: usize = 2048;
 
+/// Tokens of a dialogue's summary: some pages, and never more than a quarter of the context.
+pub const SUMMARY_TOKENS_MAX: usize = 2048;
+
 /// Texts of one request that are with the engine at the same time: enough to fill its steps, and
 /// a quarter of those that may wait.
 pub const INPUTS_TOGETHER: usize = 64;

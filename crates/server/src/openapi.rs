@@ -217,7 +217,6 @@ fn of_fields(tables: &[&[Field]]) -> Value {
 mod tests {
     use super::*;
     use crate::routes::table::table;
-    use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS};
 
     fn made() -> Value {
         let mut components = Components::default();
@@ -282,30 +281,62 @@ mod tests {
     /// The table of parameters for people: `docs/api-fields.md`.
     fn fields_page() -> String {
         let mut page = "# What happens to each parameter\n\n\
-            Made from `crates/server/src/wire/policy.rs`. A parameter that is honoured does what\n\
-            its API says, or its value is refused with a 400 that names it. What nobody knows is\n\
-            refused by name, too.\n"
+            Made from the tables that requests are judged by and `/openapi.json` is made of. A\n\
+            parameter that is honoured does what its API says, or its value is refused with a 400\n\
+            that names it. What nobody knows is refused by name, too.\n"
             .to_owned();
-        for (path, tables) in [
-            ("/v1/chat/completions", CHAT_FIELDS),
-            ("/v1/completions", COMPLETION_FIELDS),
-            ("/v1/responses", RESPONSE_FIELDS),
-        ] {
-            page += &format!(
-                "\n## `POST {path}`\n\n| parameter | what happens | notes |\n|---|---|---|\n"
-            );
-            for field in tables.iter().copied().flatten() {
-                let rule = match field.rule {
-                    Rule::Honour => "honoured".to_owned(),
-                    Rule::Accept => {
-                        "accepted without effect: a hint, or for the operator".to_owned()
-                    }
-                    Rule::Only(values) => format!("accepted as {}", values.join(", ")),
-                    Rule::Refuse => "refused: `unsupported_parameter`".to_owned(),
-                };
-                page += &format!("| `{}` | {rule} | {} |\n", field.name, field.says);
+        let schemas: Value = serde_json::from_str(SCHEMAS).unwrap();
+        let mut told: Vec<(Vec<[String; 3]>, String)> = Vec::new();
+        for route in table(&mut Components::default()) {
+            let rows: Vec<[String; 3]> = match route.input {
+                Input::Nothing => continue,
+                Input::Fields(tables) => tables.iter().copied().flatten().map(of_field).collect(),
+                Input::Named(name) | Input::Form(name) => of_schema(&schemas[name]),
+            };
+            let heading = format!("{} {}", route.method, route.path);
+            page += &format!("\n## `{heading}`\n\n");
+            if let Some((_, first)) = told.iter().find(|(known, _)| *known == rows) {
+                page += &format!("As `{first}`.\n");
+                continue;
             }
+            page += "| parameter | what happens | notes |\n|---|---|---|\n";
+            for [name, rule, says] in &rows {
+                page += &format!("| `{name}` | {rule} | {says} |\n");
+            }
+            told.push((rows, heading));
         }
         page
+    }
+
+    const NO_EFFECT: &str = "accepted without effect: a hint, or for the operator";
+
+    fn of_field(field: &Field) -> [String; 3] {
+        let rule = match field.rule {
+            Rule::Honour => "honoured".to_owned(),
+            Rule::Accept => NO_EFFECT.to_owned(),
+            Rule::Only(values) => format!("accepted as {}", values.join(", ")),
+            Rule::Refuse => "refused: `unsupported_parameter`".to_owned(),
+        };
+        [field.name.to_owned(), rule, field.says.to_owned()]
+    }
+
+    /// A schema's parameters; of alternatives each once.
+    fn of_schema(schema: &Value) -> Vec<[String; 3]> {
+        let one = std::slice::from_ref(schema);
+        let alternatives = schema["anyOf"].as_array().map_or(one, Vec::as_slice);
+        let properties = alternatives.iter().filter_map(|it| it["properties"].as_object());
+        let mut rows: Vec<[String; 3]> = Vec::new();
+        for (name, schema) in properties.flatten() {
+            if rows.iter().any(|row| row[0] == *name) {
+                continue;
+            }
+            let effect = if schema["x-effect"] == "none" { NO_EFFECT } else { "honoured" };
+            let says = match schema["enum"].as_array() {
+                Some(values) => values.iter().map(Value::to_string).collect::<Vec<_>>().join(", "),
+                None => schema["description"].as_str().unwrap_or_default().to_owned(),
+            };
+            rows.push([name.clone(), effect.to_owned(), says]);
+        }
+        rows
     }
 }

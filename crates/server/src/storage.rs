@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use myriad_store::{Blobs, Change, Document, Key, KeySecret, Keys, Kind, Query, Store, StoreError};
 
+use sha2::{Digest, Sha256};
+
 use crate::app::unix_seconds;
 use crate::quota::Quota;
 
@@ -21,6 +23,15 @@ impl Owner {
     /// The owner's name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The salt under which prompts share cached prefixes: owners share none, so that the time of
+    /// an answer tells nobody what others have asked. Under SHA-256, so that no salt of a client's
+    /// makes up for the owner.
+    pub(crate) fn cache_salt(&self, asked: u64) -> u64 {
+        let hash = Sha256::new().chain_update(asked.to_le_bytes()).chain_update(self.as_str());
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 }
 

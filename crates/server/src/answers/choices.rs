@@ -9,6 +9,7 @@ use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
 
 use crate::errors::ApiError;
+use crate::layers::caller::Caller;
 use crate::layers::journal::RequestId;
 use crate::runtime::{GenerateRequest, Generation, Runtime, TextEvent};
 use crate::wire::usage::Usage;
@@ -48,10 +49,14 @@ impl Choices {
         requests: Vec<GenerateRequest>,
         per_prompt: usize,
         param: &str,
-        request_id: RequestId,
+        caller: &Caller,
     ) -> Result<Choices, ApiError> {
         let since = Instant::now();
-        let started = try_join_all(requests.into_iter().map(|request| runtime.generate(request)));
+        let started = requests.into_iter().map(|mut request| {
+            request.cache_salt = caller.owner.cache_salt(request.cache_salt);
+            runtime.generate(request)
+        });
+        let started = try_join_all(started);
         let generations = started.await.map_err(|error| ApiError::from_generate(error, param))?;
         let count = generations.len();
         let numbered = generations.into_iter().enumerate();
@@ -61,7 +66,7 @@ impl Choices {
             usage: Usage::default(),
             count,
             finished: 0,
-            request_id,
+            request_id: caller.request_id.clone(),
             since,
         })
     }

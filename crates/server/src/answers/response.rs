@@ -286,7 +286,8 @@ impl Writer {
                 | Item::Reasoning { status, .. }
                 | Item::FunctionCallOutput { status, .. },
             ) => *status = progress,
-            None => return,
+            // Nothing that a model writes.
+            Some(Item::Compaction { .. }) | None => return,
         }
         match self.response.output.last() {
             Some(Item::FunctionCall { name, arguments, .. }) => events.push(self.about_item(

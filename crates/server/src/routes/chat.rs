@@ -15,7 +15,7 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::journal::RequestId;
+use crate::layers::caller::Caller;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
@@ -36,8 +36,7 @@ const SERVICE_TIER: &str = "default";
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
-    Extension(owner): Extension<Owner>,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
@@ -49,9 +48,11 @@ pub async fn create(
         rules: prompt.rules.clone(),
         ..generation.request_of(index)
     });
-    let choices = Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, id).await?;
+    let choices =
+        Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, &caller).await?;
     let mut writer = Writer::new(&app, &request, prompt.ids);
-    writer.stored = request.stored.map(|chat| Stored { chat, owner, choices: Vec::new() });
+    writer.stored =
+        request.stored.map(|chat| Stored { chat, owner: caller.owner, choices: Vec::new() });
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }

@@ -15,6 +15,7 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces, named};
 use crate::app::App;
 use crate::errors::ApiError;
+use crate::layers::caller::Caller;
 use crate::layers::dialect;
 use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
@@ -31,7 +32,7 @@ const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
+    caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_version(&headers)?;
@@ -45,8 +46,8 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id.clone()).await?;
-    let writer = Writer::new(app.runtime.name(), prompt_tokens, id);
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
+    let writer = Writer::new(app.runtime.name(), prompt_tokens, caller.request_id);
     if request.generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }

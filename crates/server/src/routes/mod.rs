@@ -3,6 +3,7 @@
 mod absent;
 mod batches;
 mod chat;
+mod compact;
 mod completions;
 mod conversations;
 mod decisions;
@@ -39,7 +40,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::post;
 
 use crate::app::App;
 use crate::errors::ApiError;
@@ -68,8 +68,6 @@ fn endpoints() -> Router<Arc<App>> {
     routes
         .into_iter()
         .fold(web::files(), |router, route| router.route(route.path, route.handler))
-        // Else it would be the name of a response.
-        .route("/v1/responses/compact", post(unknown_path))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
 }

@@ -16,7 +16,7 @@ use crate::answers::response::Writer;
 use crate::answers::run::{End, Leash, Run, follow};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::journal::RequestId;
+use crate::layers::caller::Caller;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{GenerateRequest, TextEvent};
@@ -28,16 +28,19 @@ use crate::wire::responses::object::{Kept, ResponseObject, Status};
 use crate::wire::responses::{Keep, Past, ResponsesRequest};
 
 /// The parameter that errors about the prompt name.
-const PARAM: &str = "input";
+pub const PARAM: &str = "input";
+
+/// What reads a body, for a vocabulary of so many tokens.
+type Parse = fn(&[u8], usize) -> Result<ResponsesRequest, ApiError>;
 
 /// The handler: everything that can be wrong is known before the answer begins.
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
-    Extension(owner): Extension<Owner>,
+    caller: Caller,
 ) -> Result<Response, ApiError> {
-    let (request, before, input) = read(&app, &upload, &owner).await?;
+    let parse = ResponsesRequest::parse;
+    let (request, before, input) = read(&app, &upload, &caller.owner, parse).await?;
     if request.keep == Keep::Stored {
         app.storage("store")?;
     }
@@ -54,11 +57,11 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, id).await?;
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
     let background = request.background;
     let streams = request.generation.stream;
     let response = begun(&app, &request);
-    let run = Run::new(&response.id, owner, streams || background);
+    let run = Run::new(&response.id, caller.owner, streams || background);
     let tokenizer = Arc::clone(app.runtime.tokenizer());
     let logprobs = request.generation.sampling.logprobs.is_some();
     let writer = Writer::new(response, tokenizer, logprobs, request.summary);
@@ -87,22 +90,25 @@ pub async fn count(
     Extension(upload): Extension<Upload>,
     Extension(owner): Extension<Owner>,
 ) -> Result<Json<Value>, ApiError> {
-    let (request, before, input) = read(&app, &upload, &owner).await?;
+    let parse = ResponsesRequest::parse;
+    let (request, before, input) = read(&app, &upload, &owner, parse).await?;
     let prompt =
         app.blocking(move |app| prepare(app, &request, &before.items, &input, true)).await?;
     Ok(Json(json!({ "object": "response.input_tokens", "input_tokens": prompt.ids.len() })))
 }
 
-async fn read(
+/// Reads the body of a request, and the items that it means.
+pub async fn read(
     app: &Arc<App>,
     upload: &Upload,
     owner: &Owner,
+    parse: Parse,
 ) -> Result<(ResponsesRequest, Before, Vec<Item>), ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let mut request = app
         .blocking(move |app| {
             let vocab = app.runtime.tokenizer().vocab_size();
-            let request = ResponsesRequest::parse(&body, vocab)?;
+            let request = parse(&body, vocab)?;
             app.check_model(request.model.as_deref())?;
             Ok(request)
         })
@@ -139,18 +145,26 @@ fn prepare(
         tools: request.tools.clone(),
         thinking: request.thinking.clone(),
     };
-    let mut prompt = encode(app, &chat)?;
     if counts {
-        return Ok(prompt);
+        return encode(app, &chat);
     }
-    if let Err(error) = app.check_length(prompt.ids.len(), request.max_tokens, PARAM) {
-        if !request.truncates {
-            return Err(error);
-        }
-        prompt = fitted(app, &chat, request.max_tokens).ok_or(error)?;
-    }
+    let mut prompt = written(app, &chat, request.max_tokens, request.truncates)?;
     prompt.hold(app, &chat, &request.format)?;
     Ok(prompt)
+}
+
+/// The prompt of a chat; where it `truncates`, without as many of the oldest messages as it takes.
+pub fn written(
+    app: &App,
+    chat: &Chat,
+    max_tokens: Option<usize>,
+    truncates: bool,
+) -> Result<Prompt, ApiError> {
+    let prompt = encode(app, chat)?;
+    match app.check_length(prompt.ids.len(), max_tokens, PARAM) {
+        Err(error) if truncates => fitted(app, chat, max_tokens).ok_or(error),
+        fits => fits.map(|()| prompt),
+    }
 }
 
 fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {

@@ -12,7 +12,9 @@ use utoipa::ToSchema;
 use super::*;
 use crate::errors::ErrorBody;
 use crate::openapi::Components;
-use crate::wire::policy::{CHAT_FIELDS, COMPLETION_FIELDS, Field, RESPONSE_FIELDS};
+use crate::wire::policy::{
+    CHAT_FIELDS, COMPACTION_FIELDS, COMPLETION_FIELDS, Field, RESPONSE_FIELDS,
+};
 use crate::wire::{batches as queued, files as kept, uploads as sent};
 use crate::wire::{chat as chats, completions as texts, decisions as asked};
 use crate::wire::{embeddings as vectors, rerank as ranked};
@@ -101,7 +103,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     let mut routes = of_the_server();
     routes.extend(of_openai(components));
     routes.extend(of_kept_chats());
-    routes.extend(of_responses());
+    routes.extend(of_responses(components));
     routes.extend(of_conversations());
     routes.extend(of_files(components));
     routes.extend(of_batches(components));
@@ -207,7 +209,7 @@ fn of_kept_chats() -> Vec<Route> {
     ]
 }
 
-fn of_responses() -> Vec<Route> {
+fn of_responses(known: &mut Components) -> Vec<Route> {
     use Input::{Fields, Nothing};
     let (one, items) = ("/v1/responses/{id}", "/v1/responses/{id}/input_items");
     vec![
@@ -226,6 +228,13 @@ fn of_responses() -> Vec<Route> {
             post(responses::count),
         )
         .gives_named(JSON, "InputTokens"),
+        Route::post(
+            "/v1/responses/compact",
+            "A shorter dialogue: what was told the model, and a summary",
+            Fields(COMPACTION_FIELDS),
+            post(compact::create),
+        )
+        .gives::<compact::Compaction>(known, JSON),
         Route::get(one, "A response, or its stream from an event on", get(kept_responses::show))
             .asks(&["stream", "starting_after"])
             .gives_named(JSON, "Response")

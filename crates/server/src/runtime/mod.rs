@@ -220,11 +220,12 @@ impl Runtime {
     /// [`StartError`] where no thread can be had, or the list of names is empty.
     pub fn start_scripted(script: Script, names: Vec<String>) -> Result<Arc<Runtime>, StartError> {
         let (tokenizer, template) = (script.tokenizer(), script.template());
+        let parallel = script.parallel();
         let queue_max = limits::QUEUE_MAX;
         let recipe = script.recipe();
         let engine = recipe.make()?;
         let recipe = Box::new(recipe);
-        let parts = Parts { engine, recipe, tokenizer, queue_max, parallel: usize::MAX };
+        let parts = Parts { engine, recipe, tokenizer, queue_max, parallel };
         Runtime::assemble(names, None, template, parts)
     }
 

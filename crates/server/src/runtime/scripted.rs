@@ -37,12 +37,19 @@ struct File {
     /// Tokens of prompt and answer together.
     #[serde(default = "usual_context")]
     context: usize,
+    /// Answers that are played at the same time; more wait. [default: all]
+    #[serde(default = "usual_parallel")]
+    parallel: usize,
     /// The first whose `when` is in the prompt's text is the answer.
     answers: Vec<Answer>,
 }
 
 fn usual_context() -> usize {
     8192
+}
+
+fn usual_parallel() -> usize {
+    usize::MAX
 }
 
 /// One answer.
@@ -75,6 +82,9 @@ pub enum ScriptError {
     /// There is nothing to answer.
     #[error("the script has no answers; right would be at least one")]
     NoAnswers,
+    /// Nothing would ever be played.
+    #[error("parallel is 0; right would be at least 1")]
+    NoParallel,
     /// Its control tokens are no vocabulary.
     #[error("control_tokens: {0}")]
     Tokens(#[from] TokenizerError),
@@ -108,10 +118,17 @@ impl Script {
         if file.answers.is_empty() {
             return Err(ScriptError::NoAnswers);
         }
+        if file.parallel == 0 {
+            return Err(ScriptError::NoParallel);
+        }
         let tokenizer = Tokenizer::new(&vocabulary(&file.control_tokens))?;
         let source = file.chat_template.as_deref().unwrap_or(TEMPLATE);
         let template = Arc::new(ChatTemplate::new(source, &tokenizer)?);
         Ok(Script { file: Arc::new(file), tokenizer: Arc::new(tokenizer), template })
+    }
+
+    pub(super) fn parallel(&self) -> usize {
+        self.file.parallel
     }
 
     pub(super) fn tokenizer(&self) -> Arc<Tokenizer> {
@@ -176,17 +193,23 @@ struct Playing {
     id: RequestId,
     tokens: VecDeque<u32>,
     usage: Usage,
-    begun: bool,
     left: usize,
     ends: bool,
     fails: bool,
     logprobs: Option<usize>,
     asked: Vec<u32>,
-    due: Instant,
+    /// Set when it begins, as what waits takes no time of its own.
+    due: Option<Instant>,
+    first: Duration,
     each: Duration,
 }
 
 impl ScriptedEngine {
+    /// How many have begun, or begin with the next step.
+    fn played(&self) -> usize {
+        self.running.len().min(self.script.file.parallel)
+    }
+
     fn answer(&self, prompt: &[u32]) -> Option<&Answer> {
         let text = self.script.tokenizer.decode(prompt, true);
         let text = String::from_utf8_lossy(&text);
@@ -213,13 +236,13 @@ impl Steps for ScriptedEngine {
             id,
             tokens: self.script.tokenizer.encode(text, Specials::Parse).into(),
             usage: Usage { prompt_tokens: request.prompt.len(), ..Usage::default() },
-            begun: false,
             left: request.max_tokens,
             ends: request.end_tokens.contains(&END),
             fails: answer.is_some_and(|answer| answer.fails),
             logprobs: request.sampling.logprobs,
             asked: request.sampling.logprob_tokens,
-            due: Instant::now() + time(answer.map(|answer| answer.first_token_ms)),
+            due: None,
+            first: time(answer.map(|answer| answer.first_token_ms)),
             each: time(answer.map(|answer| answer.token_ms)),
         });
         Ok(id)
@@ -234,19 +257,23 @@ impl Steps for ScriptedEngine {
     }
 
     fn stats(&self) -> Stats {
-        Stats { running: self.running.len(), ..Stats::default() }
+        let running = self.played();
+        Stats { running, waiting: self.running.len() - running, ..Stats::default() }
     }
 
     fn step(&mut self, events: &mut Vec<Event>) {
         let now = Instant::now();
-        self.running.retain_mut(|playing| playing.step(now, events));
+        let mut left = self.played();
+        self.running.retain_mut(|playing| {
+            let plays = left > 0;
+            left -= usize::from(plays);
+            !plays || playing.step(now, events)
+        });
     }
 
     fn pause(&self) -> Option<Duration> {
-        let next = self.running.iter().map(|playing| match playing.begun {
-            true => playing.due,
-            false => Instant::now(),
-        });
+        let playing = self.running.iter().take(self.played());
+        let next = playing.map(|playing| playing.due.unwrap_or_else(Instant::now));
         let next = next.min()?.saturating_duration_since(Instant::now());
         (!next.is_zero()).then_some(next)
     }
@@ -256,14 +283,14 @@ impl Playing {
     /// The event that is due, if any. False after the last one.
     fn step(&mut self, now: Instant, events: &mut Vec<Event>) -> bool {
         let id = self.id;
-        if !self.begun {
-            self.begun = true;
+        let due = *self.due.get_or_insert_with(|| {
             events.push(Event::Started { id, cached_tokens: 0 });
-        }
-        if now < self.due {
+            now + self.first
+        });
+        if now < due {
             return true;
         }
-        self.due += self.each;
+        self.due = Some(due + self.each);
         // What a script says is certain, and all else cannot be.
         let score = |token: u32| {
             let top = |count| if count == 0 { Vec::new() } else { vec![(token, 0.0)] };

@@ -1,10 +1,11 @@
 //! Turns the JSON of `/v1/embeddings` and of Ollama's two kinds into requests, and vectors into
 //! JSON.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::base64;
 use super::fields::Fields;
 use super::ollama::take_model;
 use super::prompts::{self, Prompt};
@@ -212,7 +213,7 @@ impl Embedding {
         let embedding = match base64 {
             true => {
                 let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-                Vector::Base64(base64::encode(&bytes))
+                Vector::Base64(BASE64.encode(&bytes))
             }
             false => Vector::Numbers(vector),
         };

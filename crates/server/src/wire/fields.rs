@@ -179,6 +179,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The names of the fields that are left.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
     /// Fields that nobody took.
     pub fn rest(self) -> BTreeMap<String, &'a RawValue> {
         self.map

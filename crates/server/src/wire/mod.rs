@@ -5,7 +5,6 @@
 //! have.
 
 pub mod anthropic;
-pub mod base64;
 pub mod batches;
 pub mod chat;
 pub mod completions;

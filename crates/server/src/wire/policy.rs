@@ -286,6 +286,27 @@ const RESPONSES: &[Field] = &[
 /// The parameters of `/v1/responses`: those of a generation, too, under vLLM's names.
 pub const RESPONSE_FIELDS: &[&[Field]] = &[RESPONSES, GENERATION];
 
+/// For the compaction of a dialogue.
+const COMPACTION: &[Field] = &[
+    field("model", Honour, STRING, "one of `/v1/models`; absent: the one that is served"),
+    field(
+        "input",
+        Honour,
+        r#"{"oneOf":[{"type":"string"},{"type":"array","items":{"type":"object"}}]}"#,
+        "text, or items: messages, calls, results, reasoning, earlier compactions",
+    ),
+    field("previous_response_id", Honour, STRING, ""),
+    field("instructions", Honour, STRING, "what the summary should heed, before the dialogue"),
+    field("prompt_cache_key", Honour, STRING, "the cache finds common prefixes by itself"),
+    field("prompt_cache_retention", Honour, STRING, "as long as there is room"),
+    field("prompt_cache_options", Accept, OBJECT, ""),
+    field("image", Accept, OBJECT, "how images are compressed; there are none"),
+    SERVICE_TIER,
+];
+
+/// The parameters of `/v1/responses/compact`.
+pub const COMPACTION_FIELDS: &[&[Field]] = &[COMPACTION];
+
 /// Longest value that is looked into: the accepted ones are short.
 const VALUE_BYTES_MAX: usize = 256;
 
@@ -311,6 +332,18 @@ pub fn judge_completion(fields: Fields<'_>) -> Result<(), ApiError> {
 /// As [`judge_chat`].
 pub fn judge_response(fields: Fields<'_>) -> Result<(), ApiError> {
     judge(fields, RESPONSE_FIELDS)
+}
+
+/// Judges the names of a compaction's fields, which [`judge_response`] judges further.
+///
+/// # Errors
+/// 400 naming the first that nobody knows there.
+pub fn judge_compaction(fields: &Fields<'_>) -> Result<(), ApiError> {
+    let known = |name: &&str| COMPACTION.iter().any(|field| field.name == *name);
+    match fields.names().find(|name| !known(name)) {
+        Some(name) => Err(ApiError::unknown_parameter(name)),
+        None => Ok(()),
+    }
 }
 
 fn judge(fields: Fields<'_>, tables: &[&[Field]]) -> Result<(), ApiError> {
@@ -382,7 +415,7 @@ mod tests {
 
     #[test]
     fn no_row_stands_twice_and_every_schema_is_one() {
-        for tables in [CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS] {
+        for tables in [CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS, COMPACTION_FIELDS] {
             let names: Vec<_> = tables.iter().copied().flatten().map(|field| field.name).collect();
             let unique: BTreeSet<_> = names.iter().collect();
             assert_eq!(unique.len(), names.len(), "{names:?}");

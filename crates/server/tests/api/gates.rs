@@ -1,6 +1,6 @@
 //! Turns keys, origins and request ids into who is let in, on every path.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Keeps, Live, Setup, chat};
 use myriad_server::ServerConfig;
@@ -68,6 +68,34 @@ fn keys_of_the_store_open_until_they_are_revoked() {
         }
         let reply = live.send(method, path, &[("x-api-key", &text)], b"");
         assert_ne!(reply.status, 401, "{method} {path}");
+    }
+}
+
+#[test]
+fn owners_do_not_learn_from_the_cache_what_others_asked() {
+    let live = Live::start(Setup { storage: Some(Keeps::Keys), ..Setup::default() });
+    let [one, other] = ["one", "other"].map(|owner| live.key_of(owner));
+    let text = "The same long question of two people. ".repeat(6);
+    let messages = json!([{ "role": "user", "content": text }]);
+    let chat = json!({ "messages": messages, "max_tokens": 4, "temperature": 0 });
+    let judged = json!({ "input": text, "questions": [
+        { "type": "predicate", "name": "long", "instructions": "Is it long?" }] });
+    let asked = |key: &str, path: &str, body: &Value| {
+        let key = [("authorization", key)];
+        live.send("POST", path, &key, body.to_string().as_bytes()).good()
+    };
+    for (path, body, cached) in [
+        ("/v1/chat/completions", &chat, "/usage/prompt_tokens_details/cached_tokens"),
+        ("/v1/decisions", &judged, "/usage/input_tokens_details/cached_tokens"),
+    ] {
+        let cached = |reply: &Value| reply.pointer(cached).and_then(Value::as_u64).unwrap();
+        assert_eq!(cached(&asked(&one, path, body)), 0, "{path}");
+        let again = asked(&one, path, body);
+        assert!(cached(&again) > 0, "{path}: {again}");
+        let others = asked(&other, path, body);
+        assert_eq!(cached(&others), 0, "{path}");
+        assert_eq!(others["choices"][0]["message"], again["choices"][0]["message"]);
+        assert_eq!(others["answers"], again["answers"]);
     }
 }
 

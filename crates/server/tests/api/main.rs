@@ -3,6 +3,7 @@
 mod anthropic;
 mod batches;
 mod chat;
+mod compaction;
 mod completions;
 mod contract;
 mod conversations;

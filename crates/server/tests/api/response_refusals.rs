@@ -102,8 +102,6 @@ fn what_is_wrong_or_not_there_is_named() {
     );
     let error = live.post(PATH, &asking("Hi", json!({ "model": "x" }))).error(404);
     assert_eq!(error["code"], "model_not_found");
-    let error = live.post("/v1/responses/compact", &json!({})).error(404);
-    assert_eq!(error["code"], "not_implemented");
 }
 
 #[test]

@@ -109,6 +109,9 @@ impl Dialogue {
                 let call = json!({ "id": call_id, "type": "function", "function": function });
                 self.turn.get_or_insert_default().calls.push(call);
             }
+            Item::Compaction { encrypted_content, .. } => {
+                self.say("user", encrypted_content.told());
+            }
             Item::FunctionCallOutput { call_id, output, .. } => {
                 let text = match output {
                     Value::String(text) => text.clone(),

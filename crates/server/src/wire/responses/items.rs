@@ -10,6 +10,8 @@ use crate::random;
 use crate::wire::fields::{Fields, elements, kind, wrong_type};
 use crate::wire::tools::take_tool_name;
 
+use super::compaction::Summary;
+
 /// How far an item has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +76,13 @@ pub enum Item {
         /// How far it has come.
         status: Progress,
     },
+    /// What stands for the dialogue before it.
+    Compaction {
+        /// `cmp_…`
+        id: String,
+        /// A [`Summary`](super::compaction::Summary) as clients carry it.
+        encrypted_content: Summary,
+    },
 }
 
 /// A part of an item.
@@ -136,7 +145,8 @@ impl Item {
             Item::Message { id, .. }
             | Item::FunctionCall { id, .. }
             | Item::FunctionCallOutput { id, .. }
-            | Item::Reasoning { id, .. } => id,
+            | Item::Reasoning { id, .. }
+            | Item::Compaction { id, .. } => id,
         }
     }
 
@@ -147,12 +157,14 @@ impl Item {
             Item::FunctionCall { .. } => "fc_",
             Item::FunctionCallOutput { .. } => "fco_",
             Item::Reasoning { .. } => "rs_",
+            Item::Compaction { .. } => "cmp_",
         });
         match &mut self {
             Item::Message { id, .. }
             | Item::FunctionCall { id, .. }
             | Item::FunctionCallOutput { id, .. }
-            | Item::Reasoning { id, .. } => *id = fresh,
+            | Item::Reasoning { id, .. }
+            | Item::Compaction { id, .. } => *id = fresh,
         }
         self
     }
@@ -212,6 +224,7 @@ fn read_item(value: &RawValue, place: String) -> Result<Sent, ApiError> {
         Some("function_call") => read_call(&mut fields, id)?,
         Some("function_call_output") => read_result(&mut fields, id)?,
         Some("reasoning") => read_reasoning(&mut fields, id)?,
+        Some("compaction") => read_compaction(&mut fields, id)?,
         Some("item_reference") => {
             let id = id.ok_or_else(|| ApiError::missing(&fields.name("id")))?;
             fields.none_left()?;
@@ -221,7 +234,7 @@ fn read_item(value: &RawValue, place: String) -> Result<Sent, ApiError> {
             let shown: String = other.chars().take(32).collect();
             let message = format!(
                 "'{name}' is '{shown}'. Here an item can be: message, function_call, \
-                 function_call_output, reasoning, item_reference."
+                 function_call_output, reasoning, compaction, item_reference."
             );
             return Err(ApiError::unsupported(name, message));
         }
@@ -349,4 +362,20 @@ fn read_reasoning(fields: &mut Fields<'_>, id: Option<String>) -> Result<Item, A
     let status = take_status(fields)?;
     let encrypted_content = None;
     Ok(Item::Reasoning { id: named(id, "rs_"), summary, content, encrypted_content, status })
+}
+
+fn read_compaction(fields: &mut Fields<'_>, id: Option<String>) -> Result<Item, ApiError> {
+    const NAME: &str = "encrypted_content";
+    let place = fields.name(NAME);
+    let text = fields.string(NAME, usize::MAX)?.ok_or_else(|| ApiError::missing(&place))?;
+    let encrypted_content = Summary::read(&text).ok_or_else(|| {
+        let message = format!(
+            "'{place}' is not what /v1/responses/compact of this server gives. Right would be an \
+             item of its output as it came."
+        );
+        ApiError::invalid(place, message)
+    })?;
+    // Who made it is no matter of the model's.
+    fields.raw("created_by");
+    Ok(Item::Compaction { id: named(id, "cmp_"), encrypted_content })
 }

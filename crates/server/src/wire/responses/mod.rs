@@ -1,6 +1,7 @@
 //! Turns the JSON of `/v1/responses` into a request: [`items`] and [`tools`] within it, which
-//! [`dialogue`] makes a chat of; [`object`] is what comes back.
+//! [`dialogue`] makes a chat of; [`object`] is what comes back. A [`compaction`] stands for items.
 
+pub mod compaction;
 pub mod dialogue;
 pub mod items;
 pub mod object;
@@ -83,7 +84,20 @@ impl ResponsesRequest {
     /// # Errors
     /// 400 naming the field that is wrong, unknown, or not supported.
     pub fn parse(body: &[u8], vocab: usize) -> Result<ResponsesRequest, ApiError> {
-        let mut fields = Fields::of_body(body)?;
+        ResponsesRequest::read(Fields::of_body(body)?, vocab)
+    }
+
+    /// Reads the body of a request to compact a dialogue: some of a response's fields.
+    ///
+    /// # Errors
+    /// As [`ResponsesRequest::parse`].
+    pub fn parse_compaction(body: &[u8], vocab: usize) -> Result<ResponsesRequest, ApiError> {
+        let fields = Fields::of_body(body)?;
+        policy::judge_compaction(&fields)?;
+        ResponsesRequest::read(fields, vocab)
+    }
+
+    fn read(mut fields: Fields<'_>, vocab: usize) -> Result<ResponsesRequest, ApiError> {
         let mut settings = Settings::default();
         let model = fields.string("model", SMALL_TEXT_BYTES_MAX)?;
         let past = take_past(&mut fields, &mut settings)?;
