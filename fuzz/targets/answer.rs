@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const REASONING: [ReasoningFormat; 3] =
     [ReasoningFormat::None, ReasoningFormat::Think, ReasoningFormat::SeedThink];
-const CALLS: [CallFormat; 8] = [
+const CALLS: [CallFormat; 10] = [
     CallFormat::None,
     CallFormat::Hermes,
     CallFormat::Qwen3Coder,
@@ -17,6 +17,8 @@ const CALLS: [CallFormat; 8] = [
     CallFormat::Dsml,
     CallFormat::DeepSeek,
     CallFormat::Llama3,
+    CallFormat::FunctionGemma,
+    CallFormat::Gemma4,
     CallFormat::Harmony,
 ];
 const PROMPTS: [&str; 4] = ["", "<think>\n", "<seed:think>", "<|start|>assistant"];

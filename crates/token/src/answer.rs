@@ -11,6 +11,7 @@
 
 pub(crate) mod deepseek;
 mod format;
+pub(crate) mod gemma;
 pub(crate) mod harmony;
 mod input;
 mod json;
@@ -25,6 +26,7 @@ pub(crate) mod xml;
 pub use format::{AnswerFormat, CallFormat, Opening, ReasoningFormat};
 
 use deepseek::DeepSeek;
+use gemma::Gemma;
 use harmony::Harmony;
 use input::{Input, Start, Step};
 use llama::Llama;
@@ -118,6 +120,7 @@ enum Body {
     Plain,
     Tagged(Tagged),
     DeepSeek(DeepSeek),
+    Gemma(Gemma),
     Llama(Llama),
     Harmony(Harmony),
 }
@@ -135,6 +138,8 @@ impl AnswerParser {
             CallFormat::SeedOss => Body::Tagged(Tagged::new(&tagged::SEED_OSS)),
             CallFormat::Dsml => Body::Tagged(Tagged::new(&tagged::DSML)),
             CallFormat::DeepSeek => Body::DeepSeek(DeepSeek::new()),
+            CallFormat::FunctionGemma => Body::Gemma(Gemma::new(&gemma::FUNCTION_GEMMA)),
+            CallFormat::Gemma4 => Body::Gemma(Gemma::new(&gemma::GEMMA4)),
             CallFormat::Llama3 => Body::Llama(Llama::new()),
         };
         let holds_space = !matches!(body, Body::Plain | Body::Harmony(_));
@@ -209,6 +214,7 @@ impl AnswerParser {
             }
             Body::Tagged(body) => body.step(input, out),
             Body::DeepSeek(body) => body.step(input, out),
+            Body::Gemma(body) => body.step(input, out),
             Body::Llama(body) => body.step(input, out),
             Body::Harmony(body) => body.step(input, out),
         }

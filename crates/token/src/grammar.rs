@@ -10,6 +10,7 @@ mod client;
 mod compiler;
 mod error;
 mod formats;
+mod gemma;
 mod lark;
 mod lead;
 mod locate;

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
 
-const CALLS: [CallFormat; 8] = [
+const CALLS: [CallFormat; 10] = [
     CallFormat::None,
     CallFormat::Hermes,
     CallFormat::Qwen3Coder,
@@ -21,6 +21,8 @@ const CALLS: [CallFormat; 8] = [
     CallFormat::DeepSeek,
     CallFormat::Dsml,
     CallFormat::Llama3,
+    CallFormat::FunctionGemma,
+    CallFormat::Gemma4,
     CallFormat::Harmony,
 ];
 

@@ -57,7 +57,7 @@ const fn row(
 }
 
 const ROWS: &[Row] = {
-    use CallFormat::{DeepSeek, Dsml, Harmony, Hermes, Llama3, Qwen3Coder, SeedOss};
+    use CallFormat::{DeepSeek, Dsml, Gemma4, Harmony, Hermes, Llama3, Qwen3Coder, SeedOss};
     use ReasoningFormat::{None as No, SeedThink, Think};
     const CONTENT: Option<&str> = Some("reasoning_content");
     &[
@@ -80,6 +80,8 @@ const ROWS: &[Row] = {
         row("deepseek-ai-DeepSeek-V3.2", Think, Dsml, (2, true, CONTENT)),
         row("deepseek-ai-DeepSeek-V4", Think, Dsml, (2, true, CONTENT)),
         row("deepseek-ai-DeepSeek-V4-Flash-0731", Think, Dsml, (2, true, CONTENT)),
+        row("google-gemma-4-31B-it", No, Gemma4, (2, true, None)),
+        row("google-gemma-4-31B-it-interleaved", No, Gemma4, (2, true, None)),
         row("ibm-granite-granite-4.0", No, Hermes, (2, true, None)),
         row("ibm-granite-granite-4.1", No, Hermes, (2, true, None)),
         row("llama-cpp-deepseek-r1", Think, DeepSeek, (2, false, None)),
@@ -215,6 +217,8 @@ fn answer<'a>(whole: &'a str, base: &str, prompt: &'a str) -> (&'a str, &'a str)
         "<|end_of_text|>",
         "</s>",
         "<sep>",
+        "<turn|>",
+        "<|tool_response>",
     ];
     let end = ends.iter().filter_map(|end| answer.find(end)).min();
     (prompt, &answer[..end.unwrap_or(answer.len())])

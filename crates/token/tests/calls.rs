@@ -98,6 +98,10 @@ const ENDS: &[&str] = &[
     "<｜tool▁calls▁begin｜>",
     "<｜tool▁calls▁end｜>",
     "<|channel|>final<|message|>",
+    "<escape>",
+    "<|\"|>",
+    "}<end_function_call>",
+    "}<tool_call|>",
 ];
 
 /// An answer as the server reads it: reasoning, text, and calls with their arguments.
@@ -251,6 +255,8 @@ formats! {
     deepseek: Think, DeepSeek;
     dsml: Think, Dsml;
     llama3: None, Llama3;
+    function_gemma: None, FunctionGemma;
+    gemma4: None, Gemma4;
     harmony: None, Harmony;
 }
 
@@ -292,6 +298,16 @@ const WRITTEN: &[(CallFormat, &str)] = &[
         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{\"a\": \"x y\", \
          \"n\": [1, 2]}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n\
          {\"a\": \"\"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    ),
+    (
+        CallFormat::FunctionGemma,
+        "<start_function_call>call:f{a:<escape>x y<escape>,n:[1, 2]}<end_function_call>\
+         <start_function_call>call:f{a:<escape><escape>}<end_function_call>",
+    ),
+    (
+        CallFormat::Gemma4,
+        "<|tool_call>call:f{a:<|\"|>x y<|\"|>,n:[1, 2]}<tool_call|><|tool_call>call:f{a:<|\"|>\
+         <|\"|>}<tool_call|>",
     ),
     (
         CallFormat::Llama3,
@@ -356,6 +372,8 @@ fn begin(calls: CallFormat) -> &'static str {
         CallFormat::DeepSeek => "<｜tool▁calls▁begin｜>",
         CallFormat::Dsml => "<｜DSML｜tool_calls>",
         CallFormat::Llama3 => "{",
+        CallFormat::FunctionGemma => "<start_function_call>",
+        CallFormat::Gemma4 => "<|tool_call>",
         CallFormat::Harmony => "<|channel|>commentary",
         _ => "<tool_call>",
     }

@@ -1,7 +1,7 @@
 //! A chat template and a vocabulary into the way in which a model writes its answers.
 
 use super::harmony::Harmony;
-use super::{deepseek, harmony, llama};
+use super::{deepseek, gemma, harmony, llama};
 
 /// How a model writes what it thinks before it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,11 @@ pub enum CallFormat {
     /// `{"name": …, "parameters": {…}}` as the whole answer, maybe behind `<|python_tag|>`:
     /// Llama 3.
     Llama3,
+    /// `<start_function_call>call:NAME{key:<escape>text<escape>}<end_function_call>`:
+    /// FunctionGemma, which is a Gemma 3.
+    FunctionGemma,
+    /// The same between other marks: Gemma 4.
+    Gemma4,
     /// Messages on channels, reasoning among them: gpt-oss.
     Harmony,
 }
@@ -139,6 +144,26 @@ const CALLS: &[CallRow] = &[
             deepseek::CALL_END,
             deepseek::SEPARATOR,
         ],
+        by_tokens: true,
+    },
+    CallRow {
+        format: CallFormat::FunctionGemma,
+        name: "function_gemma",
+        all: &[gemma::FUNCTION_GEMMA.open, gemma::FUNCTION_GEMMA.quote],
+        none: &[],
+        tokens: &[
+            gemma::FUNCTION_GEMMA.open,
+            gemma::FUNCTION_GEMMA.close,
+            gemma::FUNCTION_GEMMA.quote,
+        ],
+        by_tokens: true,
+    },
+    CallRow {
+        format: CallFormat::Gemma4,
+        name: "gemma4",
+        all: &[gemma::GEMMA4.open, gemma::GEMMA4.quote],
+        none: &[],
+        tokens: &[gemma::GEMMA4.open, gemma::GEMMA4.close, gemma::GEMMA4.quote],
         by_tokens: true,
     },
     CallRow {

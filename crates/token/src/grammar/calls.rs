@@ -6,7 +6,8 @@ use super::compiler::{check, options};
 use super::error::GrammarError;
 use super::lark::{ANY, Writer, quoted, without};
 use super::schema::{Judged, judge};
-use super::{lead, xml};
+use super::{gemma, lead, xml};
+use crate::answer::gemma as marks;
 use crate::answer::{deepseek, llama, tagged};
 use crate::limits::TOOL_NAME_BYTES_MAX;
 use crate::{AnswerFormat, AnswerTool, CallFormat, Opening};
@@ -92,6 +93,14 @@ pub(super) fn answer(
         CallFormat::Dsml => {
             let tags = &tagged::DSML;
             (xml::blocks(writer, tags, &tools, calls.parallel)?, None, tags.open)
+        }
+        CallFormat::FunctionGemma => {
+            let marks = &marks::FUNCTION_GEMMA;
+            (vec![gemma::block(writer, marks, &tools)?], Some(""), &[marks.open])
+        }
+        CallFormat::Gemma4 => {
+            let marks = &marks::GEMMA4;
+            (vec![gemma::block(writer, marks, &tools)?], Some(""), &[marks.open])
         }
         CallFormat::DeepSeek => {
             let bars: &[&str] = &[deepseek::CALLS, deepseek::CALL];

@@ -47,26 +47,30 @@ pub(super) fn blocks(
 const KEPT: &[&str] =
     &["type", "properties", "required", "additionalProperties", "minProperties", "maxProperties"];
 
+/// A parameter that a schema describes.
+pub(super) struct Described<'a> {
+    pub(super) name: &'a str,
+    /// As it was judged.
+    pub(super) schema: &'a Value,
+    pub(super) must: bool,
+}
+
 /// The parameters of a tool, in the order of its schema. Those that it does not describe cannot be
-/// written: nothing would say of what type they are.
-fn parameters(
-    writer: &mut Writer,
-    tags: &'static XmlTags,
-    tool: &Judgement<'_>,
-) -> Result<String, GrammarError> {
+/// written: nothing would say of what type they are. `bare`: names that can stand without quotes.
+pub(super) fn described<'a>(
+    tool: &'a Judgement<'_>,
+    bare: impl Fn(&str) -> bool,
+) -> Result<Vec<Described<'a>>, GrammarError> {
+    static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
     let Judged { root, definitions, .. } = &tool.parameters;
     // `allOf` of an object and the schema itself.
     let schema = text::followed(&root["allOf"][1], definitions);
-    let empty = Map::new();
-    let schema = match schema {
-        Value::Object(schema) => schema,
-        // As the schema of no tool that could be called is `false`.
-        _ => &empty,
-    };
+    // As the schema of no tool that could be called is `false`, what is no object allows all.
+    let schema = schema.as_object().unwrap_or(&EMPTY);
     if let Some(keyword) = schema.keys().find(|keyword| !KEPT.contains(&keyword.as_str())) {
         return Err(refuse("", keyword, "cannot be enforced for parameters in tags"));
     }
-    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&EMPTY);
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -84,19 +88,31 @@ fn parameters(
         let reason = format!("'{name}' is not among the 'properties', as parameters in tags are");
         return Err(refuse("", "required", reason));
     }
-    let mut written = Vec::new();
-    for (at, (name, schema)) in properties.iter().enumerate() {
+    let mut described = Vec::new();
+    for (name, schema) in properties {
         let must = required.contains(&name.as_str());
-        let bare = name.trim() == name && !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX;
-        if !bare || name.contains(['<', '>', '"', '\n']) {
+        let trimmed = name.trim() == name && !name.is_empty() && name.len() <= TOOL_NAME_BYTES_MAX;
+        if !trimmed || name.contains('\n') || !bare(name) {
             match must {
                 true => return Err(refuse("/properties", name, "cannot be the name of a tag")),
                 false => continue,
             }
         }
-        if *schema == Value::Bool(false) && !must {
-            continue;
+        if *schema != Value::Bool(false) || must {
+            described.push(Described { name, schema, must });
         }
+    }
+    Ok(described)
+}
+
+fn parameters(
+    writer: &mut Writer,
+    tags: &'static XmlTags,
+    tool: &Judgement<'_>,
+) -> Result<String, GrammarError> {
+    let mut written = Vec::new();
+    let described = described(tool, |name| !name.contains(['<', '>', '"']))?;
+    for (at, Described { name, schema, must }) in described.into_iter().enumerate() {
         let rule = format!("p{}_{at}", tool.index);
         let value = Parameter { tags, tool, name, schema }.value(writer)?;
         writer.rule(&rule, &value);

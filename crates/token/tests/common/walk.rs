@@ -114,10 +114,11 @@ pub fn text(tokenizer: &Tokenizer, answer: &[u32]) -> String {
     String::from_utf8(tokenizer.decode(answer, true)).unwrap_or_else(|error| format!("{error:?}"))
 }
 
-/// The text with exponents of two digits at most: larger ones are JSON, but no number for `serde`.
+/// The text with exponents of two digits at most, and numbers of 300: larger ones are JSON, but no
+/// number for `serde`.
 pub fn tamed(text: &str) -> String {
     let mut tamed = String::new();
-    let (mut quoted, mut escaped, mut digits) = (false, false, None);
+    let (mut quoted, mut escaped, mut digits, mut length) = (false, false, None, 0);
     for c in text.chars() {
         digits = match (digits, c) {
             (Some(count), '0'..='9') => Some(count + 1),
@@ -127,7 +128,8 @@ pub fn tamed(text: &str) -> String {
         };
         quoted ^= c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
-        if digits.is_none_or(|count| count <= 2) {
+        length = if c.is_ascii_digit() && !quoted { length + 1 } else { 0 };
+        if digits.is_none_or(|count| count <= 2) && length <= 300 {
             tamed.push(c);
         }
     }
