@@ -99,6 +99,7 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         step_tokens: EngineConfig::STEP_TOKENS,
         pages,
         snapshots,
+        speculate: true,
     };
     Ok(Sizes { engine, kv_bytes: pages as u64 * page, state_bytes })
 }
@@ -111,7 +112,8 @@ fn encoder(config: &Config, wishes: Wishes) -> Result<Sizes> {
     let step_tokens = EngineConfig::STEP_TOKENS;
     let pages = step_tokens.max(context).div_ceil(PAGE_TOKENS);
     let parallel = wishes.parallel.max(1);
-    let engine = EngineConfig { context, parallel, step_tokens, pages, snapshots: 0 };
+    let engine =
+        EngineConfig { context, parallel, step_tokens, pages, snapshots: 0, speculate: false };
     Ok(Sizes { engine, kv_bytes: 0, state_bytes: 0 })
 }
 

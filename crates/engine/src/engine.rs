@@ -29,6 +29,9 @@ pub struct EngineConfig {
     /// States of prefixes that are kept for reuse, beside those of running requests: for models
     /// with recurrent layers, which cannot take a prefix from the cache without one.
     pub snapshots: usize,
+    /// Whether answers that repeat what stood before are made several tokens at a time. The tokens
+    /// are the same; models with recurrent layers, penalties and grammars go token by token.
+    pub speculate: bool,
 }
 
 impl EngineConfig {
@@ -54,6 +57,10 @@ pub struct Stats {
     pub prefix_hits: u64,
     /// Requests put back to wait, for want of pages, so far.
     pub preemptions: u64,
+    /// Tokens that answers guessed so far.
+    pub guessed: u64,
+    /// Guesses among those that were right.
+    pub guessed_right: u64,
 }
 
 /// Many requests on one model.
@@ -85,7 +92,7 @@ impl Engine {
         compute: Compute,
         config: EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let EngineConfig { context, parallel, step_tokens, pages, snapshots } = config;
+        let EngineConfig { context, parallel, step_tokens, pages, snapshots, speculate } = config;
         for (field, value) in
             [("context", context), ("parallel", parallel), ("step_tokens", step_tokens)]
         {
@@ -110,7 +117,7 @@ impl Engine {
             masks: Masks::new(threads),
             choosing: (0..threads).map(|_| Mutex::default()).collect(),
             pools: Pools::new(pages, slots),
-            queues: Queues::default(),
+            queues: Queues { speculates: speculate, ..Queues::default() },
             next_id: 0,
             totals: Stats::default(),
         })
@@ -202,7 +209,7 @@ impl Engine {
         let segments = pieces.iter().map(|piece| {
             let sequence = &running[piece.sequence];
             Segment {
-                tokens: &sequence.tokens[sequence.computed..][..piece.rows],
+                tokens: sequence.rows(piece.rows),
                 start: sequence.computed as u32,
                 pages: &sequence.pages,
                 logits: piece.logits,
@@ -242,8 +249,16 @@ impl Engine {
             if let Some(snapshot) = piece.snapshot {
                 sequence.keep_snapshot(snapshot, &mut self.pools);
             }
-            sequence.advance(piece.rows, &mut self.pools.pages);
-            if let Some((reason, end_score)) = sequence.take(outcome, events) {
+            let mut rows = piece.rows;
+            if !sequence.guessed.is_empty() {
+                rows = outcome.chosen.len();
+                self.totals.guessed += piece.rows as u64 - 1;
+                self.totals.guessed_right += sequence.learn(rows) as u64;
+            }
+            sequence.computed += rows;
+            let end = sequence.take(outcome, events);
+            sequence.publish(&mut self.pools.pages);
+            if let Some((reason, end_score)) = end {
                 let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
                 events.push(Event::Finished { id: sequence.id, reason, usage, end_score });
                 ended.push(piece.sequence);
@@ -299,8 +314,9 @@ pub(crate) fn check(request: &Request, vocab: usize, context: usize) -> Result<(
 struct Outcome {
     /// Scores of prompt tokens, with their places.
     scores: Vec<(usize, TokenScore)>,
-    /// The next token, or how the answer ends for want of one.
-    chosen: Option<Choice>,
+    /// The next token and those that follow it, as far as they were guessed; or how the answer
+    /// ends for want of one.
+    chosen: Vec<Choice>,
 }
 
 /// A token with its score, where asked for, or how an answer ends that can have none.
@@ -311,7 +327,7 @@ type Choice = Result<(u32, Option<TokenScore>), Onward>;
 enum Look {
     /// Scores the token at this place of the prompt.
     Score { place: usize },
-    /// Chooses the next token.
+    /// Chooses the next token, and behind each that was guessed rightly one more.
     Choose,
 }
 
@@ -331,6 +347,11 @@ fn judge(
             _ if sequence.vector.is_some() => continue,
             LogitRows::None => continue,
             LogitRows::Last => piece.rows - 1..piece.rows,
+            LogitRows::All if !sequence.guessed.is_empty() => {
+                looks.push((index, row, Look::Choose));
+                row += piece.rows;
+                continue;
+            }
             LogitRows::All => 0..piece.rows,
         };
         for own in rows {
@@ -346,43 +367,64 @@ fn judge(
             row += 1;
         }
     }
-    let seen: Vec<OnceLock<Choice>> = vec![OnceLock::new(); looks.len()];
+    let seen: Vec<OnceLock<Seen>> = looks.iter().map(|_| OnceLock::new()).collect();
     compute.pool.run(looks.len(), &|task, worker| {
         let (index, row, look) = looks[task];
         let sequence = &running[pieces[index].sequence];
         // Each task is run once.
         // What a choice that panicked left is written over.
         let mut scratch = scratch[worker].lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = seen[task].set(look_at(sequence, logits.row(row), look, &mut scratch));
+        let _ = seen[task].set(look_at(sequence, &logits, row, look, &mut scratch));
     });
     let mut outcomes: Vec<Outcome> = pieces.iter().map(|_| Outcome::default()).collect();
     for ((index, _, look), seen) in looks.into_iter().zip(seen) {
         match (look, seen.into_inner()) {
-            (Look::Choose, choice) => outcomes[index].chosen = choice,
-            (Look::Score { place }, Some(Ok((_, Some(score))))) => {
+            (Look::Choose, Some(Seen::Chosen(chosen))) => outcomes[index].chosen = chosen,
+            (Look::Score { place }, Some(Seen::Scored(score))) => {
                 outcomes[index].scores.push((place, score));
             }
-            (Look::Score { .. }, _) => {}
+            _ => {}
         }
     }
     outcomes
 }
 
+/// What came of a look.
+enum Seen {
+    Chosen(Vec<Choice>),
+    Scored(TokenScore),
+}
+
 fn look_at(
     sequence: &Sequence,
-    logits: &[f32],
+    logits: &Logits<'_>,
+    row: usize,
     look: Look,
     scratch: &mut sampler::Scratch,
-) -> Choice {
+) -> Seen {
     match look {
         Look::Choose => {
-            let (position, guide) = (sequence.tokens.len(), sequence.guide.as_deref());
-            sequence.sampler.choose(logits, position, sequence.generated(), guide, scratch)
+            let (place, guide) = (sequence.tokens.len(), sequence.guide.as_deref());
+            let mut chosen = Vec::new();
+            // The token before the guess has a row, too: there is one row more than guesses.
+            let guesses = sequence.guessed.iter().skip(1).map(Some).chain([None]);
+            for (after, guess) in guesses.enumerate() {
+                let (position, generated) = (place + after, sequence.generated() + after);
+                let logits = logits.row(row + after);
+                let choice = sequence.sampler.choose(logits, position, generated, guide, scratch);
+                let right =
+                    matches!((&choice, guess), (Ok((token, _)), Some(guess)) if token == guess);
+                chosen.push(choice);
+                if !right {
+                    break;
+                }
+            }
+            Seen::Chosen(chosen)
         }
         Look::Score { place } => {
             let token = sequence.tokens[place];
             let top = sequence.prompt_logprobs.unwrap_or(0);
-            Ok((token, Some(sampler::score(logits, token, top, &[]))))
+            Seen::Scored(sampler::score(logits.row(row), token, top, &[]))
         }
     }
 }
@@ -409,17 +451,18 @@ impl Sequence {
             events.push(Event::Prompt { id, index, scored });
         }
         let mut onward = Onward::Open;
-        match outcome.chosen {
-            None => {}
-            Some(Err(end)) => onward = end,
-            Some(Ok((token, score))) => {
-                if self.ends_by(token) {
-                    return Some((FinishReason::EndToken(token), score));
+        for choice in outcome.chosen {
+            match choice {
+                Err(end) => onward = end,
+                Ok((token, score)) => {
+                    if self.ends_by(token) {
+                        return Some((FinishReason::EndToken(token), score));
+                    }
+                    self.tokens.push(token);
+                    self.sampler.record(token);
+                    events.push(Event::Token { id, token, score });
+                    onward = self.guide.as_mut().map_or(Onward::Open, |guide| guide.accept(token));
                 }
-                self.tokens.push(token);
-                self.sampler.record(token);
-                events.push(Event::Token { id, token, score });
-                onward = self.guide.as_mut().map_or(Onward::Open, |guide| guide.accept(token));
             }
         }
         match onward {

@@ -11,6 +11,7 @@ mod constraint;
 mod embedder;
 mod engine;
 mod error;
+mod lookup;
 mod pages;
 mod plan;
 mod request;

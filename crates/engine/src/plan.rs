@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use hashbrown::HashSet;
 use myriad_model::{LogitRows, PAGE_TOKENS, Snapshot};
 
+use crate::lookup::GUESS_MAX;
 use crate::pages::PrefixHash;
 use crate::sequence::Sequence;
 use crate::states::Pools;
@@ -19,6 +20,8 @@ pub(crate) struct Queues {
     /// In order of admission.
     pub(crate) running: Vec<Sequence>,
     pub(crate) waiting: VecDeque<Sequence>,
+    /// Whether answers guess how they go on.
+    pub(crate) speculates: bool,
 }
 
 /// Rows of one running sequence in one step.
@@ -76,17 +79,30 @@ impl Queues {
 
     fn plan_decodes(&mut self, pools: &mut Pools, preempted: &mut u64) -> Vec<Piece> {
         let mut pieces = Vec::new();
+        let decodes = self.running.iter().filter(|sequence| sequence.decodes()).count();
+        // More rows than one pass takes would cost another. A state cannot be taken back.
+        let most = match self.speculates && pools.states.is_none() {
+            true => (GUESS_MAX + 1).checked_div(decodes).unwrap_or(0).saturating_sub(1),
+            false => 0,
+        };
         let mut index = 0;
         while index < self.running.len() {
             let sequence = &mut self.running[index];
             if sequence.decodes() {
-                if !sequence.hold(sequence.tokens.len(), &mut pools.pages) {
+                let mut guess = sequence.guess(most);
+                let tokens = sequence.tokens.len();
+                if guess > 0 && !sequence.hold(tokens + guess, &mut pools.pages) {
+                    sequence.guessed.clear();
+                    guess = 0;
+                }
+                if !sequence.hold(tokens, &mut pools.pages) {
                     // It may be this one itself; then the loop ends.
                     self.preempt(pools);
                     *preempted += 1;
                     continue;
                 }
-                let (rows, logits) = (1, LogitRows::Last);
+                let logits = if guess > 0 { LogitRows::All } else { LogitRows::Last };
+                let rows = 1 + guess;
                 pieces.push(Piece { sequence: index, rows, logits, snapshot: None });
             }
             index += 1;

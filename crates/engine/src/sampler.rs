@@ -34,6 +34,11 @@ impl Sampler {
         Sampler { sampling, seen, min_tokens, end_tokens: end_tokens.to_vec(), vocab }
     }
 
+    /// Whether a choice depends on the tokens before it by their logits alone.
+    pub(crate) fn forgets(&self) -> bool {
+        self.seen.is_none()
+    }
+
     /// Takes note of a token of the answer.
     pub(crate) fn record(&mut self, token: u32) {
         if let Some(seen) = &mut self.seen {

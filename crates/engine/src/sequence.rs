@@ -4,6 +4,7 @@
 use myriad_model::{Config, LogitRows, PAGE_TOKENS, Pool, Pooling};
 
 use crate::constraint::Guide;
+use crate::lookup::Lookup;
 use crate::pages::{PagePool, PrefixHash};
 use crate::request::{Output, Request, RequestId, Usage};
 use crate::sampler::Sampler;
@@ -60,6 +61,9 @@ pub(crate) struct Sequence {
     /// Prompt tokens found in the cache when it started; `None` before that.
     pub(crate) cached: Option<usize>,
     pub(crate) state: State,
+    lookup: Lookup,
+    /// The last token and the guess behind it, while they are computed.
+    pub(crate) guessed: Vec<u32>,
 }
 
 impl Sequence {
@@ -95,7 +99,43 @@ impl Sequence {
             guide: request.grammar.map(|grammar| Box::new(Guide::new(grammar, vocab))),
             cached: None,
             state: State::default(),
+            lookup: Lookup::default(),
+            guessed: Vec::new(),
         }
+    }
+
+    /// Guesses at most `most` of the tokens that come next; returns how many.
+    ///
+    /// What a grammar allows, and what penalties make of a token, depends on the tokens before it:
+    /// such answers go token by token.
+    pub(crate) fn guess(&mut self, most: usize) -> usize {
+        self.guessed.clear();
+        let left = self.max_tokens.saturating_sub(self.generated() + 1);
+        if self.guide.is_some() || !self.sampler.forgets() {
+            return 0;
+        }
+        let generated = self.generated();
+        let guess = self.lookup.guess(&self.tokens, generated, most.min(left));
+        if !guess.is_empty() {
+            self.guessed.extend(self.tokens.last().into_iter().chain(guess));
+        }
+        guess.len()
+    }
+
+    /// The tokens of the next `rows` rows, guesses among them.
+    pub(crate) fn rows(&self, rows: usize) -> &[u32] {
+        match self.guessed.is_empty() {
+            true => &self.tokens[self.computed..][..rows],
+            false => &self.guessed,
+        }
+    }
+
+    /// Learns which tokens came in the place of a guess; returns how many of it were right.
+    pub(crate) fn learn(&mut self, came: usize) -> usize {
+        let (guessed, right) = (self.guessed.len() - 1, came.saturating_sub(1));
+        self.lookup.learn(guessed, right);
+        self.guessed.clear();
+        right
     }
 
     /// Tokens generated so far.
@@ -221,10 +261,11 @@ impl Sequence {
         (first..end).map(|page| self.hash(page)).collect()
     }
 
-    /// Marks the next `rows` tokens as computed, and lets others share the pages that are now full.
-    pub(crate) fn advance(&mut self, rows: usize, pool: &mut PagePool) {
-        self.computed += rows;
-        while (self.published + 1) * PAGE_TOKENS <= self.computed {
+    /// Lets others share the pages whose tokens are all computed.
+    pub(crate) fn publish(&mut self, pool: &mut PagePool) {
+        // Where an answer ends within a guess, more was computed than it has tokens.
+        let whole = self.computed.min(self.tokens.len());
+        while (self.published + 1) * PAGE_TOKENS <= whole {
             let hash = self.hash(self.published);
             pool.publish(self.pages[self.published], hash);
             self.published += 1;
@@ -237,6 +278,7 @@ impl Sequence {
         self.state.release(pools);
         self.computed = 0;
         self.published = 0;
+        self.guessed.clear();
         self.vector = self.vector.take().map(|Vector { pooling, hidden, .. }| {
             // All states come again.
             Vector::new(pooling, hidden)

@@ -34,10 +34,11 @@ fn sixteen() -> Vec<Request> {
         .collect()
 }
 
-/// Each request in an engine of its own.
+/// Each request in an engine of its own, token by token.
 fn alone(requests: &[Request], model: &std::sync::Arc<myriad_model::Model>) -> Vec<Answer> {
+    let config = EngineConfig { speculate: false, ..config() };
     let single = |request: &Request| {
-        run_all(&mut engine(model, 1, config()), std::slice::from_ref(request)).remove(0)
+        run_all(&mut engine(model, 1, config.clone()), std::slice::from_ref(request)).remove(0)
     };
     requests.iter().map(single).collect()
 }
@@ -90,6 +91,59 @@ fn the_same_bits_in_any_chunks_and_order() {
         let wanted: Vec<Answer> = order.iter().map(|at| right[*at].clone()).collect();
         assert_equal(&run_all(&mut engine, &shuffled), &wanted, &label);
     }
+}
+
+/// Prompts that say the same again and again, and answers that go on with it.
+fn repeating() -> Vec<Request> {
+    let requests = (0..12u64).map(|number| {
+        let phrase = tokens(4 + number as usize, number + 1);
+        let mut request = request(&phrase.repeat(6), 40 + 3 * number as usize, number);
+        // Towards the phrase, so that a random model says it, if not always.
+        request.sampling.logit_bias = phrase.iter().map(|token| (*token, 4.0)).collect();
+        request.sampling.temperature = [0.0, 0.3, 1.0][number as usize % 3];
+        request.sampling.logprobs = (number % 2 == 0).then_some(2);
+        if number % 4 == 3 {
+            request.end_tokens = vec![phrase[3]];
+            request.min_tokens = 10;
+        }
+        if number == 5 {
+            request.sampling.presence_penalty = 0.1;
+        }
+        request
+    });
+    requests.collect()
+}
+
+#[test]
+fn the_same_bits_with_guesses_that_are_right_and_that_fail() {
+    let (mut guessed, mut guessed_right) = (0, 0);
+    for (family, kind) in [
+        (Family::Llama, BlockType::Q4_1),
+        (Family::Gemma3, BlockType::Q8_0),
+        (Family::DeepSeek2, BlockType::BF16),
+        (Family::Qwen35, BlockType::F32),
+    ] {
+        let model = model(family, kind);
+        let requests = repeating();
+        let right = alone(&requests, &model);
+        for (threads, parallel, pages) in [(1, 1, 256), (2, 2, 256), (2, 3, 12), (3, 16, 256)] {
+            let label = format!("{family:?}, {threads} threads, {parallel} at once, {pages} pages");
+            let mut engine = engine(&model, threads, EngineConfig { parallel, pages, ..config() });
+            assert_equal(&run_all(&mut engine, &requests), &right, &label);
+            let stats = engine.stats();
+            println!("{label}: {} of {} guesses right", stats.guessed_right, stats.guessed);
+            assert_eq!(stats.pages_used, 0, "{label}");
+            if model.state_bytes() > 0 {
+                assert_eq!(stats.guessed, 0, "{label}: a state cannot be taken back");
+            }
+            guessed += stats.guessed;
+            guessed_right += stats.guessed_right;
+            // What was published is what was computed.
+            let again = run_all(&mut engine, &requests);
+            assert_equal(&again, &right, &format!("{label}, cached"));
+        }
+    }
+    assert!(guessed_right > 30 && guessed - guessed_right > 30, "{guessed_right} of {guessed}");
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub struct Metrics {
     prefix_queries: Counter,
     prefix_hits: Counter,
     preemptions: Counter,
+    guessed: Counter,
+    guessed_right: Counter,
     prompt_tokens: Counter,
     generation_tokens: Counter,
     success: Family<Finished, Counter>,
@@ -117,6 +119,8 @@ impl Metrics {
             prefix_queries: Counter::default(),
             prefix_hits: Counter::default(),
             preemptions: Counter::default(),
+            guessed: Counter::default(),
+            guessed_right: Counter::default(),
             prompt_tokens: Counter::default(),
             generation_tokens: Counter::default(),
             success: Family::default(),
@@ -146,6 +150,12 @@ impl Metrics {
         list.add("prefix_cache_queries", "Prompt tokens looked up", &self.prefix_queries);
         list.add("prefix_cache_hits", "Prompt tokens found cached", &self.prefix_hits);
         list.add("num_preemptions", "Requests put back to wait", &self.preemptions);
+        list.add("spec_decode_num_draft_tokens", "Tokens that answers guessed", &self.guessed);
+        list.add(
+            "spec_decode_num_accepted_tokens",
+            "Guessed tokens that were right",
+            &self.guessed_right,
+        );
         list.add("prompt_tokens", "Tokens of finished prompts", &self.prompt_tokens);
         list.add("generation_tokens", "Tokens generated", &self.generation_tokens);
         list.add("request_success", "Requests by the way they ended", &self.success);
@@ -229,6 +239,8 @@ impl Metrics {
         raise(&self.prefix_queries, stats.prefix_queries);
         raise(&self.prefix_hits, stats.prefix_hits);
         raise(&self.preemptions, stats.preemptions);
+        raise(&self.guessed, stats.guessed);
+        raise(&self.guessed_right, stats.guessed_right);
     }
 }
 

@@ -66,8 +66,14 @@ fn runtime() -> Arc<Runtime> {
         tokenizer,
         template: Some(Arc::new(template)),
     };
-    let config =
-        EngineConfig { context: 512, parallel: 20, step_tokens: 256, pages: 128, snapshots: 0 };
+    let config = EngineConfig {
+        context: 512,
+        parallel: 20,
+        step_tokens: 256,
+        pages: 128,
+        snapshots: 0,
+        speculate: true,
+    };
     Runtime::start(model, config).expect("started")
 }
 

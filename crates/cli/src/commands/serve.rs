@@ -76,6 +76,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Resources",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     parallel: u32,
+    /// Make every answer token by token, also where it repeats what stood before; the answers are
+    /// the same.
+    #[arg(long, help_heading = "Resources")]
+    no_speculation: bool,
     /// Lines of batches that are answered at the same time; requests that wait come first.
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Resources",
           value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -122,11 +126,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
         return serve_script(file, config, &arguments, &tokio, door);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
-    let sizes = opened.sizes(Wishes {
+    let mut sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
         parallel: arguments.parallel as usize,
     })?;
+    sizes.engine.speculate &= !arguments.no_speculation;
     let names = match &arguments.name[..] {
         [] => vec![models::name_of(&opened.path)],
         names => names.to_vec(),

@@ -25,7 +25,14 @@ pub fn compute(threads: usize) -> Compute {
 
 /// Room for everything.
 pub fn config() -> EngineConfig {
-    EngineConfig { context: 512, parallel: 16, step_tokens: 128, pages: 256, snapshots: 16 }
+    EngineConfig {
+        context: 512,
+        parallel: 16,
+        step_tokens: 128,
+        pages: 256,
+        snapshots: 16,
+        speculate: true,
+    }
 }
 
 pub fn engine(model: &Arc<Model>, threads: usize, config: EngineConfig) -> Engine {

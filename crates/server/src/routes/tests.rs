@@ -36,8 +36,14 @@ fn start() -> (Arc<Runtime>, Router) {
         tokenizer,
         template: Some(Arc::new(template)),
     };
-    let engine =
-        EngineConfig { context: 4096, parallel: 4, step_tokens: 64, pages: 512, snapshots: 4 };
+    let engine = EngineConfig {
+        context: 4096,
+        parallel: 4,
+        step_tokens: 64,
+        pages: 512,
+        snapshots: 4,
+        speculate: true,
+    };
     let runtime = Runtime::start(model, engine).unwrap();
     let app = router(Arc::clone(&runtime), &ServerConfig::default());
     (runtime, app)

@@ -107,6 +107,7 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
         step_tokens: 64,
         pages: setup.context.div_ceil(PAGE_TOKENS) + 256,
         snapshots: 4,
+        speculate: true,
     };
     let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
@@ -125,7 +126,8 @@ pub fn encoder(setup: &Setup) -> Arc<Runtime> {
         template: None,
     };
     let (context, parallel, step_tokens, pages) = (512, 1, 64, 16);
-    let engine = EngineConfig { context, parallel, step_tokens, pages, snapshots: 0 };
+    let engine =
+        EngineConfig { context, parallel, step_tokens, pages, snapshots: 0, speculate: true };
     let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
 }

@@ -1,6 +1,8 @@
-//! Holds the default model to grammars at a high temperature, and measures what they cost: by hand.
+//! Measures by hand what grammars cost and what guesses bring the default model, and holds it to
+//! grammars at a high temperature.
 //!
-//! `cargo test -p myriad-server --release --test constrained_speed -- --ignored --nocapture`
+//! `cargo nextest run --release -p myriad-server --test decode_speed --run-ignored only
+//! --no-capture`
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ const TOKENS: usize = 96;
 /// Pairs of answers that are measured, one after another.
 const ROUNDS: usize = 40;
 
-fn runtime(threads: usize) -> Arc<Runtime> {
+fn runtime(threads: usize, speculate: bool) -> Arc<Runtime> {
     let path = std::env::var_os("MYRIAD_TEST_MODEL").map_or_else(
         || {
             let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -40,8 +42,14 @@ fn runtime(threads: usize) -> Arc<Runtime> {
         tokenizer: Arc::new(tokenizer),
         template: None,
     };
-    let config =
-        EngineConfig { context: 1024, parallel: 8, step_tokens: 256, pages: 256, snapshots: 0 };
+    let config = EngineConfig {
+        context: 1024,
+        parallel: 8,
+        step_tokens: 256,
+        pages: 256,
+        snapshots: 0,
+        speculate,
+    };
     Runtime::start(model, config).expect("started")
 }
 
@@ -91,7 +99,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[ignore = "a measurement"]
 fn the_cost_of_a_grammar() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime(threads);
+    let runtime = runtime(threads, false);
     // Its answers are as long as any: strings, numbers, and choices among names.
     let item = json!({ "type": "object", "properties": {
         "name": { "type": "string", "minLength": 4 }, "kind": { "enum": ["red", "green", "blue"] },
@@ -123,11 +131,71 @@ fn the_cost_of_a_grammar() {
     );
 }
 
+/// A text to be said again, as an editor's or a translator's answer says most of its prompt.
+const TEXT: &str = "The harbour of Marlin was built in 1823 by two brothers, Tom and Eli Cray, who \
+    had come from the north with nothing but a boat and a letter. They cut the stones from the \
+    cliff above the village, and carried them down on sledges in winter, when the path was frozen. \
+    It took eleven years. The east wall was finished first, then the lighthouse, and last of all \
+    the long pier that the fishermen still call the Arm. In 1901 a storm broke the Arm in three \
+    places; it was mended with iron, which has rusted since, so that the stones are red at low \
+    tide.";
+
+/// Decode speed with guesses and without, taken in turns: of a text that is said again, and of
+/// answers that say nothing again.
+#[test]
+#[ignore = "a measurement"]
+fn what_guesses_bring() {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtimes = [false, true].map(|speculate| runtime(threads, speculate));
+    let chat = |text: &str| format!("<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n");
+    let again = chat(&format!("Write this text again, word for word:\n\n{TEXT}"));
+    let plain = [
+        "Tell me a story about a dog.",
+        "What is a black hole?",
+        "How do I bake bread?",
+        "Why is the sky blue?",
+        "List ten cities in Europe and what they are known for.",
+    ];
+    for (what, prompts) in [("said again", vec![again]), ("plain", plain.map(chat).to_vec())] {
+        let mut speeds = [Vec::new(), Vec::new()];
+        for round in 0..ROUNDS {
+            let mut texts = Vec::new();
+            for (at, runtime) in runtimes.iter().enumerate() {
+                let prompt = &prompts[round % prompts.len()];
+                let prompt = runtime.tokenizer().encode(prompt, Specials::Parse);
+                let temperature = [0.0, 0.7][round / prompts.len() % 2];
+                let sampling = Sampling { temperature, seed: round as u64, ..Sampling::default() };
+                let request = GenerateRequest {
+                    prompt,
+                    sampling,
+                    max_tokens: Some(2 * TOKENS),
+                    ignore_eos: true,
+                    ..GenerateRequest::default()
+                };
+                let (text, _, tokens, seconds) = answer(runtime, request);
+                speeds[at].push((tokens.saturating_sub(1)) as f64 / seconds);
+                texts.push(text);
+            }
+            assert_eq!(texts[0], texts[1], "the same answer");
+        }
+        let ratios = speeds[0].iter().zip(&speeds[1]).map(|(without, with)| with / without);
+        let ratios: Vec<f64> = ratios.collect();
+        let worst = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+        let stats = runtimes[1].stats();
+        println!(
+            "{what}: median of the ratios {:.3}, worst {worst:.3}; {} of {} guesses right so far",
+            median(ratios),
+            stats.guessed_right,
+            stats.guessed
+        );
+    }
+}
+
 /// A real model's answers at a temperature that makes nonsense of them: none is invalid.
 #[test]
 #[ignore = "takes minutes"]
 fn a_real_model_at_a_high_temperature_breaks_no_schema() {
-    let runtime = runtime(2);
+    let runtime = runtime(2, true);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../token/tests/golden/json_schema_suite.json");
     let suite = std::fs::read_to_string(path).expect("the suite");
     let suite: Value = serde_json::from_str(&suite).expect("JSON");
