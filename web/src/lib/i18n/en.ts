@@ -110,6 +110,20 @@ export const en = {
   tokensNone: 'This model gave no probabilities.',
   tokenChosen: (token: string, share: string) => `“${token}” had ${share}`,
   tokenOthers: 'In its place there could have been',
+  // Artifacts
+  preview: 'Preview',
+  openBeside: 'Open beside the chat',
+  code: 'Code',
+  closePreview: 'Close preview',
+  olderVersion: 'Older version',
+  newerVersion: 'Newer version',
+  reload: 'Start again',
+  download: 'Download',
+  fullScreen: 'Full screen',
+  leaveFullScreen: 'Leave full screen',
+  previewFailed: 'Error in the preview:',
+  artifactKinds: (kind: string) =>
+    ({ html: 'Page', svg: 'Picture', mermaid: 'Diagram', code: 'Code' })[kind] ?? kind,
   // Parameters
   parameters: 'Parameters',
   parametersLead: 'They hold for this conversation. What is empty is the server’s default.',
