@@ -37,6 +37,7 @@ export const en = {
   removeTitle: 'Delete this conversation?',
   removeText: (title: string) => `“${title}” and all its branches will be gone for good.`,
   exportMarkdown: 'Export as Markdown',
+  exportThoughts: 'Export as Markdown with thoughts',
   exportJson: 'Export as JSON',
   options: (title: string) => `Options for “${title}”`,
   running: 'Answering',
@@ -110,6 +111,14 @@ export const en = {
   tokensNone: 'This model gave no probabilities.',
   tokenChosen: (token: string, share: string) => `“${token}” had ${share}`,
   tokenOthers: 'In its place there could have been',
+  // Thinking
+  thinkingControl: 'Thinking',
+  thinkAuto: 'Auto',
+  thinkAutoHint: 'As long as the model likes.',
+  thinkOff: 'Off',
+  thinkOffHint: 'It answers at once.',
+  thinkBudget: 'Budget',
+  thinkBudgetHint: 'So many tokens at most, then it answers.',
   // Artifacts
   preview: 'Preview',
   openBeside: 'Open beside the chat',
@@ -153,6 +162,9 @@ export const en = {
   importAll: 'Import…',
   imported: (count: number) =>
     count === 1 ? '1 conversation imported.' : `${count} conversations imported.`,
+  importedFrom: (source: string, report: string) => `From ${source}: ${report}`,
+  leftOut: (images: number, tools: number, others: number) =>
+    `Left out: ${images} pictures and files, ${tools} messages of tools, ${others} that could not be read.`,
   importFailed: (reason: string) => `The file could not be imported: ${reason}.`,
   storageFailed:
     'The browser refused to keep the conversation. Export it before you close this page.',

@@ -37,6 +37,7 @@ export const fr: Messages = {
   removeTitle: 'Supprimer cette discussion ?',
   removeText: (title) => `« ${title} » et toutes ses branches seront définitivement effacées.`,
   exportMarkdown: 'Exporter en Markdown',
+  exportThoughts: 'Exporter en Markdown avec les réflexions',
   exportJson: 'Exporter en JSON',
   options: (title) => `Options pour « ${title} »`,
   running: 'Réponse en cours',
@@ -103,6 +104,14 @@ export const fr: Messages = {
   tokensNone: 'Ce modèle n’a pas donné de probabilités.',
   tokenChosen: (token, share) => `« ${token} » avait ${share}`,
   tokenOthers: 'À sa place auraient pu venir',
+  // Thinking
+  thinkingControl: 'Réflexion',
+  thinkAuto: 'Auto',
+  thinkAutoHint: 'Aussi longtemps que le modèle le veut.',
+  thinkOff: 'Aucune',
+  thinkOffHint: 'Il répond tout de suite.',
+  thinkBudget: 'Budget',
+  thinkBudgetHint: 'Tant de jetons au plus, puis il répond.',
   // Artifacts
   preview: 'Aperçu',
   openBeside: 'Ouvrir à côté de la discussion',
@@ -143,6 +152,9 @@ export const fr: Messages = {
   exportAll: 'Tout exporter',
   importAll: 'Importer…',
   imported: (count) => (count === 1 ? '1 discussion importée.' : `${count} discussions importées.`),
+  importedFrom: (source, report) => `De ${source} : ${report}`,
+  leftOut: (images, tools, others) =>
+    `Laissés de côté : ${images} images et fichiers, ${tools} messages d’outils, ${others} illisibles.`,
   importFailed: (reason) => `Le fichier n’a pas pu être importé : ${reason}.`,
   storageFailed:
     'Le navigateur refuse de conserver la discussion. Exportez-la avant de fermer cette page.',

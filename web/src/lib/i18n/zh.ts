@@ -37,6 +37,7 @@ export const zh: Messages = {
   removeTitle: '删除这个对话？',
   removeText: (title) => `“${title}”及其所有分支将被永久删除。`,
   exportMarkdown: '导出为 Markdown',
+  exportThoughts: '导出为 Markdown（含思考过程）',
   exportJson: '导出为 JSON',
   options: (title) => `“${title}”的选项`,
   running: '正在回答',
@@ -102,6 +103,14 @@ export const zh: Messages = {
   tokensNone: '该模型没有给出概率。',
   tokenChosen: (token, share) => `“${token}”的概率为 ${share}`,
   tokenOthers: '此处还可能是',
+  // Thinking
+  thinkingControl: '思考',
+  thinkAuto: '自动',
+  thinkAutoHint: '由模型决定思考多久。',
+  thinkOff: '关闭',
+  thinkOffHint: '直接回答。',
+  thinkBudget: '预算',
+  thinkBudgetHint: '最多思考这么多词元，然后回答。',
   // Artifacts
   preview: '预览',
   openBeside: '在对话旁打开',
@@ -142,6 +151,9 @@ export const zh: Messages = {
   exportAll: '全部导出',
   importAll: '导入…',
   imported: (count) => `已导入 ${count} 个对话。`,
+  importedFrom: (source, report) => `来自 ${source}：${report}`,
+  leftOut: (images, tools, others) =>
+    `未导入：${images} 个图片和文件，${tools} 条工具消息，${others} 个无法读取的对话。`,
   importFailed: (reason) => `无法导入文件：${reason}。`,
   storageFailed: '浏览器拒绝保存对话。请在关闭此页面之前导出。',
   close: '关闭',

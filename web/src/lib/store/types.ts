@@ -6,6 +6,8 @@ export interface Settings {
   topP: number | null;
   maxTokens: number | null;
   seed: number | null;
+  /** Tokens of reasoning; 0 is none, null what the model likes. Missing in conversations of old. */
+  thinking?: number | null;
   system: string;
 }
 
@@ -93,5 +95,6 @@ export const defaultSettings = (): Settings => ({
   topP: null,
   maxTokens: null,
   seed: null,
+  thinking: null,
   system: '',
 });
