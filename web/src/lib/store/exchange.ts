@@ -1,15 +1,22 @@
 // Turns conversations into files that other programs and people read, and such files back.
 import { pathTo } from '../chat/tree';
+import { readLibrary } from './library';
 import { fromForeign, type Foreign } from './foreign';
 import { freshId } from '../id';
-import { defaultSettings, type Conversation, type Message, type Record } from './types';
+import {
+  defaultSettings,
+  type Conversation,
+  type Library,
+  type Message,
+  type Record,
+} from './types';
 
 const FORMAT = 'myriad.conversations';
 const VERSION = 1;
 
 /** All of a tree, with its branches. */
-export function toJson(records: Record[]): string {
-  return JSON.stringify({ format: FORMAT, version: VERSION, records }, null, 2);
+export function toJson(records: Record[], library?: Library): string {
+  return JSON.stringify({ format: FORMAT, version: VERSION, records, library }, null, 2);
 }
 
 /** The shown path, for people; with its thoughts where they have a name. */
@@ -46,10 +53,16 @@ export function fromJson(text: string): Record[] {
 /** Reads what `toJson` or another chat wrote. */
 export function imported(text: string): Imported {
   const file = parsed(text);
-  return fromForeign(file) ?? { source: null, records: fromFile(file), leftOut: null };
+  const foreign = fromForeign(file);
+  if (foreign) return { ...foreign, library: readLibrary(null) };
+  const records = fromFile(file);
+  const library = readLibrary((file as { library?: unknown }).library);
+  return { source: null, records, leftOut: null, library };
 }
 
-export type Imported = Foreign | { source: null; records: Record[]; leftOut: null };
+export type Imported = (Foreign | { source: null; records: Record[]; leftOut: null }) & {
+  library: Library;
+};
 
 function parsed(text: string): unknown {
   try {

@@ -90,6 +90,34 @@ export interface ConversationStore {
   importAll(records: Record[]): Promise<number>;
 }
 
+/** A way of asking that has a name: parameters with their system prompt, and a model. */
+export interface Preset {
+  id: string;
+  name: string;
+  /** Null: whichever is chosen. */
+  model: string | null;
+  settings: Settings;
+}
+
+/** A text that is asked again and again, with `{{variables}}`. */
+export interface Prompt {
+  id: string;
+  name: string;
+  text: string;
+}
+
+export interface Library {
+  presets: Preset[];
+  prompts: Prompt[];
+}
+
+/** A place that keeps presets and prompts, sorted by their names. */
+export interface LibraryStore {
+  all(): Promise<Library>;
+  save<K extends keyof Library>(kind: K, item: Library[K][number]): Promise<void>;
+  remove(kind: keyof Library, id: string): Promise<void>;
+}
+
 export const defaultSettings = (): Settings => ({
   temperature: null,
   topP: null,
