@@ -1,7 +1,7 @@
 // Turns the built binary and Debian's Chromium into a page that a test can use as a person would.
 //
 // MYRIAD is the binary (it carries the chat); CHAT_URL another address that serves the chat in its place,
-// such as `vite preview` while the chat is written.
+// such as `vite preview` while the chat is written. CHAT_DIST=1 serves web/dist in front of the binary (front.mjs).
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -9,7 +9,9 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { after, before, test } from 'node:test';
 import { chromium } from 'playwright-core';
+import { front } from './front.mjs';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const SCRIPT = fileURLToPath(new URL('script.json', import.meta.url));
@@ -47,7 +49,43 @@ export async function server(...flags) {
     await ended;
     rmSync(data, { recursive: true, force: true });
   };
-  return { url, stop };
+  if (!process.env.CHAT_DIST) return { url, stop };
+  const before = await front(url);
+  return { url: before.url, stop: () => before.stop().then(stop) };
+}
+
+/** Journeys of one file, over one server and one browser: each has a page of its own, in which nothing may go wrong. */
+export function journeys() {
+  let served, opened;
+  before(async () => {
+    served = await server();
+    opened = await browser(process.env.CHAT_URL ?? served.url);
+  });
+  after(async () => {
+    await opened?.stop();
+    await served?.stop();
+  });
+  return (name, walk, { timeout = 60_000, ...options } = {}) =>
+    test(name, { timeout }, async () => {
+      const page = await opened.page(options);
+      page.setDefaultTimeout(10_000);
+      await walk(page);
+      assert.deepEqual(page.faults, []);
+      await page.context().close();
+    });
+}
+
+/** Answers each question with the next of these texts, whatever was asked. */
+export async function replies(page, ...texts) {
+  await page.route('**/v1/chat/completions', (route) => {
+    const content = texts.shift() ?? 'Nothing is left.';
+    const pieces = [
+      { choices: [{ delta: { content } }] },
+      { choices: [{ delta: {}, finish_reason: 'stop' }] },
+    ];
+    const body = pieces.map((piece) => `data: ${JSON.stringify(piece)}\n\n`).join('');
+    return route.fulfill({ contentType: 'text/event-stream', body: `${body}data: [DONE]\n\n` });
+  });
 }
 
 /** A browser; `page()` opens the chat as a new person and watches what goes wrong in it. */

@@ -55,13 +55,13 @@ test('requests carry what was set and no more', () => {
   const path = [message('q1', null, 'user', 1), message('a1', 'q1', 'assistant', 2)];
   path[1]!.content = '';
   path[1]!.reasoning = 'hidden';
-  expect(requestFor('m', defaultSettings(), path, 9)).toEqual({
+  expect(requestFor('m', defaultSettings(), path, 9, true)).toEqual({
     model: 'm',
     messages: [{ role: 'user', content: 'q1' }],
     seed: 9,
   });
   const settings = { ...defaultSettings(), temperature: 0, topP: 0.5, maxTokens: 7, system: ' s ' };
-  expect(requestFor('m', settings, [], 9)).toEqual({
+  expect(requestFor('m', settings, [], 9, true)).toEqual({
     model: 'm',
     messages: [{ role: 'system', content: 's' }],
     seed: 9,
@@ -114,4 +114,16 @@ test.each([
 ])('%j sends: %s', (press, right) => {
   const rest = { shiftKey: false, altKey: false, isComposing: false, keyCode: 13 };
   expect(sends({ ...rest, ...press })).toBe(right);
+});
+
+test.each([
+  [null, true, {}],
+  [undefined, true, {}],
+  [0, true, { enable_thinking: false }],
+  [512, true, { thinking_budget: 512 }],
+  [512, false, {}],
+])('thinking %j, where a model reasons: %s, is asked as %j', (thinking, reasons, fields) => {
+  const settings = { ...defaultSettings(), ...(thinking === undefined ? {} : { thinking }) };
+  const request = requestFor('m', settings, [], 9, reasons);
+  expect(request).toEqual({ model: 'm', messages: [], seed: 9, ...fields });
 });

@@ -27,11 +27,23 @@ const INDEX: &str = "/index.html";
 const HASHED: &str = "/assets/";
 
 /// Nothing but the chat's own files runs, nothing is asked of another host, nobody frames it, and
-/// text becomes markup only by way of Svelte's own templates.
+/// text becomes markup only by way of Svelte's own templates. The chat frames its own files alone,
+/// which also keeps what is shown in a frame from going to another host.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-    img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; frame-src 'self'; \
+    manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-    trusted-types svelte-trusted-html";
+    trusted-types svelte-trusted-html myriad-service-worker";
+
+/// The page in which the chat shows what a model wrote as a page of its own.
+const FRAME: &str = "/frame.html";
+
+/// What a model wrote may run in there, as a page of no origin: it reaches no storage, no other
+/// page, no popup and no network.
+const FRAME_POLICY: &str = "sandbox allow-scripts; default-src 'none'; \
+    script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; \
+    font-src data:; media-src data: blob:; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'self'";
 
 /// Routes to all files but the page itself, which `/` shows.
 pub fn files() -> Router<Arc<App>> {
@@ -81,7 +93,7 @@ fn show(file: &File, asked: &HeaderMap) -> Response {
         },
     );
     set(header::VARY, "accept, accept-encoding");
-    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::CONTENT_SECURITY_POLICY, if file.path == FRAME { FRAME_POLICY } else { POLICY });
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(header::REFERRER_POLICY, "no-referrer");
     if packed.is_some() {
@@ -106,6 +118,8 @@ fn content_type(path: &str) -> &'static str {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("webmanifest") => "application/manifest+json",
         _ => "application/octet-stream",
     }
 }

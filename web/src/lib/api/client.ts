@@ -24,6 +24,9 @@ export interface Sampling {
 export interface ChatRequest extends Sampling {
   model: string;
   messages: ChatTurn[];
+  enable_thinking?: boolean;
+  /** Tokens of reasoning. */
+  thinking_budget?: number;
   /** How many alternatives to ask for at each token; absent: no log-probabilities. */
   top_logprobs?: number;
 }
@@ -83,6 +86,17 @@ export async function models(signal?: AbortSignal): Promise<Model[]> {
   const response = await request('/v1/models', signal ? { signal } : {});
   const list = (await response.json()) as { data: { id: string; max_model_len?: number }[] };
   return list.data.map((model) => ({ id: model.id, context: model.max_model_len ?? null }));
+}
+
+/** Whether a model reasons, as Ollama's API says it. */
+export async function reasons(model: string): Promise<boolean> {
+  const response = await request('/api/show', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model }),
+  });
+  const { capabilities } = (await response.json()) as { capabilities?: unknown };
+  return Array.isArray(capabilities) && capabilities.includes('thinking');
 }
 
 /** Streams an answer. Aborting the signal ends the work on the server. */

@@ -11,6 +11,7 @@ export function requestFor(
   settings: Settings,
   path: Message[],
   seed: number,
+  reasons: boolean,
 ): ChatRequest {
   const turns: ChatTurn[] = path
     .filter((message) => message.content !== '')
@@ -23,7 +24,16 @@ export function requestFor(
     ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
     ...(settings.topP === null ? {} : { top_p: settings.topP }),
     ...(settings.maxTokens === null ? {} : { max_tokens: settings.maxTokens }),
+    ...(reasons ? thinkingOf(settings) : {}),
   };
+}
+
+/** What a request says of reasoning; a model that does not reason would refuse it. */
+function thinkingOf({
+  thinking,
+}: Settings): Pick<ChatRequest, 'enable_thinking' | 'thinking_budget'> {
+  if (thinking == null) return {};
+  return thinking === 0 ? { enable_thinking: false } : { thinking_budget: thinking };
 }
 
 export function noMeasures(): Measures {

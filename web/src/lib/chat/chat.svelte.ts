@@ -1,6 +1,6 @@
 // The chat: which conversations there are, which one is open, and what a person does with them.
 import { SvelteMap } from 'svelte/reactivity';
-import { ApiFailure, models, type Model } from '../api/client';
+import { ApiFailure, models, reasons, type Model } from '../api/client';
 import { i18n } from '../i18n/index.svelte';
 import { freshId, freshSeed } from '../id';
 import { preferences } from '../preferences.svelte';
@@ -29,6 +29,8 @@ class Chat {
   /** Said once to screen readers. */
   announcement = $state('');
   storageFailed = $state(false);
+  /** Which models reason, as far as it was asked. */
+  readonly #reasons = new SvelteMap<string, boolean>();
   /** All that have been opened: answers go on while another conversation is shown. */
   readonly live = new SvelteMap<string, LiveConversation>();
 
@@ -60,6 +62,19 @@ class Chat {
         error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
     }
     this.modelsLoaded = true;
+  }
+
+  reasons(model: string): boolean {
+    return this.#reasons.get(model) ?? false;
+  }
+
+  /** Asks once whether a model reasons; one of which nothing can be learnt does not. */
+  async learn(model: string): Promise<boolean> {
+    const known = this.#reasons.get(model);
+    if (known !== undefined) return known;
+    const found = await reasons(model).catch(() => false);
+    this.#reasons.set(model, found);
+    return found;
   }
 
   /** Shows what the address names: `#/c/ID`, or nothing for a new conversation. */
@@ -213,7 +228,6 @@ class Chat {
     message.model = model;
     message.seed = live.about.settings.seed ?? freshSeed();
     const path = pathTo(live.messages, message.parent);
-    const request = requestFor(model, live.about.settings, path, message.seed);
     const abort = new AbortController();
     live.running = abort;
     this.announcement = '';
@@ -221,6 +235,9 @@ class Chat {
     const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
     await keep();
     const timer = setInterval(() => void keep(), KEEP_MS);
+    const { settings } = live.about;
+    const reasons = settings.thinking != null && (await this.learn(model));
+    const request = requestFor(model, settings, path, message.seed, reasons);
     await fill(message, request, abort);
     clearInterval(timer);
     live.running = null;

@@ -1,27 +1,40 @@
 // Turns conversations into files that other programs and people read, and such files back.
 import { pathTo } from '../chat/tree';
+import { readLibrary } from './library';
+import { fromForeign, type Foreign } from './foreign';
 import { freshId } from '../id';
-import { defaultSettings, type Conversation, type Message, type Record } from './types';
+import {
+  defaultSettings,
+  type Conversation,
+  type Library,
+  type Message,
+  type Record,
+} from './types';
 
 const FORMAT = 'myriad.conversations';
 const VERSION = 1;
 
 /** All of a tree, with its branches. */
-export function toJson(records: Record[]): string {
-  return JSON.stringify({ format: FORMAT, version: VERSION, records }, null, 2);
+export function toJson(records: Record[], library?: Library): string {
+  return JSON.stringify({ format: FORMAT, version: VERSION, records, library }, null, 2);
 }
 
-/** The shown path, for people. */
+/** The shown path, for people; with its thoughts where they have a name. */
 export function toMarkdown(
   { conversation, messages }: Record,
-  names: { user: string; assistant: string },
+  names: { user: string; assistant: string; thoughts?: string },
 ): string {
   const parts = [`# ${conversation.title}`];
   if (conversation.settings.system)
     parts.push(`> ${conversation.settings.system.replace(/\n/g, '\n> ')}`);
   for (const message of pathTo(messages, conversation.leaf)) {
     const name = message.role === 'user' ? names.user : (message.model ?? names.assistant);
-    parts.push(`## ${name}`, message.content.trim());
+    parts.push(`## ${name}`);
+    if (names.thoughts && message.reasoning) {
+      const quoted = message.reasoning.trim().replace(/^/gm, '> ');
+      parts.push(`> **${names.thoughts}**\n>\n${quoted}`);
+    }
+    parts.push(message.content.trim());
   }
   return `${parts.join('\n\n')}\n`;
 }
@@ -34,12 +47,32 @@ export class ImportFailure extends Error {}
  * default, and a tree with a broken link is refused.
  */
 export function fromJson(text: string): Record[] {
-  let file: unknown;
+  return fromFile(parsed(text));
+}
+
+/** Reads what `toJson` or another chat wrote. */
+export function imported(text: string): Imported {
+  const file = parsed(text);
+  const foreign = fromForeign(file);
+  if (foreign) return { ...foreign, library: readLibrary(null) };
+  const records = fromFile(file);
+  const library = readLibrary((file as { library?: unknown }).library);
+  return { source: null, records, leftOut: null, library };
+}
+
+export type Imported = (Foreign | { source: null; records: Record[]; leftOut: null }) & {
+  library: Library;
+};
+
+function parsed(text: string): unknown {
   try {
-    file = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new ImportFailure('not JSON');
   }
+}
+
+function fromFile(file: unknown): Record[] {
   if (!isObject(file) || file['format'] !== FORMAT || !Array.isArray(file['records'])) {
     throw new ImportFailure(`format: right would be "${FORMAT}"`);
   }
@@ -69,6 +102,7 @@ function readRecord(value: unknown, place: string): Record {
       topP: number(settings['topP']),
       maxTokens: number(settings['maxTokens']),
       seed: number(settings['seed']),
+      thinking: number(settings['thinking']),
       system: text(settings['system']),
     },
     leaf: text(raw['leaf']) || null,

@@ -6,6 +6,8 @@ export interface Settings {
   topP: number | null;
   maxTokens: number | null;
   seed: number | null;
+  /** Tokens of reasoning; 0 is none, null what the model likes. Missing in conversations of old. */
+  thinking?: number | null;
   system: string;
 }
 
@@ -88,10 +90,39 @@ export interface ConversationStore {
   importAll(records: Record[]): Promise<number>;
 }
 
+/** A way of asking that has a name: parameters with their system prompt, and a model. */
+export interface Preset {
+  id: string;
+  name: string;
+  /** Null: whichever is chosen. */
+  model: string | null;
+  settings: Settings;
+}
+
+/** A text that is asked again and again, with `{{variables}}`. */
+export interface Prompt {
+  id: string;
+  name: string;
+  text: string;
+}
+
+export interface Library {
+  presets: Preset[];
+  prompts: Prompt[];
+}
+
+/** A place that keeps presets and prompts, sorted by their names. */
+export interface LibraryStore {
+  all(): Promise<Library>;
+  save<K extends keyof Library>(kind: K, item: Library[K][number]): Promise<void>;
+  remove(kind: keyof Library, id: string): Promise<void>;
+}
+
 export const defaultSettings = (): Settings => ({
   temperature: null,
   topP: null,
   maxTokens: null,
   seed: null,
+  thinking: null,
   system: '',
 });
