@@ -16,6 +16,7 @@ mod layers;
 pub mod limits;
 pub mod metrics;
 mod openapi;
+pub mod outbound;
 mod quota;
 mod random;
 mod routes;
