@@ -25,6 +25,7 @@ mod serve;
 mod stalled;
 pub mod storage;
 mod sweeper;
+mod upstreams;
 pub mod wire;
 
 pub use app::{Models, timestamp_of};
@@ -36,3 +37,4 @@ pub use runtime::{
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;
+pub use upstreams::{Upstreams, UpstreamsError};

@@ -91,7 +91,7 @@ impl OutboundError {
 }
 
 /// Connections to other servers. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Outbound {
     client: Client<Connector, Body>,
 }

@@ -20,7 +20,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 type Inner = HttpsConnector<HttpConnector>;
 
 /// Makes connections. Certificates are judged by Mozilla's roots, as with downloads.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Connector(Inner);
 
 impl Connector {
