@@ -19,6 +19,7 @@ mod openapi;
 pub mod outbound;
 mod quota;
 mod random;
+mod rating;
 mod routes;
 pub mod runtime;
 mod serve;

@@ -28,4 +28,5 @@ mod tools;
 mod uploads;
 mod upstreams;
 mod upstreams_anthropic;
+mod votes;
 mod web;
