@@ -27,6 +27,9 @@ impl From<Arc<Runtime>> for Models {
     }
 }
 
+/// Models of other servers that an error lists.
+const SERVED_SHOWN_MAX: usize = 50;
+
 /// What every handler and layer shares.
 pub struct App {
     /// The model that answers.
@@ -71,11 +74,21 @@ impl App {
     pub fn serving(&self, model: Option<&str>) -> Result<&Arc<Runtime>, ApiError> {
         let Some(model) = model else { return Ok(&self.runtime) };
         let is_it = |runtime: &&Arc<Runtime>| runtime.names().iter().any(|name| name == model);
-        self.runtimes().find(is_it).ok_or_else(|| {
-            let names: Vec<&str> =
-                self.runtimes().flat_map(|runtime| runtime.names()).map(String::as_str).collect();
-            ApiError::unknown_model(model, &names)
-        })
+        if let Some(runtime) = self.runtimes().find(is_it) {
+            return Ok(runtime);
+        }
+        if let Some(target) = self.config.upstreams.find(model)? {
+            return Err(ApiError::chats_only(model, &target.place.about.name));
+        }
+        let own = self.runtimes().flat_map(|runtime| runtime.names()).cloned();
+        let others = self.config.upstreams.models().into_iter().map(|(id, _)| id);
+        let names: Vec<String> = own.chain(others.take(SERVED_SHOWN_MAX)).collect();
+        Err(ApiError::unknown_model(model, &names))
+    }
+
+    /// Whether a model of this name is this server's own.
+    pub fn has(&self, model: &str) -> bool {
+        self.runtimes().any(|runtime| runtime.names().iter().any(|name| name == model))
     }
 
     /// The model that a request names must be the one that answers, and one that can.

@@ -119,12 +119,40 @@ impl ApiError {
     }
 
     /// 404 for a model that is not served.
-    pub fn unknown_model(model: &str, served: &[&str]) -> ApiError {
+    pub fn unknown_model(model: &str, served: &[String]) -> ApiError {
         let shown: String = model.chars().take(128).collect();
         let served = served.join(", ");
         let message = format!("The model '{shown}' does not exist. Served here: {served}.");
         let error = ApiError::new(StatusCode::NOT_FOUND, INVALID, message);
         ApiError { param: Some("model".into()), code: Some("model_not_found"), ..error }
+    }
+
+    /// 400: several other servers have a model of this name.
+    pub fn ambiguous_model(model: &str, names: &[String]) -> ApiError {
+        let shown: String = model.chars().take(128).collect();
+        let names = names.join(", ");
+        let message = format!("'{shown}' could be several models. Right would be one of: {names}.");
+        ApiError::invalid("model", message)
+    }
+
+    /// 400: the model is another server's, which is asked for chats alone.
+    pub fn chats_only(model: &str, upstream: &str) -> ApiError {
+        let shown: String = model.chars().take(128).collect();
+        let message = format!(
+            "The model '{shown}' is the upstream '{upstream}'s: it takes POST \
+             /v1/chat/completions, and nothing else here."
+        );
+        ApiError { code: Some("model_not_supported"), ..ApiError::invalid("model", message) }
+    }
+
+    /// What another server said, or why it said nothing.
+    pub fn upstream(status: StatusCode, message: String, code: &'static str) -> ApiError {
+        let kind = match status.as_u16() {
+            429 => "rate_limit_error",
+            400..=499 => INVALID,
+            _ => "server_error",
+        };
+        ApiError { code: Some(code), ..ApiError::new(status, kind, message) }
     }
 
     /// 404 for an object that its owner does not have.

@@ -16,14 +16,17 @@ mod layers;
 pub mod limits;
 pub mod metrics;
 mod openapi;
+pub mod outbound;
 mod quota;
 mod random;
+mod rating;
 mod routes;
 pub mod runtime;
 mod serve;
 mod stalled;
 pub mod storage;
 mod sweeper;
+mod upstreams;
 pub mod wire;
 
 pub use app::{Models, timestamp_of};
@@ -35,3 +38,4 @@ pub use runtime::{
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;
+pub use upstreams::{Upstreams, UpstreamsError};

@@ -177,6 +177,15 @@ pub const FORM_HEAD_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a file's name: most file systems take 255.
 pub const FILE_NAME_BYTES_MAX: usize = 512;
 
+/// Models whose answers are compared side by side: as many columns as a screen has room for.
+pub const COMPARED_MAX: usize = 4;
+
+/// Votes that are rated together, the latest ones.
+pub const VOTES_MAX: usize = 10_000;
+
+/// Models that are rated together: the work grows with their number's third power.
+pub const MODELS_RATED_MAX: usize = 100;
+
 /// Files and batches in one page of a list, as OpenAI's.
 pub const FILES_PAGE_MAX: usize = 10_000;
 

@@ -29,7 +29,9 @@ const ERRORS: &[(u16, &str)] = &[
     (413, "The body is too large"),
     (429, "The server is busy; `retry-after` says when to come again"),
     (500, "The server failed"),
-    (503, "The engine does not run"),
+    (502, "An upstream failed, or refused the operator's key"),
+    (503, "The engine does not run, or an upstream is overloaded"),
+    (504, "An upstream did not answer in time"),
 ];
 
 /// Schemas by their names.

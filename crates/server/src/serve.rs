@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, Models};
 use crate::storage::Storage;
+use crate::upstreams::Upstreams;
 use crate::{batches, connections, limits, routes, sweeper};
 
 /// How a server listens and whom it lets in.
@@ -32,6 +33,8 @@ pub struct ServerConfig {
     pub batch_lines: usize,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
+    /// Other servers whose models are offered beside the own ones.
+    pub upstreams: Arc<Upstreams>,
     /// Silence on a stream before a comment is sent.
     pub keep_alive: Duration,
     /// How long running answers may take to finish after the shutdown signal.
@@ -49,6 +52,7 @@ impl Default for ServerConfig {
             owner_bytes_max: limits::OWNER_BYTES_MAX,
             batch_lines: limits::BATCH_LINES,
             allowed_origins: Vec::new(),
+            upstreams: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,
         }
@@ -127,6 +131,7 @@ pub async fn serve_on(
 /// What runs beside the answering of requests; ends when it is dropped.
 fn background(app: &Arc<App>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
+    app.config.upstreams.refresh(&mut tasks);
     if let Some(storage) = &app.config.storage {
         tasks.spawn(sweeper::run(Arc::clone(storage)));
         if storage.content {

@@ -43,6 +43,8 @@ macro_rules! kinds {
 kinds! {
     /// A chat completion that was stored; its messages are its parts.
     Chat = "chat",
+    /// Which of several models' answers a person found better.
+    Vote = "vote",
     /// A message of a stored chat.
     ChatMessage = "chat_message",
     /// A response, with its own input and output.

@@ -9,7 +9,7 @@ use std::{fs, process};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use myriad_server::runtime::scripted::Script;
-use myriad_server::{Models, Runtime, ServeError, ServerConfig, bind, serve_on};
+use myriad_server::{Models, Runtime, ServeError, ServerConfig, Upstreams, bind, serve_on};
 use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -28,6 +28,7 @@ Examples:
   myriad keys create laptop; myriad serve --host 0.0.0.0   for other machines (put TLS in front)
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
   myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
+  myriad serve MODEL --upstreams upstreams.toml    and models of other servers, each named in it
   myriad serve MINILM                              an encoder alone: embeddings and reranking
   myriad serve script:answers.json                 a test double: it answers what a file says
 
@@ -69,6 +70,9 @@ pub struct Arguments {
     /// Another model that is served for embeddings and reranking, on half of the threads.
     #[arg(long, value_name = "MODEL")]
     embedding_model: Option<PathBuf>,
+    /// Models of other servers to offer beside it: a TOML file that says where, and where keys are.
+    #[arg(long, value_name = "FILE")]
+    upstreams: Option<PathBuf>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -119,6 +123,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         storage: Some(Arc::new(storage)),
         batch_lines: arguments.batch_lines as usize,
         allowed_origins: arguments.allow_origin.clone(),
+        upstreams: Arc::new(upstreams(arguments.upstreams.as_deref())?),
         ..ServerConfig::default()
     };
     let door = Door { keys, without_key: arguments.without_key };
@@ -155,6 +160,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let signals = stop_signals(&tokio)?;
     banner.show(arguments.log_format)?;
     tokio.block_on(serve(listener, models, config, signals, arguments.log_format))
+}
+
+/// The other servers of a file; requests go nowhere else.
+fn upstreams(file: Option<&Path>) -> Result<Upstreams> {
+    let Some(file) = file else { return Ok(Upstreams::default()) };
+    let upstreams = Upstreams::read(file).with_context(|| file.display().to_string())?;
+    for (name, address) in upstreams.places() {
+        info!(upstream = name, address, "chats with its models go there");
+    }
+    Ok(upstreams)
 }
 
 /// The second model, whose header is read.

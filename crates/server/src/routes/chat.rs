@@ -20,6 +20,7 @@ use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
 use crate::storage::Owner;
+use crate::upstreams::{self, Asked};
 use crate::wire::chat::{
     AnswerMessage, ChatChoice, ChatChunk, ChatCompletion, ChatRequest, ChunkChoice, Delta,
     FunctionCall, Reasoning, ToolCall, ToolCallDelta,
@@ -39,7 +40,14 @@ pub async fn create(
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompt) = app.blocking(move |app| prepare(app, &body)).await?;
+    let work = move |app: &App| match Asked::of(app, &body)? {
+        Some(asked) => Ok(Errand::Elsewhere(asked)),
+        None => prepare(app, &body).map(|(request, prompt)| Errand::Here(request.into(), prompt)),
+    };
+    let (request, prompt) = match app.blocking(work).await? {
+        Errand::Here(request, prompt) => (*request, prompt),
+        Errand::Elsewhere(asked) => return upstreams::answer(&app, asked).await,
+    };
     let generation = &request.generation;
     let requests = (0..generation.n).map(|index| GenerateRequest {
         prompt: prompt.ids.clone(),
@@ -57,6 +65,12 @@ pub async fn create(
         return Ok(stream::respond(app, choices, writer));
     }
     Ok(Json(writer.whole(&app, choices).await?).into_response())
+}
+
+/// Who answers.
+enum Errand {
+    Here(Box<ChatRequest>, Prompt),
+    Elsewhere(Asked),
 }
 
 fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {

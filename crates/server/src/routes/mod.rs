@@ -33,6 +33,7 @@ mod tests;
 mod tokenize;
 mod uploads;
 mod version;
+mod votes;
 pub(crate) mod web;
 
 use std::sync::Arc;

@@ -109,6 +109,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_batches(components));
     routes.extend(of_anthropic());
     routes.extend(of_ollama(components));
+    routes.extend(of_app(components));
     routes.extend(of_others(components));
     routes
 }
@@ -421,6 +422,26 @@ fn of_ollama(known: &mut Components) -> Vec<Route> {
             .gives_named(JSON, "OllamaModels"),
         Route::get("/api/version", "Ollama's: the version", get(ollama_models::version))
             .gives_named(JSON, "Version"),
+    ]
+}
+
+/// What the chat alone uses.
+fn of_app(known: &mut Components) -> Vec<Route> {
+    use crate::wire::votes::{Leaderboard, Vote};
+    use Input::Named;
+    const BOARD: &str = "/app/leaderboard";
+    vec![
+        Route::post(
+            "/app/votes",
+            "Keeps which of several models' answers is better",
+            Named("Vote"),
+            post(votes::create),
+        )
+        .gives::<Vote>(known, JSON),
+        Route::get(BOARD, "Models by kept votes", get(votes::leaderboard))
+            .gives::<Leaderboard>(known, JSON),
+        Route::post(BOARD, "Models by the votes sent", Named("Votes"), post(votes::count))
+            .gives::<Leaderboard>(known, JSON),
     ]
 }
 

@@ -144,11 +144,14 @@ pub struct ChatCompletion {
     pub model: String,
     /// One per choice asked for.
     pub choices: Vec<ChatChoice>,
-    /// Tokens in and out.
+    /// Tokens in and out; null where an upstream does not say.
+    #[schema(value_type = Option<Usage>)]
     pub usage: Usage,
-    /// What the answer was computed with.
+    /// What the answer was computed with; null where an upstream did it.
+    #[schema(value_type = Option<String>)]
     pub system_fingerprint: String,
-    /// The tier that it was computed in: there is one.
+    /// The tier that it was computed in: there is one. Null where an upstream did it.
+    #[schema(value_type = Option<String>)]
     pub service_tier: &'static str,
     /// Ids of the prompt, with `return_token_ids`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,9 +276,11 @@ pub struct ChatChunk {
     pub created: u64,
     /// The same in all pieces.
     pub model: String,
-    /// What the answer is computed with.
+    /// What the answer is computed with; null where an upstream does it.
+    #[schema(value_type = Option<String>)]
     pub system_fingerprint: String,
-    /// The tier that it is computed in: there is one.
+    /// The tier that it is computed in: there is one. Null where an upstream does it.
+    #[schema(value_type = Option<String>)]
     pub service_tier: &'static str,
     /// One piece of one choice; none in the piece that carries the usage.
     pub choices: Vec<ChunkChoice>,

@@ -188,7 +188,7 @@ fn take_seed(fields: &mut Fields<'_>) -> Result<Option<i64>, ApiError> {
     }
 }
 
-fn take_stops(fields: &mut Fields<'_>) -> Result<Vec<String>, ApiError> {
+pub(crate) fn take_stops(fields: &mut Fields<'_>) -> Result<Vec<String>, ApiError> {
     const NAME: &str = "stop";
     let Some(value) = fields.raw(NAME) else { return Ok(Vec::new()) };
     let values = match kind(value) {
@@ -230,7 +230,7 @@ fn take_stop_tokens(fields: &mut Fields<'_>, vocab: usize) -> Result<Vec<u32>, A
 }
 
 /// `stream` and `stream_options`, which makes sense with it alone.
-fn take_stream(fields: &mut Fields<'_>) -> Result<(bool, bool), ApiError> {
+pub(crate) fn take_stream(fields: &mut Fields<'_>) -> Result<(bool, bool), ApiError> {
     const NAME: &str = "stream_options";
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let Some(value) = fields.raw(NAME) else { return Ok((stream, false)) };

@@ -33,3 +33,4 @@ pub mod tokenize;
 pub mod tools;
 pub mod uploads;
 pub mod usage;
+pub mod votes;

@@ -12,10 +12,11 @@ pub struct ModelCard {
     pub object: &'static str,
     /// When it was loaded, in seconds since 1970.
     pub created: u64,
-    /// `myriad`
-    pub owned_by: &'static str,
-    /// Tokens of prompt and answer together, as vLLM names it.
-    pub max_model_len: usize,
+    /// `myriad`, or the name of the upstream that has it.
+    pub owned_by: String,
+    /// Tokens of prompt and answer together, as vLLM names it; absent where an upstream has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<usize>,
 }
 
 /// All of them.

@@ -32,7 +32,7 @@ const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh",
 
 /// Tokens that stand for an effort where the template knows none. Seed-OSS was trained on multiples
 /// of 512.
-fn budget_of(effort: &str) -> i64 {
+pub(crate) fn budget_of(effort: &str) -> i64 {
     match effort {
         "none" => 0,
         "minimal" => 512,
