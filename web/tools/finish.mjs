@@ -2,6 +2,7 @@
 //
 // Called with --empty before the build (the folder itself stays: cargo watches it), without after it.
 import { readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -19,6 +20,7 @@ if (process.argv.includes('--empty')) {
 }
 
 function finish() {
+  writeWorker();
   const sizes = new Map();
   for (const path of files(dist)) {
     if (!/\.(html|js|css|svg|json|webmanifest)$/.test(path)) continue;
@@ -38,6 +40,21 @@ function finish() {
     console.error('That is over the budget: load more of it lazily.');
     process.exit(1);
   }
+}
+
+/** Tells the service worker its version, and which files make the page without its lazy parts. */
+function writeWorker() {
+  const html = readFileSync(join(dist, 'index.html'), 'utf8');
+  const shell = [...html.matchAll(/(?:src|href)="(\/[^"]+)"/g)].map((match) => match[1]);
+  const paths = ['/', ...new Set(shell)];
+  const digest = createHash('sha256');
+  for (const path of paths)
+    digest.update(readFileSync(join(dist, path === '/' ? 'index.html' : path)));
+  const worker = join(dist, 'sw.js');
+  const text = readFileSync(worker, 'utf8')
+    .replace('__VERSION__', digest.digest('hex').slice(0, 16))
+    .replace("['__FILES__']", JSON.stringify(paths));
+  writeFileSync(worker, text);
 }
 
 function files(folder) {

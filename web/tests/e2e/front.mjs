@@ -31,6 +31,8 @@ function fileOf(path) {
 /** A server in front of the one at this address. */
 export async function front(target) {
   const [page, frame] = [policy('POLICY'), policy('FRAME_POLICY')];
+  /** What is served in place of files, by path: another build. */
+  const replaced = new Map();
   const server = createServer((asked, answer) => {
     const { pathname } = new URL(asked.url, target);
     const file = asked.method === 'GET' ? fileOf(pathname) : null;
@@ -44,7 +46,7 @@ export async function front(target) {
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',
       });
-      answer.end(readFileSync(file));
+      answer.end(replaced.get(pathname) ?? readFileSync(file));
       return;
     }
     const headers = { ...asked.headers, host: new URL(target).host };
@@ -63,5 +65,5 @@ export async function front(target) {
       server.close(resolve);
       server.closeAllConnections();
     });
-  return { url: `http://127.0.0.1:${server.address().port}`, stop };
+  return { url: `http://127.0.0.1:${server.address().port}`, replaced, stop };
 }

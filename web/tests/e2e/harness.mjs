@@ -99,6 +99,8 @@ export async function browser(url) {
       viewport: { width: 1280, height: 800 },
       locale: 'en-GB',
       reducedMotion: 'reduce',
+      // A worker's requests pass by a test's routes.
+      serviceWorkers: 'block',
       ...options,
     });
     const opened = await context.newPage();

