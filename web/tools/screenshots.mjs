@@ -3,7 +3,7 @@
 // MYRIAD=path/to/myriad npm run screenshots [NAME…]
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { answered, browser, say, server } from '../tests/e2e/harness.mjs';
+import { answered, browser, replies, say, server } from '../tests/e2e/harness.mjs';
 
 const folder = fileURLToPath(new URL('../../docs/screenshots/', import.meta.url));
 const only = process.argv.slice(2);
@@ -72,6 +72,38 @@ const screens = {
       .getByRole('button', { name: /^Options for/ })
       .first()
       .click();
+  },
+  artifact: async (page) => {
+    await replies(
+      page,
+      'Each question goes this way:\n\n```mermaid\nflowchart LR\n  A[Question] --> B{Known?}\n  B -->|yes| C[Answer]\n  B -->|no| D[Think] --> C\n```\n',
+    );
+    await say(page, 'Draw how you answer');
+    await page.locator('article').getByRole('button', { name: 'Preview' }).click();
+    await page.frameLocator('iframe').locator('svg').getByText('Think').waitFor();
+  },
+  thinking: async (page) => {
+    await page.getByRole('button', { name: /^Thinking/ }).click();
+    await page.getByText('So many tokens at most').click();
+  },
+  prompts: async (page) => {
+    const field = page.locator('#composer');
+    await field.fill('/');
+    await page.getByRole('option').last().click();
+    for (const [name, text] of [
+      ['Explain', 'Explain {{topic}} to a child.'],
+      ['Translate', 'Translate “{{text}}” into {{language}}.'],
+    ]) {
+      await page.getByRole('button', { name: 'New prompt' }).click();
+      await page.getByLabel('Name of the prompt').fill(name);
+      await page.getByRole('textbox', { name: 'Text' }).fill(text);
+      await page.getByRole('button', { name: 'Save' }).click();
+      await page.getByRole('button', { name: `Edit: ${name}` }).waitFor();
+    }
+    await page.keyboard.press('Escape');
+    await field.fill('');
+    await field.fill('/');
+    await page.getByRole('option').nth(2).waitFor();
   },
   shortcuts: async (page) => {
     await page.locator('body').press('Escape');

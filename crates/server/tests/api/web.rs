@@ -35,6 +35,19 @@ fn browsers_get_the_chat_and_programs_the_list() {
     assert!(packed.body.len() * 2 < plain.body.len());
     assert_ne!(packed.header("etag"), plain.header("etag"));
     live.get("/index.html").error(404);
+    let frame = live.get("/frame.html");
+    let policy = frame.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("sandbox allow-scripts; default-src 'none';"), "{policy}");
+    assert!(!policy.contains("allow-same-origin") && !policy.contains("'self';"), "{policy}");
+    for (path, kind) in [
+        ("/sw.js", "text/javascript; charset=utf-8"),
+        ("/manifest.webmanifest", "application/manifest+json"),
+        ("/icon-192.png", "image/png"),
+    ] {
+        let file = live.get(path);
+        assert_eq!(file.header("content-type"), Some(kind));
+        assert_eq!(file.header("cache-control"), Some("no-cache"));
+    }
 }
 
 #[test]
