@@ -19,6 +19,7 @@ export function message(
     status: 'done',
     failure: null,
     measures: null,
+    comparison: null,
     seed: null,
   };
 }

@@ -78,11 +78,13 @@ describe('requests', () => {
     expect(failure).toMatchObject({ kind, message });
   });
 
-  test('models have their context', async () => {
-    answers(Response.json({ data: [{ id: 'a', max_model_len: 9 }, { id: 'b' }] }));
+  test('models have their context and whose they are', async () => {
+    const own = { id: 'a', max_model_len: 9, owned_by: 'myriad' };
+    answers(Response.json({ data: [own, { id: 'b' }, { id: 'far/c', owned_by: 'far' }] }));
     expect(await models()).toEqual([
-      { id: 'a', context: 9 },
-      { id: 'b', context: null },
+      { id: 'a', context: 9, upstream: null },
+      { id: 'b', context: null, upstream: null },
+      { id: 'far/c', context: null, upstream: 'far' },
     ]);
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { ageOf } from '../../src/lib/chat/days';
 import { speedOf } from '../../src/lib/chat/speed';
 import { shown } from '../../src/lib/chat/tokens';
-import { leafBelow, pathTo, siblings, titleOf } from '../../src/lib/chat/tree';
+import { comparedWith, leafBelow, pathTo, siblings, titleOf } from '../../src/lib/chat/tree';
 import { noMeasures, requestFor } from '../../src/lib/chat/answer';
 import { sends } from '../../src/lib/keys';
 import { defaultSettings } from '../../src/lib/store/types';
@@ -34,6 +34,16 @@ describe('tree', () => {
     const circle = [message('a', 'b', 'user', 1), message('b', 'a', 'user', 2)];
     expect(pathTo(circle, 'a')).toHaveLength(2);
     expect(leafBelow(circle, 'a')).toBeTypeOf('string');
+  });
+  test('compared answers are the siblings of one comparison, until one is kept', () => {
+    const of = (id: string, created: number, comparison: string | null) => ({
+      ...message(id, 'q', 'assistant', created),
+      comparison,
+    });
+    const answers = [of('b', 3, 'x'), of('a', 2, 'x'), of('old', 1, null), of('c', 4, 'y')];
+    expect(ids(comparedWith(answers, answers[0]))).toEqual(['a', 'b']);
+    expect(comparedWith(answers, answers[2])).toEqual([]);
+    expect(comparedWith(answers, undefined)).toEqual([]);
   });
   test('versions stand beside each other', () => {
     expect(ids(siblings(tree, tree[1]!))).toEqual(['a1', 'a1b']);

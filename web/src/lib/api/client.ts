@@ -6,6 +6,8 @@ export interface Model {
   id: string;
   /** Tokens of prompt and answer together, where the server says. */
   context: number | null;
+  /** Null: this server computes it. Otherwise the name of the other server that does. */
+  upstream: string | null;
 }
 
 export interface ChatTurn {
@@ -84,8 +86,14 @@ export const key = {
 /** The models on offer. */
 export async function models(signal?: AbortSignal): Promise<Model[]> {
   const response = await request('/v1/models', signal ? { signal } : {});
-  const list = (await response.json()) as { data: { id: string; max_model_len?: number }[] };
-  return list.data.map((model) => ({ id: model.id, context: model.max_model_len ?? null }));
+  const list = (await response.json()) as {
+    data: { id: string; max_model_len?: number; owned_by?: string }[];
+  };
+  return list.data.map(({ id, max_model_len, owned_by }) => ({
+    id,
+    context: max_model_len ?? null,
+    upstream: owned_by === undefined || owned_by === 'myriad' ? null : owned_by,
+  }));
 }
 
 /** Whether a model reasons, as Ollama's API says it. */
@@ -166,7 +174,7 @@ interface Chunk {
   usage?: Usage | null;
 }
 
-async function request(path: string, init: RequestInit): Promise<Response> {
+export async function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
   if (key.read()) headers.set('authorization', `Bearer ${key.read()}`);
   let response: Response;

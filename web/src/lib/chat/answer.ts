@@ -10,7 +10,7 @@ export function requestFor(
   model: string,
   settings: Settings,
   path: Message[],
-  seed: number,
+  seed: number | null,
   reasons: boolean,
 ): ChatRequest {
   const turns: ChatTurn[] = path
@@ -20,7 +20,7 @@ export function requestFor(
   return {
     model,
     messages: system ? [{ role: 'system', content: system }, ...turns] : turns,
-    seed,
+    ...(seed === null ? {} : { seed }),
     ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
     ...(settings.topP === null ? {} : { top_p: settings.topP }),
     ...(settings.maxTokens === null ? {} : { max_tokens: settings.maxTokens }),

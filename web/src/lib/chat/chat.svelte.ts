@@ -9,7 +9,7 @@ import { defaultSettings, type Conversation, type Message, type Settings } from 
 import { fill, requestFor } from './answer';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
-import { leafBelow, pathTo, titleOf } from './tree';
+import { comparedWith, leafBelow, pathTo, titleOf } from './tree';
 
 /** How often an answer on its way is kept, so that a closed page loses little. */
 const KEEP_MS = 2000;
@@ -21,6 +21,8 @@ class Chat {
   /** Whether the address names a conversation that is not here. */
   missing = $state(false);
   loading = $state(true);
+  /** Whether the leaderboard is shown in place of the chat: `#/leaderboard`. */
+  leaderboard = $state(false);
   models = $state.raw<Model[]>([]);
   modelsFailure = $state.raw<ApiFailure | null>(null);
   modelsLoaded = $state(false);
@@ -71,6 +73,8 @@ class Chat {
 
   /** Asks once whether a model reasons; one of which nothing can be learnt does not. */
   async learn(model: string): Promise<boolean> {
+    // Other servers say nothing of it.
+    if (this.models.find(({ id }) => id === model)?.upstream) return false;
     const asked = this.#asked.get(model) ?? reasons(model).catch(() => false);
     this.#asked.set(model, asked);
     const found = await asked;
@@ -80,6 +84,7 @@ class Chat {
 
   /** Shows what the address names: `#/c/ID`, or nothing for a new conversation. */
   async #follow(): Promise<void> {
+    this.leaderboard = location.hash === '#/leaderboard';
     const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? null;
     if (id === null) {
       this.open = null;
@@ -125,6 +130,38 @@ class Chat {
     await this.#ask(live, text, live.about.leaf);
   }
 
+  /** Asks several models the same, at the end of the open conversation or as the first of a new one. */
+  async compare(text: string, models: string[]): Promise<void> {
+    const live = this.open ?? this.#create(text);
+    if (live.running) return;
+    const question = live.add({
+      ...blank(live, live.about.leaf),
+      role: 'user',
+      content: text,
+      status: 'done',
+    });
+    await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
+    const comparison = freshId();
+    const answers = models.map((model) =>
+      live.add({ ...blank(live, question.id), model, comparison }),
+    );
+    // The first one is the path until another is kept.
+    live.about.leaf = answers[0]?.id ?? question.id;
+    await this.#answer(live, answers);
+  }
+
+  /** Goes on with one of the compared answers; the others stay beside it as its versions. */
+  async keep(live: LiveConversation, message: Message): Promise<void> {
+    if (live.running) return;
+    const answers = comparedWith(live.messages, message);
+    for (const answer of answers) answer.comparison = null;
+    live.about.leaf = message.id;
+    live.about.model = message.model;
+    await this.#guarded(() => store.saveMessages($state.snapshot(answers)));
+    await this.#keepAbout(live.about, false);
+    this.announcement = i18n.t.kept(message.model ?? '');
+  }
+
   /** Asks something else in place of an earlier question: a branch beside it. */
   async edit(live: LiveConversation, message: Message, text: string): Promise<void> {
     if (!live.running) await this.#ask(live, text, message.parent);
@@ -135,11 +172,16 @@ class Chat {
     if (live.running) return;
     if (message.status === 'failed' && !message.content && !message.reasoning) {
       live.messages = live.messages.filter((other) => other.id !== message.id);
-      const again = live.add({ ...blank(live, message.parent), id: message.id });
-      await this.#answer(live, again);
+      const { id, created } = message;
+      // A column of a comparison stays what and where it is.
+      const column = message.comparison
+        ? { created, model: message.model, comparison: message.comparison }
+        : {};
+      const again = live.add({ ...blank(live, message.parent), id, ...column });
+      await this.#answer(live, [again]);
       return;
     }
-    await this.#answer(live, live.add(blank(live, message.parent)));
+    await this.#answer(live, [live.add(blank(live, message.parent))]);
   }
 
   stop(): void {
@@ -221,34 +263,49 @@ class Chat {
       status: 'done',
     });
     await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
-    await this.#answer(live, live.add(blank(live, question.id)));
+    await this.#answer(live, [live.add(blank(live, question.id))]);
   }
 
-  async #answer(live: LiveConversation, message: Message): Promise<void> {
-    const model = this.#chosen(live.about.model)?.id ?? live.about.model ?? '';
-    message.model = model;
-    message.seed = live.about.settings.seed ?? freshSeed();
-    const path = pathTo(live.messages, message.parent);
-    const abort = new AbortController();
-    live.running = abort;
+  /** Has all of these answered at the same time, each by its model, or else the conversation's. */
+  async #answer(live: LiveConversation, messages: Message[]): Promise<void> {
+    const all = new AbortController();
+    live.running = all;
     this.announcement = '';
     await this.#keepAbout(live.about, true);
+    await Promise.all(messages.map((message) => this.#fill(live, message, all.signal)));
+    live.running = null;
+    live.stops.clear();
+    // Deleted in the meantime: nothing of it comes back.
+    if (this.live.get(live.about.id) !== live) return;
+    const { t } = i18n;
+    const [only] = messages;
+    if (messages.length > 1) this.announcement = t.allAnswered(messages.length);
+    else if (only?.status === 'failed') this.announcement = t.answerFailed;
+    else this.announcement = t.answerFinished(only?.content ?? '');
+    const reached = messages.some((message) => message.failure?.kind !== 'unreachable');
+    if (reached && this.modelsFailure) void this.loadModels();
+  }
+
+  async #fill(live: LiveConversation, message: Message, all: AbortSignal): Promise<void> {
+    const model = this.#chosen(message.model ?? live.about.model);
+    message.model = model?.id ?? message.model ?? live.about.model ?? '';
+    // With its seed this server draws an answer again; others may not know what a seed is.
+    const own = model === null || model.upstream === null;
+    message.seed = live.about.settings.seed ?? (own ? freshSeed() : null);
+    const path = pathTo(live.messages, message.parent);
+    const abort = new AbortController();
+    if (all.aborted) abort.abort();
+    all.addEventListener('abort', () => abort.abort());
+    live.stops.set(message.id, abort);
     const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
     await keep();
     const timer = setInterval(() => void keep(), KEEP_MS);
     const { settings } = live.about;
-    const reasons = settings.thinking != null && (await this.learn(model));
-    const request = requestFor(model, settings, path, message.seed, reasons);
+    const reasons = settings.thinking != null && (await this.learn(message.model));
+    const request = requestFor(message.model, settings, path, message.seed, reasons);
     await fill(message, request, abort);
     clearInterval(timer);
-    live.running = null;
-    // Deleted in the meantime: nothing of it comes back.
-    if (this.live.get(live.about.id) !== live) return;
-    await keep();
-    const { t } = i18n;
-    this.announcement =
-      message.status === 'failed' ? t.answerFailed : t.answerFinished(message.content);
-    if (message.failure?.kind !== 'unreachable' && this.modelsFailure) void this.loadModels();
+    if (this.live.get(live.about.id) === live) await keep();
   }
 
   async #keepAbout(about: Conversation, touched: boolean): Promise<void> {

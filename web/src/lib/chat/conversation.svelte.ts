@@ -1,18 +1,23 @@
 // One conversation as the page shows it: its tree, the path through it, and whether an answer is on its way.
 import type { Conversation, Message } from '../store/types';
-import { pathTo } from './tree';
+import { comparedWith, pathTo } from './tree';
 
 export class LiveConversation {
   about = $state() as Conversation;
   messages = $state<Message[]>([]);
-  /** What stops the answer that is on its way. */
+  /** What stops the answers that are on their way. */
   running = $state.raw<AbortController | null>(null);
+  /** What stops one of them, by its message. */
+  readonly stops = new Map<string, AbortController>();
   readonly path = $derived(pathTo(this.messages, this.about.leaf));
 
   constructor(about: Conversation, messages: Message[]) {
     this.about = about;
     this.messages = messages;
   }
+
+  /** The answers that are compared at the path's end. */
+  readonly compared = $derived(comparedWith(this.messages, this.path.at(-1)));
 
   message(id: string | null): Message | undefined {
     return this.messages.find((message) => message.id === id);

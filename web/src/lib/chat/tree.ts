@@ -21,6 +21,15 @@ export function siblings(messages: Iterable<Message>, of: Message): Message[] {
     .sort((a, b) => a.created - b.created);
 }
 
+/** Models whose answers stand side by side: as many columns as a screen has room for. */
+export const COMPARED_MAX = 4;
+
+/** The answers that are compared with this one, itself among them; none where nothing is compared. */
+export function comparedWith(messages: Iterable<Message>, of: Message | undefined): Message[] {
+  if (!of?.comparison) return [];
+  return siblings(messages, of).filter(({ comparison }) => comparison === of.comparison);
+}
+
 /** Where a path through this message ends: at its latest descendants. */
 export function leafBelow(messages: Iterable<Message>, id: string): string {
   const latest = new Map<string, Message>();

@@ -151,6 +151,7 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
       thinkingMs: number(measures['thinkingMs']),
       totalMs: number(measures['totalMs']),
     },
+    comparison: text(value['comparison']) || null,
     seed: number(value['seed']),
   };
 }

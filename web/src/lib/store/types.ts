@@ -55,6 +55,8 @@ export interface Message {
   status: Status;
   failure: { kind: string; message: string; code: string | null } | null;
   measures: Measures | null;
+  /** The comparison that it is an answer of, until one of them is kept: all such siblings share it. */
+  comparison?: string | null;
   /** The seed that it was drawn with: with it the server gives the same tokens again. */
   seed: number | null;
 }
