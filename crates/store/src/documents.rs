@@ -63,6 +63,12 @@ kinds! {
     Batch = "batch",
     /// The answer to one line of a batch.
     BatchLine = "batch_line",
+    /// A conversation of the chat in the browser; its messages are its parts.
+    AppChat = "app_chat",
+    /// A message of such a conversation.
+    AppMessage = "app_message",
+    /// A copy of such a conversation that a link shows.
+    Share = "share",
 }
 
 /// One object.
@@ -186,13 +192,14 @@ impl Change {
         let name = Value::Text(document.kind.name().to_owned());
         let values = vec![name, Value::Text(id.clone()), Value::Text(owner)];
         let step = Step { sql: DELETE, values, one_row: Some(id), deletes: true };
-        self.delete_parts(document).step(step)
+        self.delete_parts(document).unindex(document).step(step)
     }
 
     /// Deletes the parts of a document, and leaves it.
     pub fn delete_parts(self, document: &Document) -> Change {
         let values = vec![Value::Text(document.id.clone()), Value::Text(document.owner.clone())];
-        self.step(Step { sql: DELETE_PARTS, values, one_row: None, deletes: true })
+        let step = Step { sql: DELETE_PARTS, values, one_row: None, deletes: true };
+        self.unindex_parts(document).step(step)
     }
 }
 
