@@ -239,6 +239,20 @@ impl Store {
         Ok(query.fetch_optional(&self.readers).await?)
     }
 
+    /// The document of this name, whoever's it is: for those that are open to whoever knows it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn document_of_anyone(
+        &self,
+        kind: Kind,
+        id: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let sql = "SELECT * FROM documents WHERE id = $1 AND kind = $2";
+        let query = sqlx::query_as(sql).bind(id).bind(kind.name());
+        Ok(query.fetch_optional(&self.readers).await?)
+    }
+
     /// A page of documents; none where `after` or `before` name no document of this list.
     ///
     /// # Errors

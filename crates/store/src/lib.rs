@@ -14,7 +14,7 @@ mod errors;
 pub mod keys;
 pub mod limits;
 mod migrations;
-mod random;
+pub mod random;
 pub mod search;
 mod writer;
 
