@@ -1,12 +1,20 @@
 // The chat: which conversations there are, which one is open, and what a person does with them.
 import { SvelteMap } from 'svelte/reactivity';
-import { ApiFailure, models, reasons, type Model } from '../api/client';
+import {
+  failureOf,
+  models,
+  reasons,
+  type ApiFailure,
+  type ChatRequest,
+  type Model,
+} from '../api/client';
 import { i18n } from '../i18n/index.svelte';
 import { freshId, freshSeed } from '../id';
 import { preferences } from '../preferences.svelte';
-import { store } from '../store';
+import { chooseStore, declineToMove, leftInBrowser, moveToServer, store } from '../store';
 import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
 import { fill, requestFor } from './answer';
+import { followAnswer } from './follow';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
 import { leafBelow, pathTo, titleOf } from './tree';
@@ -28,7 +36,10 @@ class Chat {
   draft = $state<Settings>(defaultSettings());
   /** Said once to screen readers. */
   announcement = $state('');
-  storageFailed = $state(false);
+  /** Why the last change could not be kept: the browser is full, or the server away. */
+  storageFailure = $state<'browser' | 'server' | null>(null);
+  /** Conversations that are in the browser and could be on the server. */
+  movable = $state(0);
   /** Which models reason, as far as it was asked. */
   readonly #reasons = new SvelteMap<string, boolean>();
   /** All that have been opened: answers go on while another conversation is shown. */
@@ -44,13 +55,48 @@ class Chat {
   async start(): Promise<void> {
     addEventListener('hashchange', () => void this.#follow());
     void this.loadModels();
+    await chooseStore();
     await this.reload();
     await this.#follow();
     this.loading = false;
+    if (!store.runs) return;
+    addEventListener('focus', () => void this.refresh());
+    this.movable = await leftInBrowser().catch(() => 0);
+  }
+
+  /** What other devices have changed meanwhile. */
+  async refresh(): Promise<void> {
+    await this.reload();
+    const live = this.open;
+    if (!live || live.running) return;
+    const record = await this.#guarded(() => store.read(live.about.id));
+    // Something was asked while it was read: that is newer.
+    if (!record || live.running) return;
+    live.about = record.conversation;
+    // Equal messages stay the objects that they are: they are not rendered again.
+    if (sameMessages(live.messages, record.messages)) return;
+    live.messages = record.messages;
+    this.#takeUp(live);
+  }
+
+  async move(): Promise<void> {
+    const moved = await this.#guarded(async () => {
+      await moveToServer();
+      return true;
+    });
+    if (moved) this.movable = 0;
+    await this.reload();
+    // There they have other names.
+    if (this.missing) this.go(null);
+  }
+
+  stay(): void {
+    declineToMove();
+    this.movable = 0;
   }
 
   async reload(): Promise<void> {
-    this.conversations = (await this.#guarded(() => store.list())) ?? [];
+    this.conversations = (await this.#guarded(() => store.list())) ?? this.conversations;
   }
 
   async loadModels(): Promise<void> {
@@ -58,8 +104,7 @@ class Chat {
       this.models = await models();
       this.modelsFailure = null;
     } catch (error) {
-      this.modelsFailure =
-        error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
+      this.modelsFailure = failureOf(error);
     }
     this.modelsLoaded = true;
   }
@@ -94,13 +139,19 @@ class Chat {
   async #load(id: string): Promise<LiveConversation | null> {
     const record = await this.#guarded(() => store.read(id));
     if (!record) return null;
-    for (const message of record.messages) {
-      // The page that it was coming into is gone.
-      if (message.status === 'streaming') message.status = 'stopped';
-    }
     const live = new LiveConversation(record.conversation, record.messages);
     this.live.set(id, live);
+    this.#takeUp(live);
     return live;
+  }
+
+  /** Goes on with an answer that is on its way on the server; in the browser its page is gone. */
+  #takeUp(live: LiveConversation): void {
+    for (const message of live.messages) {
+      if (message.status !== 'streaming') continue;
+      if (store.runs && !live.running) void this.#run(live, message, null);
+      else if (!store.runs) message.status = 'stopped';
+    }
   }
 
   go(id: string | null): void {
@@ -162,8 +213,8 @@ class Chat {
     };
     const record = refreshed({ conversation: about, messages: path });
     record.conversation.created = record.conversation.updated = Date.now();
-    await this.#guarded(() => store.saveMessages(record.messages));
     await this.#guarded(() => store.save(record.conversation));
+    await this.#guarded(() => store.saveMessages(record.messages));
     await this.reload();
     this.go(record.conversation.id);
     this.announcement = i18n.t.forked;
@@ -219,11 +270,11 @@ class Chat {
       content: text,
       status: 'done',
     });
-    await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
-    await this.#answer(live, live.add(blank(live, question.id)));
+    await this.#answer(live, live.add(blank(live, question.id)), [question]);
   }
 
-  async #answer(live: LiveConversation, message: Message): Promise<void> {
+  /** Answers into a message; `before` it are messages that are not kept yet. */
+  async #answer(live: LiveConversation, message: Message, before: Message[] = []): Promise<void> {
     const model = this.#chosen(live.about.model)?.id ?? live.about.model ?? '';
     message.model = model;
     message.seed = live.about.settings.seed ?? freshSeed();
@@ -232,18 +283,64 @@ class Chat {
     live.running = abort;
     this.announcement = '';
     await this.#keepAbout(live.about, true);
-    const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
-    await keep();
-    const timer = setInterval(() => void keep(), KEEP_MS);
     const { settings } = live.about;
     const reasons = settings.thinking != null && (await this.learn(model));
     const request = requestFor(model, settings, path, message.seed, reasons);
+    try {
+      await store.saveMessages($state.snapshot([...before, message]));
+    } catch (error) {
+      // The server answers only what it has; a browser that is full answers all the same.
+      if (store.runs) return this.#failed(live, message, error);
+      this.storageFailure = 'browser';
+    }
+    if (store.runs) await this.#run(live, message, request, abort);
+    else await this.#fill(live, message, request, abort);
+  }
+
+  /** The answer comes to this page alone, which keeps it. */
+  async #fill(
+    live: LiveConversation,
+    message: Message,
+    request: ChatRequest,
+    abort: AbortController,
+  ): Promise<void> {
+    const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
+    const timer = setInterval(() => void keep(), KEEP_MS);
     await fill(message, request, abort);
     clearInterval(timer);
     live.running = null;
     // Deleted in the meantime: nothing of it comes back.
     if (this.live.get(live.about.id) !== live) return;
     await keep();
+    this.#ended(message);
+  }
+
+  /** The answer is the server's; without a request it is on its way already. */
+  async #run(
+    live: LiveConversation,
+    message: Message,
+    request: ChatRequest | null,
+    abort = new AbortController(),
+  ): Promise<void> {
+    live.running = abort;
+    await followAnswer(message, request, abort.signal, (title) => {
+      if (live.about.titled) return;
+      live.about.title = title;
+      this.#listed($state.snapshot(live.about));
+    });
+    live.running = null;
+    this.#ended(message);
+  }
+
+  #failed(live: LiveConversation, message: Message, error: unknown): void {
+    const { kind, message: words, code } = failureOf(error);
+    message.status = 'failed';
+    message.failure = { kind, message: words, code };
+    live.running = null;
+    this.#ended(message);
+  }
+
+  #ended(message: Message): void {
     const { t } = i18n;
     this.announcement =
       message.status === 'failed' ? t.answerFailed : t.answerFinished(message.content);
@@ -254,18 +351,33 @@ class Chat {
     if (touched) about.updated = Date.now();
     const kept = $state.snapshot(about);
     await this.#guarded(() => store.save(kept));
-    await this.reload();
+    this.#listed(kept);
   }
 
-  /** Storage can be closed or full; the chat goes on, and says so. */
+  #listed(about: Conversation): void {
+    const others = this.conversations.filter(({ id }) => id !== about.id);
+    this.conversations = [about, ...others].sort((a, b) => b.updated - a.updated);
+  }
+
+  /** Storage can be closed, full or away; the chat goes on, and says so. */
   async #guarded<T>(work: () => Promise<T>): Promise<T | null> {
     try {
-      return await work();
-    } catch {
-      this.storageFailed = true;
+      const done = await work();
+      this.storageFailure = null;
+      return done;
+    } catch (error) {
+      // Who has no key yet is told so where the models would be.
+      if (failureOf(error).kind !== 'unauthorized')
+        this.storageFailure = store.runs ? 'server' : 'browser';
       return null;
     }
   }
+}
+
+function sameMessages(one: Message[], other: Message[]): boolean {
+  const same = (message: Message, index: number) =>
+    message.id === other[index]?.id && message.status === other[index]?.status;
+  return one.length === other.length && one.every(same);
 }
 
 function blank(live: LiveConversation, parent: string | null): Message {
