@@ -126,7 +126,7 @@ async function history(page) {
 }
 
 mkdirSync(folder, { recursive: true });
-const served = await server();
+const served = await server('--no-store');
 const url = process.env.CHAT_URL ?? served.url;
 const opened = await browser(url);
 for (const [name, prepare] of Object.entries(screens)) {

@@ -4,79 +4,24 @@ mod common;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::Home;
-use serde_json::{Value, json};
+use common::serving::Serving;
+use serde_json::json;
 
 const LINES: usize = 120;
 const KILLS: usize = 6;
 /// Lines that are answered at the same time.
 const PARALLEL: usize = 3;
 
-/// A running server; killed, as by `kill -9`, when it is dropped.
-struct Serving {
-    child: Child,
-    port: u16,
-}
-
-impl Serving {
-    fn start(home: &Home) -> Serving {
-        let parallel = PARALLEL.to_string();
-        let log = fs::File::options().create(true).append(true).open(home.path().join("log"));
-        let mut command = home.myriad(&["serve", "script:script.json", "--port", "0"]);
-        command.args(["--batch-lines", &parallel]);
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let banner = lines.next().expect("a banner").expect("text");
-        let port = banner.split("http://127.0.0.1:").nth(1).expect("an address");
-        let port = port.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-        let mut log = log.expect("a log");
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let _ = writeln!(log, "{line}");
-            }
-        });
-        Serving { child, port }
-    }
-
-    fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
-             content-type: {kind}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).expect("a request");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).expect("an answer");
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        answer[end + 4..].to_vec()
-    }
-
-    fn json(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Value {
-        serde_json::from_slice(&self.send(method, path, kind, body)).expect("JSON")
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn kills_lose_nothing_and_repeat_nothing() {
     let home = Home::new();
     let script = json!({ "answers": [{ "text": "Yes.", "first_token_ms": 60 }] });
     fs::write(home.path().join("script.json"), script.to_string()).unwrap();
-    let mut serving = Serving::start(&home);
+    let mut serving = Serving::start(&home, PARALLEL);
     let lines: Vec<String> = (0..LINES)
         .map(|n| {
             let body = json!({ "messages": [{ "role": "user", "content": format!("{n}?") }] });
@@ -105,7 +50,7 @@ fn kills_lose_nothing_and_repeat_nothing() {
         thread::sleep(Duration::from_millis(100 + 37 * kill as u64));
         let seen = show(&serving)["request_counts"]["completed"].as_u64().unwrap();
         drop(serving);
-        serving = Serving::start(&home);
+        serving = Serving::start(&home, PARALLEL);
         let found = show(&serving)["request_counts"]["completed"].as_u64().unwrap();
         assert!(found >= seen && seen >= completed, "{completed} {seen} {found}");
         completed = found;

@@ -7,6 +7,7 @@ use myriad_store::Change;
 use tokio::sync::{Semaphore, watch};
 
 use crate::answers::recent::Recent;
+use crate::chats::runs::Runs;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::runtime::Runtime;
@@ -43,6 +44,8 @@ pub struct App {
     pub batches: watch::Sender<()>,
     /// Responses that go on, or ended a short while ago.
     pub recent: Arc<Recent>,
+    /// Answers of the chat in the browser.
+    pub runs: Runs,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -52,8 +55,8 @@ impl App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let batches = watch::Sender::new(());
         let Models { main: runtime, embedder } = models;
-        let (recent, created) = (Arc::default(), unix_seconds());
-        App { runtime, embedder, config, large_bodies, batches, recent, created }
+        let (recent, runs, created) = (Arc::default(), Runs::default(), unix_seconds());
+        App { runtime, embedder, config, large_bodies, batches, recent, runs, created }
     }
 
     /// Whether requests must show a key. A database that fails says so where keys are looked up.

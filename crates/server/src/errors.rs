@@ -189,6 +189,12 @@ impl ApiError {
         ApiError { code: Some("internal_error"), ..error }
     }
 
+    /// 409: what is there is otherwise than the request takes it to be.
+    pub fn conflict(message: impl Into<String>) -> ApiError {
+        let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
+        ApiError { code: Some("conflict"), ..error }
+    }
+
     /// 429: what the request needs is taken by others.
     pub fn busy(code: &'static str, message: impl Into<String>) -> ApiError {
         let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
@@ -247,9 +253,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::Conflict(id) => {
-                let message = format!("'{id}' was changed by another request in between.");
-                let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
-                ApiError { code: Some("conflict"), ..error }
+                ApiError::conflict(format!("'{id}' was changed by another request in between."))
             }
             StoreError::TooLarge { limit } => ApiError::too_large(limit),
             error => {

@@ -10,6 +10,7 @@
 mod answers;
 mod app;
 mod batches;
+mod chats;
 mod connections;
 pub mod errors;
 mod layers;

@@ -267,3 +267,65 @@ pub const CONVERSATION_ITEMS_MAX: usize = 20;
 
 /// How often items are added anew, where others were added to the same conversation meanwhile.
 pub const APPEND_TRIES: usize = 16;
+
+/// Bytes of a conversation's title in the chat, and of its folder's name: a line of a list.
+pub const APP_TITLE_BYTES_MAX: usize = 1024;
+/// See [`APP_TITLE_BYTES_MAX`].
+pub const APP_FOLDER_BYTES_MAX: usize = 256;
+
+/// Bytes of a conversation's parameters, of which the system prompt is the largest.
+pub const APP_SETTINGS_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a message's text, and of its thoughts: a million tokens.
+pub const APP_TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that are written at once: more are an import.
+pub const APP_MESSAGES_AT_ONCE: usize = 64;
+
+/// Bytes of one conversation in an import: its line is checked as a whole.
+pub const APP_RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Messages of one conversation in an import: the largest that fit one line.
+pub const APP_RECORD_MESSAGES_MAX: usize = 65_536;
+
+/// Messages that are read back at once: each may be large.
+pub const APP_MESSAGES_PAGE: usize = 64;
+
+/// Conversations that a search shows.
+pub const APP_HITS_MAX: usize = 100;
+
+/// Bytes of what is searched for.
+pub const APP_SEARCH_BYTES_MAX: usize = 1024;
+
+/// Letters around what was found, and before it.
+pub const APP_EXCERPT_CHARS: usize = 140;
+/// See [`APP_EXCERPT_CHARS`].
+pub const APP_EXCERPT_BEFORE_CHARS: usize = 32;
+
+/// Answers of the chat that one owner has on their way: a few tabs, side by side.
+pub const APP_RUNS_MAX: usize = 16;
+
+/// Bytes of one answer on its way, with all its events.
+pub const APP_RUN_BYTES_MAX: usize = 64 << 20;
+
+/// How long one answer may take: the longest contexts on the slowest machines.
+pub const APP_RUN_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
+
+/// Time between two writes of an answer on its way: a server that is killed loses no more.
+pub const APP_KEEP_EVERY: Duration = Duration::from_secs(2);
+
+/// How long the first answer's stream waits for a title; a machine that is busy goes without.
+pub const APP_TITLE_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Tokens and characters of a title that a model makes.
+pub const APP_TITLE_TOKENS_MAX: u32 = 16;
+/// See [`APP_TITLE_TOKENS_MAX`].
+pub const APP_TITLE_CHARS_MAX: usize = 80;
+
+/// Bytes and messages of a conversation that a link shows: a long one has a tenth.
+pub const APP_SHARE_BYTES_MAX: usize = 16 << 20;
+/// See [`APP_SHARE_BYTES_MAX`].
+pub const APP_PATH_MAX: usize = 10_000;
+
+/// Letters of a link's token: 190 bits, which nobody guesses.
+pub const APP_TOKEN_LETTERS: usize = 32;

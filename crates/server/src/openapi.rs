@@ -112,7 +112,7 @@ fn operation(route: &Route) -> Value {
         "operationId": identifier(route),
         "responses": responses,
     });
-    if route.path == "/health" {
+    if route.open {
         operation["security"] = json!([{}]);
     }
     let mut parameters: Vec<Value> = parameters(route.path).collect();
@@ -124,9 +124,12 @@ fn operation(route: &Route) -> Value {
         Input::Nothing => return operation,
         Input::Fields(tables) => of_fields(tables),
         Input::Named(name) | Input::Form(name) => reference(name),
+        Input::Lines(name) => answer("application/x-ndjson", name),
     };
     let content = match route.input {
         Input::Form(_) => json!({ "multipart/form-data": { "schema": schema } }),
+        // Whatever a client calls it; this name every tool knows.
+        Input::Lines(_) => json!({ "text/plain": { "schema": schema } }),
         _ => json!({ "application/json": { "schema": schema } }),
     };
     operation["requestBody"] = json!({ "required": true, "content": content });
@@ -179,7 +182,7 @@ fn parameters(path: &str) -> impl Iterator<Item = Value> + '_ {
 fn of_query(name: &str) -> Value {
     let schema = match name {
         "limit" => json!({ "type": "integer", "minimum": 1 }),
-        "starting_after" => json!({ "type": "integer", "minimum": 0 }),
+        "starting_after" | "updated_since" => json!({ "type": "integer", "minimum": 0 }),
         "stream" => json!({ "type": "boolean" }),
         "order" => json!({ "enum": ["asc", "desc"] }),
         _ => json!({ "type": "string" }),

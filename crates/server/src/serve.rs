@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::app::{App, Models};
 use crate::storage::Storage;
 use crate::upstreams::Upstreams;
-use crate::{batches, connections, limits, routes, sweeper};
+use crate::{batches, chats, connections, limits, routes, sweeper};
 
 /// How a server listens and whom it lets in.
 #[derive(Clone, Debug)]
@@ -136,6 +136,7 @@ fn background(app: &Arc<App>) -> JoinSet<()> {
         tasks.spawn(sweeper::run(Arc::clone(storage)));
         if storage.content {
             tasks.spawn(batches::run(Arc::clone(app), Arc::clone(storage)));
+            tasks.spawn(chats::runs::run(Arc::clone(app), Arc::clone(storage)));
         }
     }
     tasks

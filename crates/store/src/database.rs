@@ -21,6 +21,7 @@ const SQLITE_PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FU
 pub struct Store {
     pub(crate) readers: AnyPool,
     writer: Writer,
+    shared: bool,
 }
 
 impl Store {
@@ -37,6 +38,7 @@ impl Store {
         let mut first = options.connect().await.map_err(opening)?;
         prepare(&mut first).await.map_err(opening)?;
         migrations::run(&mut first).await?;
+        let shared = first.backend_name() != "SQLite";
         let readers = AnyPoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(WAIT)
@@ -44,7 +46,7 @@ impl Store {
             .connect_with(options.clone())
             .await
             .map_err(opening)?;
-        Ok(Store { readers, writer: Writer::start(first, options) })
+        Ok(Store { readers, writer: Writer::start(first, options), shared })
     }
 
     /// Opens the SQLite database in a file.
@@ -61,6 +63,11 @@ impl Store {
     /// [`StoreError::Conflict`] where a row is not as the change wants it.
     pub async fn commit(&self, change: Change) -> Result<(), StoreError> {
         self.writer.commit(change).await
+    }
+
+    /// Whether other programs may write in the same database.
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Ends the writer after what waits, and closes all connections.

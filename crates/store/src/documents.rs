@@ -63,6 +63,12 @@ kinds! {
     Batch = "batch",
     /// The answer to one line of a batch.
     BatchLine = "batch_line",
+    /// A conversation of the chat in the browser; its messages are its parts.
+    AppChat = "app_chat",
+    /// A message of such a conversation.
+    AppMessage = "app_message",
+    /// A copy of such a conversation that a link shows.
+    Share = "share",
 }
 
 /// One object.
@@ -186,13 +192,14 @@ impl Change {
         let name = Value::Text(document.kind.name().to_owned());
         let values = vec![name, Value::Text(id.clone()), Value::Text(owner)];
         let step = Step { sql: DELETE, values, one_row: Some(id), deletes: true };
-        self.delete_parts(document).step(step)
+        self.delete_parts(document).unindex(document).step(step)
     }
 
     /// Deletes the parts of a document, and leaves it.
     pub fn delete_parts(self, document: &Document) -> Change {
         let values = vec![Value::Text(document.id.clone()), Value::Text(document.owner.clone())];
-        self.step(Step { sql: DELETE_PARTS, values, one_row: None, deletes: true })
+        let step = Step { sql: DELETE_PARTS, values, one_row: None, deletes: true };
+        self.unindex_parts(document).step(step)
     }
 }
 
@@ -229,6 +236,20 @@ impl Store {
         }
         let sql = "SELECT * FROM documents WHERE id = $1 AND kind = $2 AND owner = $3";
         let query = sqlx::query_as(sql).bind(id).bind(kind.name()).bind(owner);
+        Ok(query.fetch_optional(&self.readers).await?)
+    }
+
+    /// The document of this name, whoever's it is: for those that are open to whoever knows it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn document_of_anyone(
+        &self,
+        kind: Kind,
+        id: &str,
+    ) -> Result<Option<Document>, StoreError> {
+        let sql = "SELECT * FROM documents WHERE id = $1 AND kind = $2";
+        let query = sqlx::query_as(sql).bind(id).bind(kind.name());
         Ok(query.fetch_optional(&self.readers).await?)
     }
 

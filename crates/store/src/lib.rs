@@ -3,8 +3,9 @@
 //! The only room that knows SQL: SQLite in a data folder by default, PostgreSQL where several
 //! machines share it, by the same statements. In reading order: [`Store`] opens a database and
 //! hands out what stands in it; [`documents`] is the one table of all objects that the API keeps;
-//! [`keys`] are API keys; [`blobs`] are contents of files, on disk. Whoever writes makes a
-//! [`Change`], and waits until `writer` has it on disk. Nothing here knows what a body means.
+//! [`search`] finds them by words; [`keys`] are API keys; [`blobs`] are contents of files, on disk.
+//! Whoever writes makes a [`Change`], and waits until `writer` has it on disk. Nothing here knows
+//! what a body means.
 
 pub mod blobs;
 mod database;
@@ -13,7 +14,8 @@ mod errors;
 pub mod keys;
 pub mod limits;
 mod migrations;
-mod random;
+pub mod random;
+pub mod search;
 mod writer;
 
 pub use blobs::{Blob, BlobWriter, Blobs};
@@ -21,4 +23,5 @@ pub use database::Store;
 pub use documents::{Document, Kind, Page, Query};
 pub use errors::StoreError;
 pub use keys::{Key, KeySecret, Keys, NewKey};
+pub use search::Found;
 pub use writer::Change;

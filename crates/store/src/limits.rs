@@ -24,3 +24,9 @@ pub const KEY_BELIEVED: Duration = Duration::from_secs(1);
 /// Answers about keys that are remembered; wrong ones are remembered too, so this bounds what
 /// guessing costs in memory.
 pub const KEYS_REMEMBERED: usize = 4096;
+
+/// Words of a search that are looked for, the longest of them: more tell nothing apart.
+pub const WORDS_MAX: usize = 4;
+
+/// Documents that a search finds.
+pub const FOUND_MAX: usize = 100;

@@ -4,9 +4,28 @@ use sqlx::{AnyConnection, Connection, Executor};
 
 use crate::errors::StoreError;
 
-/// The layouts in order, as statements that both databases understand. What was released is never
-/// changed: whatever comes later is a new entry.
-const LAYOUTS: &[&str] = &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+/// Statements that lead to a layout from the one before it.
+struct Layout {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+impl Layout {
+    /// Statements that both databases understand.
+    const fn of_both(statements: &'static str) -> Layout {
+        Layout { sqlite: statements, postgres: statements }
+    }
+}
+
+/// The layouts in order. What was released is never changed: whatever comes later is a new entry.
+const LAYOUTS: &[Layout] = &[
+    Layout::of_both(include_str!("migrations/1.sql")),
+    Layout::of_both(include_str!("migrations/2.sql")),
+    Layout {
+        sqlite: include_str!("migrations/4.sqlite.sql"),
+        postgres: include_str!("migrations/4.postgres.sql"),
+    },
+];
 
 /// Any number will do, as long as all programs that share the database take the same.
 const ADVISORY_LOCK: i64 = 0x6d79_7269_6164;
@@ -18,7 +37,7 @@ pub async fn run(connection: &mut AnyConnection) -> Result<(), StoreError> {
 
 async fn run_layouts(
     connection: &mut AnyConnection,
-    layouts: &'static [&'static str],
+    layouts: &'static [Layout],
 ) -> Result<(), StoreError> {
     // Two programs may start at the same time on an empty database.
     let sqlite = connection.backend_name() == "SQLite";
@@ -37,7 +56,7 @@ async fn run_layouts(
         return Err(StoreError::TooNew { found, known });
     }
     for (number, layout) in (1..).zip(layouts).skip(found as usize) {
-        transaction.execute(*layout).await?;
+        transaction.execute(if sqlite { layout.sqlite } else { layout.postgres }).await?;
         let done = sqlx::query("INSERT INTO layouts (number) VALUES ($1)").bind(number);
         done.execute(&mut *transaction).await?;
     }
@@ -48,8 +67,11 @@ async fn run_layouts(
 mod tests {
     use super::*;
 
-    const FIRST: &[&str] = &["CREATE TABLE one (id BIGINT)"];
-    const BOTH: &[&str] = &["CREATE TABLE one (id BIGINT)", "ALTER TABLE one ADD COLUMN name TEXT"];
+    const FIRST: &[Layout] = &[Layout::of_both("CREATE TABLE one (id BIGINT)")];
+    const BOTH: &[Layout] = &[
+        Layout::of_both("CREATE TABLE one (id BIGINT)"),
+        Layout::of_both("ALTER TABLE one ADD COLUMN name TEXT"),
+    ];
 
     #[tokio::test]
     async fn layouts_go_forward_once_and_never_back() {

@@ -6,7 +6,8 @@ import { accessible, answered, browser, say, server } from './harness.mjs';
 
 let served, opened;
 before(async () => {
-  served = await server();
+  // Each page is a new person: what they say stays in their browsers.
+  served = await server('--no-store');
   opened = await browser(process.env.CHAT_URL ?? served.url);
 });
 after(async () => {
@@ -78,7 +79,7 @@ journey('stop stops, on the server too', async (page) => {
 
 test('an error says what it is, and can be tried again', { timeout: 60_000 }, async () => {
   // A server of its own: an engine that fails again and again is not started again.
-  const failing = await server();
+  const failing = await server('--no-store');
   const page = await opened.page({}, failing.url);
   await say(page, 'Fail for me');
   const alert = page.getByRole('alert');

@@ -17,17 +17,33 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const SCRIPT = fileURLToPath(new URL('script.json', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Starts a server that plays the script. */
+/** Starts a server that plays the script; `restart` kills it and starts another on its data and port. */
 export async function server(...flags) {
+  const data = mkdtempSync(join(tmpdir(), 'myriad-chat-'));
+  let child = await started(data, '0', flags);
+  const { url } = child;
+  const ahead = process.env.CHAT_DIST ? await front(url) : null;
+  const stop = async () => {
+    await ahead?.stop();
+    await child.kill();
+    rmSync(data, { recursive: true, force: true });
+  };
+  const restart = async (...others) => {
+    await child.kill();
+    child = await started(data, new URL(url).port, others);
+  };
+  return { url: ahead?.url ?? url, stop, restart };
+}
+
+async function started(data, port, flags) {
   const binary = process.env.MYRIAD;
   assert.ok(
     binary && existsSync(binary),
     'MYRIAD names the binary: cargo build --release -p myriad',
   );
-  const data = mkdtempSync(join(tmpdir(), 'myriad-chat-'));
   const child = spawn(
     binary,
-    ['serve', `script:${SCRIPT}`, '--port', '0', '--name', 'scripted', ...flags],
+    ['serve', `script:${SCRIPT}`, '--port', port, '--name', 'scripted', ...flags],
     {
       env: { ...process.env, MYRIAD_DATA: data },
     },
@@ -43,22 +59,20 @@ export async function server(...flags) {
     child.stderr.on('data', read);
     child.on('exit', () => reject(new Error(`the server ended: ${said}`)));
   });
-  const stop = async () => {
+  const kill = async () => {
     const ended = new Promise((resolve) => child.once('exit', resolve));
     child.kill('SIGKILL');
     await ended;
-    rmSync(data, { recursive: true, force: true });
   };
-  if (!process.env.CHAT_DIST) return { url, stop };
-  const before = await front(url);
-  return { url: before.url, stop: () => before.stop().then(stop) };
+  return { url, kill };
 }
 
 /** Journeys of one file, over one server and one browser: each has a page of its own, in which nothing may go wrong. */
 export function journeys() {
   let served, opened;
   before(async () => {
-    served = await server();
+    // Each page is a new person: what they say stays in their browsers.
+    served = await server('--no-store');
     opened = await browser(process.env.CHAT_URL ?? served.url);
   });
   after(async () => {

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its own part
 
 pub mod server;
+pub mod serving;
 
 use std::fs;
 use std::io::Write;

@@ -39,6 +39,31 @@ impl Recent {
         self.inner().entries.insert(run.id.clone(), entry);
     }
 
+    /// Adds a run that has just begun, or returns the one of its id that goes on; none where its
+    /// owner has `most` that go on.
+    pub fn begin(&self, run: &Arc<Run>, most: usize) -> Option<Arc<Run>> {
+        let mut inner = self.inner();
+        let goes_on = |entry: &&Entry| entry.used.is_none();
+        if let Some(entry) = inner.entries.get(&run.id).filter(goes_on) {
+            return Some(Arc::clone(&entry.run));
+        }
+        let running = inner.entries.values().filter(goes_on);
+        if running.filter(|entry| entry.run.owner == run.owner).count() >= most {
+            return None;
+        }
+        inner.remove(&run.id);
+        let entry = Entry { run: Arc::clone(run), used: None, bytes: 0 };
+        inner.entries.insert(run.id.clone(), entry);
+        Some(Arc::clone(run))
+    }
+
+    /// Asks for the end of all runs that go on and whose ids begin so.
+    pub fn cancel_all(&self, prefix: &str) {
+        let inner = self.inner();
+        let all = inner.entries.values().filter(|entry| entry.used.is_none());
+        all.filter(|entry| entry.run.id.starts_with(prefix)).for_each(|entry| entry.run.cancel());
+    }
+
     /// Counts a run that has ended, and makes room.
     pub fn settle(self: &Arc<Recent>, run: &Run) {
         let mut inner = self.inner();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::stream::{DONE, KEEP_ALIVE, event_stream, named};
+use super::stream::{DONE, KEEP_ALIVE, event_stream, named, numbered};
 use crate::errors::ApiError;
 use crate::storage::Owner;
 
@@ -75,6 +75,22 @@ impl Run {
         }
         drop(log);
         self.news.send_replace(());
+    }
+
+    /// Adds an event without a name; its number is its `id`, which clients give back to go on
+    /// after it.
+    pub fn push_data(&self, data: &Value) {
+        let mut log = self.log();
+        let event = numbered(log.events.len(), data);
+        log.bytes += event.len();
+        log.events.push(event);
+        drop(log);
+        self.news.send_replace(());
+    }
+
+    /// Ends the run with what is returned, as one that failed, if it has not ended by then.
+    pub fn ends_with_this(self: &Arc<Run>) -> Broken {
+        Broken(Arc::clone(self))
     }
 
     /// Shows the response to whoever asks for it meanwhile.
@@ -153,6 +169,15 @@ pub struct Leash(pub Arc<Run>);
 impl Drop for Leash {
     fn drop(&mut self) {
         self.0.cancel();
+    }
+}
+
+/// Ends a run whose task did not.
+pub struct Broken(Arc<Run>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.end(End::Failed(ApiError::internal(), None));
     }
 }
 

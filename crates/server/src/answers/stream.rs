@@ -153,6 +153,11 @@ pub fn named<T: Serialize>(name: &str, value: &T) -> Bytes {
     framed(&format!("event: {name}\ndata: "), value, "\n\n")
 }
 
+/// An event with a number.
+pub fn numbered<T: Serialize>(number: usize, value: &T) -> Bytes {
+    framed(&format!("id: {number}\ndata: "), value, "\n\n")
+}
+
 /// A value on a line of its own.
 pub fn line<T: Serialize>(value: &T) -> Bytes {
     framed("", value, "\n")

@@ -145,7 +145,7 @@ impl Runner {
 }
 
 /// Waits while a request of someone who waits could have the engine instead.
-async fn wait_for_room(model: &Runtime) {
+pub(crate) async fn wait_for_room(model: &Runtime) {
     loop {
         let stats = model.stats();
         if stats.waiting == 0 && stats.running < model.parallel() {

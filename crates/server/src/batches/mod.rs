@@ -30,6 +30,8 @@ use crate::wire::batches::{
 };
 use lines::Lines;
 
+pub(crate) use answer::wait_for_room;
+
 /// The states in which something is to be done; what was begun comes first.
 const UNFINISHED: [&str; 4] = [CANCELLING, FINALIZING, IN_PROGRESS, VALIDATING];
 

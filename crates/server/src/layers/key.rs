@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::{Choice, ConstantTimeEq};
@@ -13,13 +13,18 @@ use crate::errors::ApiError;
 use crate::routes::web;
 use crate::storage::Owner;
 
-/// The only path of the API that needs no key: whoever restarts servers asks it.
-const OPEN: &str = "/health";
+/// Whoever restarts servers asks this path.
+const HEALTH: &str = "/health";
 
-/// The layer. Everything but [`OPEN`] and the chat's own files is closed, also paths that do not
-/// exist.
+/// The chat asks it before anyone has entered a key; it tells nothing of anyone.
+const FEATURES: &str = "/app/features";
+
+/// Who was sent a link reads what it shows: what follows is a secret of its own.
+const SHARED: &str = "/app/shared/";
+
+/// The layer. Everything that is not open is closed, also paths that do not exist.
 pub async fn ask(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    if request.uri().path() == OPEN || web::is_open(&request) {
+    if is_open(&request) {
         return next.run(request).await;
     }
     match owner(&app, request.headers()).await {
@@ -29,6 +34,13 @@ pub async fn ask(State(app): State<Arc<App>>, mut request: Request, next: Next) 
         }
         Err(error) => error.into_response(),
     }
+}
+
+/// The only paths that need no key, and the chat's own files.
+fn is_open(request: &Request) -> bool {
+    let path = request.uri().path();
+    let shared = path.starts_with(SHARED) && *request.method() == Method::GET;
+    [HEALTH, FEATURES].contains(&path) || shared || web::is_open(request)
 }
 
 /// Configured keys reach the default owner's documents, as does everyone where there are no keys;

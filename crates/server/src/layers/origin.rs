@@ -123,7 +123,7 @@ fn address_of(name: &str) -> Option<IpAddr> {
 
 /// The answer to a preflight: what the page may send.
 fn permit(response: &mut HeaderMap, request: &HeaderMap) {
-    let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
+    let methods = HeaderValue::from_static("GET, POST, PUT, DELETE, OPTIONS");
     response.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     // Clients of OpenAI send a dozen headers of their own; none of them has a meaning here.
     if let Some(headers) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {

@@ -88,8 +88,8 @@ pub async fn reserve<'a>(
     let room = storage.quota.reserve(&storage.store, owner.as_str(), bytes, limit).await?;
     room.ok_or_else(|| {
         let message = format!(
-            "All files of one owner may have {limit} bytes together, and with this one they would \
-             have more. Delete some that you do not need."
+            "All files and conversations of one owner may have {limit} bytes together, and with \
+             this one they would have more. Delete some that you do not need."
         );
         let error = ApiError::invalid(PARAM, message);
         ApiError { code: Some("storage_quota_exceeded"), ..error }

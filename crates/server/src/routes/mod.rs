@@ -1,13 +1,19 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod app_chats;
+mod app_exchange;
+mod app_features;
+mod app_messages;
+mod app_search;
+mod app_shares;
 mod batches;
 mod chat;
 mod compact;
 mod completions;
 mod conversations;
 mod decisions;
-mod documents;
+pub(crate) mod documents;
 mod embeddings;
 mod files;
 mod health;

@@ -232,7 +232,7 @@ impl Work {
     /// Makes the response; the last event comes when it is kept.
     async fn drive(mut self, mut choices: Choices) {
         // Nobody waits for ever for a task that broke.
-        let _broken = Broken(Arc::clone(&self.run));
+        let _broken = self.run.ends_with_this();
         loop {
             let event = tokio::select! {
                 event = choices.next() => event,
@@ -316,14 +316,5 @@ impl Ending {
         let document = Document::new(Kind::Response, owner.as_str(), id, position());
         app.keep(Change::new().insert(Document { body, ..document })).await?;
         Ok(None)
-    }
-}
-
-/// Ends a run whose task did not.
-struct Broken(Arc<Run>);
-
-impl Drop for Broken {
-    fn drop(&mut self) {
-        self.0.end(End::Failed(ApiError::internal(), None));
     }
 }

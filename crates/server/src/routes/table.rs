@@ -3,6 +3,8 @@
 //! The router, the list at `/` and `/openapi.json` are made of these rows, so that none of them can
 //! know a route that another does not.
 
+mod app;
+
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -34,6 +36,8 @@ pub struct Route {
     pub query: &'static [&'static str],
     /// What comes out where all is well: a content type, and the name of a schema.
     pub output: Vec<(&'static str, String)>,
+    /// Whether it needs no key.
+    pub open: bool,
     pub(super) handler: MethodRouter<Arc<App>>,
 }
 
@@ -45,6 +49,8 @@ pub enum Input {
     Fields(&'static [&'static [Field]]),
     /// JSON as the named schema says.
     Named(&'static str),
+    /// Lines of JSON, each as the named schema says.
+    Lines(&'static str),
     /// A form with files, as the named schema says.
     Form(&'static str),
 }
@@ -62,7 +68,7 @@ const METRICS: &str = "application/openmetrics-text";
 impl Route {
     fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
         let (method, input) = (Method::GET, Input::Nothing);
-        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), open: false, handler }
     }
 
     fn post(
@@ -72,11 +78,24 @@ impl Route {
         handler: MethodRouter<Arc<App>>,
     ) -> Route {
         let method = Method::POST;
-        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), open: false, handler }
+    }
+
+    fn put(
+        path: &'static str,
+        summary: &'static str,
+        input: Input,
+        handler: MethodRouter<Arc<App>>,
+    ) -> Route {
+        Route { method: Method::PUT, ..Route::post(path, summary, input, handler) }
     }
 
     fn delete(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
         Route { method: Method::DELETE, ..Route::get(path, summary, handler) }
+    }
+
+    fn opens(self) -> Route {
+        Route { open: true, ..self }
     }
 
     fn asks(self, query: &'static [&'static str]) -> Route {
@@ -111,6 +130,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_ollama(components));
     routes.extend(of_app(components));
     routes.extend(of_others(components));
+    routes.extend(app::of_app(components));
     routes
 }
 
@@ -120,6 +140,7 @@ fn of_the_server() -> Vec<Route> {
             .gives_named(JSON, "Endpoints")
             .gives_named(PAGE, "Text"),
         Route::get("/health", "Whether requests are taken; needs no key", get(health::show))
+            .opens()
             .gives_named(JSON, "Health"),
         Route::get("/metrics", "Counters for Prometheus", get(metrics::show))
             .gives_named(METRICS, "Text"),

@@ -3,6 +3,7 @@
 mod anthropic;
 mod batches;
 mod chat;
+mod chats;
 mod compaction;
 mod completions;
 mod contract;

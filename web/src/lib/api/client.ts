@@ -72,6 +72,10 @@ export class ApiFailure extends Error {
   }
 }
 
+/** Whatever was thrown, as a failure. */
+export const failureOf = (error: unknown): ApiFailure =>
+  error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
+
 const KEY = 'myriad.key';
 
 /** The API key of this browser, for servers that ask for one. */
@@ -174,6 +178,7 @@ interface Chunk {
   usage?: Usage | null;
 }
 
+/** A request with the key of this browser; what is no success is an `ApiFailure`. */
 export async function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
   if (key.read()) headers.set('authorization', `Bearer ${key.read()}`);
@@ -185,11 +190,11 @@ export async function request(path: string, init: RequestInit): Promise<Response
     throw new ApiFailure('unreachable', '');
   }
   if (response.ok) return response;
-  throw await failureOf(response);
+  throw await readFailure(response);
 }
 
 /** OpenAI's error shape, or whatever a proxy in front says instead. */
-async function failureOf(response: Response): Promise<ApiFailure> {
+async function readFailure(response: Response): Promise<ApiFailure> {
   const text = await response.text().catch(() => '');
   let message = text.slice(0, 400) || `${response.status} ${response.statusText}`;
   let code: string | null = null;

@@ -1,5 +1,5 @@
 // Turns a request into an answer that grows in a message, at most once per frame of the screen.
-import { ApiFailure, stream, type ChatRequest, type ChatTurn, type Piece } from '../api/client';
+import { failureOf, stream, type ChatRequest, type ChatTurn, type Piece } from '../api/client';
 import type { Measures, Message, Settings } from '../store/types';
 
 /** What a page that nobody sees waits, as it has no frames. */
@@ -73,7 +73,7 @@ export async function fill(
     if (abort.signal.aborted) {
       message.status = 'stopped';
     } else {
-      const failure = error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
+      const failure = failureOf(error);
       message.status = 'failed';
       message.failure = { kind: failure.kind, message: failure.message, code: failure.code };
     }
@@ -99,7 +99,7 @@ function measure(measures: Measures, piece: Piece, now: number, thought: boolean
 }
 
 /** Collects pieces and shows them together: rendering each token would cost more than making it. */
-class Screen {
+export class Screen {
   #message: Message;
   #content = '';
   #reasoning = '';

@@ -1,12 +1,20 @@
 // The chat: which conversations there are, which one is open, and what a person does with them.
 import { SvelteMap } from 'svelte/reactivity';
-import { ApiFailure, models, reasons, type Model } from '../api/client';
+import {
+  failureOf,
+  models,
+  reasons,
+  type ApiFailure,
+  type ChatRequest,
+  type Model,
+} from '../api/client';
 import { i18n } from '../i18n/index.svelte';
 import { freshId, freshSeed } from '../id';
 import { preferences } from '../preferences.svelte';
-import { store } from '../store';
+import { chooseStore, declineToMove, leftInBrowser, moveToServer, store } from '../store';
 import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
 import { fill, requestFor } from './answer';
+import { followAnswer } from './follow';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
 import { comparedWith, leafBelow, pathTo, titleOf } from './tree';
@@ -30,7 +38,10 @@ class Chat {
   draft = $state<Settings>(defaultSettings());
   /** Said once to screen readers. */
   announcement = $state('');
-  storageFailed = $state(false);
+  /** Why the last change could not be kept: the browser is full, or the server away. */
+  storageFailure = $state<'browser' | 'server' | null>(null);
+  /** Conversations that are in the browser and could be on the server. */
+  movable = $state(0);
   /** Which models reason, as far as it was asked. */
   readonly #reasons = new SvelteMap<string, boolean>();
   readonly #asked = new Map<string, Promise<boolean>>();
@@ -47,13 +58,48 @@ class Chat {
   async start(): Promise<void> {
     addEventListener('hashchange', () => void this.#follow());
     void this.loadModels();
+    await chooseStore();
     await this.reload();
     await this.#follow();
     this.loading = false;
+    if (!store.runs) return;
+    addEventListener('focus', () => void this.refresh());
+    this.movable = await leftInBrowser().catch(() => 0);
+  }
+
+  /** What other devices have changed meanwhile. */
+  async refresh(): Promise<void> {
+    await this.reload();
+    const live = this.open;
+    if (!live || live.running) return;
+    const record = await this.#guarded(() => store.read(live.about.id));
+    // Something was asked while it was read: that is newer.
+    if (!record || live.running) return;
+    live.about = record.conversation;
+    // Equal messages stay the objects that they are: they are not rendered again.
+    if (sameMessages(live.messages, record.messages)) return;
+    live.messages = record.messages;
+    this.#takeUp(live);
+  }
+
+  async move(): Promise<void> {
+    const moved = await this.#guarded(async () => {
+      await moveToServer();
+      return true;
+    });
+    if (moved) this.movable = 0;
+    await this.reload();
+    // There they have other names.
+    if (this.missing) this.go(null);
+  }
+
+  stay(): void {
+    declineToMove();
+    this.movable = 0;
   }
 
   async reload(): Promise<void> {
-    this.conversations = (await this.#guarded(() => store.list())) ?? [];
+    this.conversations = (await this.#guarded(() => store.list())) ?? this.conversations;
   }
 
   async loadModels(): Promise<void> {
@@ -61,8 +107,7 @@ class Chat {
       this.models = await models();
       this.modelsFailure = null;
     } catch (error) {
-      this.modelsFailure =
-        error instanceof ApiFailure ? error : new ApiFailure('broken', String(error));
+      this.modelsFailure = failureOf(error);
     }
     this.modelsLoaded = true;
   }
@@ -100,13 +145,21 @@ class Chat {
   async #load(id: string): Promise<LiveConversation | null> {
     const record = await this.#guarded(() => store.read(id));
     if (!record) return null;
-    for (const message of record.messages) {
-      // The page that it was coming into is gone.
-      if (message.status === 'streaming') message.status = 'stopped';
-    }
     const live = new LiveConversation(record.conversation, record.messages);
     this.live.set(id, live);
+    this.#takeUp(live);
     return live;
+  }
+
+  /** Goes on with an answer that is on its way on the server; in the browser its page is gone. */
+  #takeUp(live: LiveConversation): void {
+    const streaming = live.messages.filter(({ status }) => status === 'streaming');
+    if (!store.runs) for (const message of streaming) message.status = 'stopped';
+    if (!store.runs || live.running || streaming.length === 0) return;
+    const all = new AbortController();
+    live.running = all;
+    const fill = (message: Message) => this.#fill(live, message, null, all.signal);
+    void Promise.all(streaming.map(fill)).then(() => this.#ended(live, streaming));
   }
 
   go(id: string | null): void {
@@ -140,14 +193,13 @@ class Chat {
       content: text,
       status: 'done',
     });
-    await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
     const comparison = freshId();
     const answers = models.map((model) =>
       live.add({ ...blank(live, question.id), model, comparison }),
     );
     // The first one is the path until another is kept.
     live.about.leaf = answers[0]?.id ?? question.id;
-    await this.#answer(live, answers);
+    await this.#answer(live, answers, [question]);
   }
 
   /** Goes on with one of the compared answers; the others stay beside it as its versions. */
@@ -205,8 +257,8 @@ class Chat {
     };
     const record = refreshed({ conversation: about, messages: path });
     record.conversation.created = record.conversation.updated = Date.now();
-    await this.#guarded(() => store.saveMessages(record.messages));
     await this.#guarded(() => store.save(record.conversation));
+    await this.#guarded(() => store.saveMessages(record.messages));
     await this.reload();
     this.go(record.conversation.id);
     this.announcement = i18n.t.forked;
@@ -262,20 +314,83 @@ class Chat {
       content: text,
       status: 'done',
     });
-    await this.#guarded(() => store.saveMessages([$state.snapshot(question)]));
-    await this.#answer(live, [live.add(blank(live, question.id))]);
+    await this.#answer(live, [live.add(blank(live, question.id))], [question]);
   }
 
-  /** Has all of these answered at the same time, each by its model, or else the conversation's. */
-  async #answer(live: LiveConversation, messages: Message[]): Promise<void> {
+  /**
+   * Has all of these answered at the same time, each by its model, or else the conversation's; `before`
+   * them are messages that are not kept yet.
+   */
+  async #answer(
+    live: LiveConversation,
+    messages: Message[],
+    before: Message[] = [],
+  ): Promise<void> {
     const all = new AbortController();
     live.running = all;
     this.announcement = '';
     await this.#keepAbout(live.about, true);
-    await Promise.all(messages.map((message) => this.#fill(live, message, all.signal)));
+    const requests = new Map<Message, ChatRequest>();
+    for (const message of messages) requests.set(message, await this.#request(live, message));
+    try {
+      await store.saveMessages($state.snapshot([...before, ...messages]));
+    } catch (error) {
+      // The server answers only what it has; a browser that is full answers all the same.
+      if (store.runs) {
+        for (const message of messages) fail(message, error);
+        return this.#ended(live, messages);
+      }
+      this.storageFailure = 'browser';
+    }
+    const fill = (message: Message) =>
+      this.#fill(live, message, requests.get(message) ?? null, all.signal);
+    await Promise.all(messages.map(fill));
+    this.#ended(live, messages);
+  }
+
+  /** What asks for an answer; the message learns which model makes it, and with which seed. */
+  async #request(live: LiveConversation, message: Message): Promise<ChatRequest> {
+    const model = this.#chosen(message.model ?? live.about.model);
+    message.model = model?.id ?? message.model ?? live.about.model ?? '';
+    // With its seed this server draws an answer again; others may not know what a seed is.
+    const own = model === null || model.upstream === null;
+    message.seed = live.about.settings.seed ?? (own ? freshSeed() : null);
+    const path = pathTo(live.messages, message.parent);
+    const { settings } = live.about;
+    const reasons = settings.thinking != null && (await this.learn(message.model));
+    return requestFor(message.model, settings, path, message.seed, reasons);
+  }
+
+  /** Until an answer has ended. Without a request it is on its way on the server already. */
+  async #fill(
+    live: LiveConversation,
+    message: Message,
+    request: ChatRequest | null,
+    all: AbortSignal,
+  ): Promise<void> {
+    const abort = new AbortController();
+    if (all.aborted) abort.abort();
+    all.addEventListener('abort', () => abort.abort());
+    live.stops.set(message.id, abort);
+    if (store.runs || !request) {
+      return followAnswer(message, request, abort.signal, (title) => {
+        if (live.about.titled) return;
+        live.about.title = title;
+        this.#listed($state.snapshot(live.about));
+      });
+    }
+    // It comes to this page alone, which keeps it.
+    const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
+    const timer = setInterval(() => void keep(), KEEP_MS);
+    await fill(message, request, abort);
+    clearInterval(timer);
+    // Deleted in the meantime: nothing of it comes back.
+    if (this.live.get(live.about.id) === live) await keep();
+  }
+
+  #ended(live: LiveConversation, messages: Message[]): void {
     live.running = null;
     live.stops.clear();
-    // Deleted in the meantime: nothing of it comes back.
     if (this.live.get(live.about.id) !== live) return;
     const { t } = i18n;
     const [only] = messages;
@@ -286,44 +401,45 @@ class Chat {
     if (reached && this.modelsFailure) void this.loadModels();
   }
 
-  async #fill(live: LiveConversation, message: Message, all: AbortSignal): Promise<void> {
-    const model = this.#chosen(message.model ?? live.about.model);
-    message.model = model?.id ?? message.model ?? live.about.model ?? '';
-    // With its seed this server draws an answer again; others may not know what a seed is.
-    const own = model === null || model.upstream === null;
-    message.seed = live.about.settings.seed ?? (own ? freshSeed() : null);
-    const path = pathTo(live.messages, message.parent);
-    const abort = new AbortController();
-    if (all.aborted) abort.abort();
-    all.addEventListener('abort', () => abort.abort());
-    live.stops.set(message.id, abort);
-    const keep = () => this.#guarded(() => store.saveMessages([$state.snapshot(message)]));
-    await keep();
-    const timer = setInterval(() => void keep(), KEEP_MS);
-    const { settings } = live.about;
-    const reasons = settings.thinking != null && (await this.learn(message.model));
-    const request = requestFor(message.model, settings, path, message.seed, reasons);
-    await fill(message, request, abort);
-    clearInterval(timer);
-    if (this.live.get(live.about.id) === live) await keep();
-  }
-
   async #keepAbout(about: Conversation, touched: boolean): Promise<void> {
     if (touched) about.updated = Date.now();
     const kept = $state.snapshot(about);
     await this.#guarded(() => store.save(kept));
-    await this.reload();
+    this.#listed(kept);
   }
 
-  /** Storage can be closed or full; the chat goes on, and says so. */
+  #listed(about: Conversation): void {
+    const others = this.conversations.filter(({ id }) => id !== about.id);
+    this.conversations = [about, ...others].sort((a, b) => b.updated - a.updated);
+  }
+
+  /** Storage can be closed, full or away; the chat goes on, and says so. */
   async #guarded<T>(work: () => Promise<T>): Promise<T | null> {
     try {
-      return await work();
-    } catch {
-      this.storageFailed = true;
+      const done = await work();
+      this.storageFailure = null;
+      return done;
+    } catch (error) {
+      // Who has no key yet is told so where the models would be.
+      if (failureOf(error).kind !== 'unauthorized')
+        this.storageFailure = store.runs ? 'server' : 'browser';
       return null;
     }
   }
+}
+
+function sameMessages(one: Message[], other: Message[]): boolean {
+  const same = (message: Message, index: number) =>
+    message.id === other[index]?.id &&
+    message.status === other[index]?.status &&
+    (message.comparison ?? null) === (other[index]?.comparison ?? null);
+  return one.length === other.length && one.every(same);
+}
+
+function fail(message: Message, error: unknown): void {
+  const { kind, message: words, code } = failureOf(error);
+  message.status = 'failed';
+  message.failure = { kind, message: words, code };
 }
 
 function blank(live: LiveConversation, parent: string | null): Message {

@@ -39,6 +39,19 @@ export const en = {
   exportMarkdown: 'Export as Markdown',
   exportThoughts: 'Export as Markdown with thoughts',
   exportJson: 'Export as JSON',
+  share: 'Share a link…',
+  shareTitle: 'Share this conversation',
+  shareText:
+    'Whoever has the link can read a copy of the shown path, without thoughts and parameters. What you say later is not in it.',
+  shareLink: 'Link',
+  copyLink: 'Copy link',
+  shareMade: (time: string) => `Copied on ${time}.`,
+  makeShare: 'Make a link',
+  renewShare: 'Copy anew',
+  endShare: 'Take the link back',
+  shareFailed: 'That did not work. Is the server still running?',
+  sharedNote: (day: string) => `A shared conversation, as it was on ${day}.`,
+  sharedGone: 'This link opens nothing: it was taken back, or never was.',
   options: (title: string) => `Options for “${title}”`,
   running: 'Answering',
   // Start
@@ -176,6 +189,14 @@ export const en = {
   apiKeyHint: 'Only where the server asks for one. It stays in this browser.',
   data: 'Conversations',
   dataText: 'They are kept in this browser, on this device.',
+  dataTextServer: 'They are kept on the server, for all your devices.',
+  serverAway: 'The server cannot be reached. What could not be kept is sent with the next change.',
+  moveOffer: (count: number) =>
+    count === 1
+      ? 'One conversation is in this browser alone. Move it to the server, where all your devices see it?'
+      : `${count} conversations are in this browser alone. Move them to the server, where all your devices see them?`,
+  moveToServer: 'Move to the server',
+  notNow: 'Leave here',
   exportAll: 'Export all',
   importAll: 'Import…',
   imported: (count: number) =>
@@ -230,7 +251,7 @@ export const en = {
   enterKey: 'Enter key',
   tooLong:
     'The conversation is longer than the model’s context. Start a new chat, or edit an earlier message.',
-  notFound: 'This conversation is not in this browser.',
+  notFound: 'This conversation is not here.',
   loading: 'Loading…',
   // Keyboard
   shortcuts: 'Keyboard shortcuts',

@@ -39,6 +39,19 @@ export const fr: Messages = {
   exportMarkdown: 'Exporter en Markdown',
   exportThoughts: 'Exporter en Markdown avec les réflexions',
   exportJson: 'Exporter en JSON',
+  share: 'Partager un lien…',
+  shareTitle: 'Partager cette discussion',
+  shareText:
+    'Quiconque a le lien peut lire une copie du fil affiché, sans réflexions ni paramètres. Ce que vous direz ensuite n’y figure pas.',
+  shareLink: 'Lien',
+  copyLink: 'Copier le lien',
+  shareMade: (time: string) => `Copie du ${time}.`,
+  makeShare: 'Créer un lien',
+  renewShare: 'Copier à nouveau',
+  endShare: 'Retirer le lien',
+  shareFailed: 'Cela n’a pas fonctionné. Le serveur est-il en marche ?',
+  sharedNote: (day: string) => `Une discussion partagée, telle qu’elle était le ${day}.`,
+  sharedGone: 'Ce lien n’ouvre rien : il a été retiré, ou n’a jamais existé.',
   options: (title) => `Options pour « ${title} »`,
   running: 'Réponse en cours',
   welcome: 'Comment puis-je vous aider ?',
@@ -168,6 +181,15 @@ export const fr: Messages = {
   apiKeyHint: 'Seulement si le serveur en demande une. Elle reste dans ce navigateur.',
   data: 'Discussions',
   dataText: 'Elles sont conservées dans ce navigateur, sur cet appareil.',
+  dataTextServer: 'Elles sont conservées sur le serveur, pour tous vos appareils.',
+  serverAway:
+    'Le serveur est injoignable. Ce qui n’a pas pu être conservé partira avec la prochaine modification.',
+  moveOffer: (count: number) =>
+    count === 1
+      ? 'Une discussion n’est que dans ce navigateur. La déplacer sur le serveur, où tous vos appareils la voient ?'
+      : `${count} discussions ne sont que dans ce navigateur. Les déplacer sur le serveur, où tous vos appareils les voient ?`,
+  moveToServer: 'Déplacer sur le serveur',
+  notNow: 'Laisser ici',
   exportAll: 'Tout exporter',
   importAll: 'Importer…',
   imported: (count) => (count === 1 ? '1 discussion importée.' : `${count} discussions importées.`),
@@ -219,7 +241,7 @@ export const fr: Messages = {
   enterKey: 'Saisir la clé',
   tooLong:
     'La discussion dépasse le contexte du modèle. Commencez-en une nouvelle ou modifiez un message antérieur.',
-  notFound: 'Cette discussion n’est pas dans ce navigateur.',
+  notFound: 'Cette discussion n’est pas ici.',
   loading: 'Chargement…',
   shortcuts: 'Raccourcis clavier',
   keySend: 'Envoyer le message',

@@ -1,7 +1,4 @@
-// Keeps conversations in this browser's IndexedDB: the server has no place for them yet.
-//
-// Only this file knows where conversations are. A store on the server is another implementation of
-// `ConversationStore`, chosen in `store/index.ts`.
+// Keeps conversations in this browser's IndexedDB, where the server keeps nothing (`--no-store`).
 import { excerptOf, matches, wordsOf } from './search';
 import { refreshed } from './exchange';
 import type { Conversation, ConversationStore, Hit, Message, Record } from './types';
@@ -11,6 +8,7 @@ const CONVERSATIONS = 'conversations';
 const MESSAGES = 'messages';
 
 export class BrowserStore implements ConversationStore {
+  readonly runs = null;
   #opened: Promise<IDBDatabase> | null = null;
 
   async list(): Promise<Conversation[]> {

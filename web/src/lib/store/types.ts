@@ -80,6 +80,8 @@ export interface Record {
  * a place across the network can stand behind it without a change elsewhere.
  */
 export interface ConversationStore {
+  /** Answers that the server makes whether a page is open or not; null where the page makes them. */
+  readonly runs: typeof import('../api/runs') | null;
   list(): Promise<Conversation[]>;
   read(id: string): Promise<Record | null>;
   save(conversation: Conversation): Promise<void>;

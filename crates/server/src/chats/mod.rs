@@ -1,0 +1,12 @@
+//! Turns the conversations of the chat in the browser into rows, and their questions into answers
+//! that nobody has to wait for.
+//!
+//! [`rows`] writes and reads conversations and messages; [`records`] turns whole ones into streams
+//! of JSON and back; [`runs`] is the door to answers on their way, [`answer`] makes one,
+//! [`title`] names a conversation by its first one.
+
+pub mod answer;
+pub mod records;
+pub mod rows;
+pub mod runs;
+mod title;
