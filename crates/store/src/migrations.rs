@@ -6,7 +6,11 @@ use crate::errors::StoreError;
 
 /// The layouts in order, as statements that both databases understand. What was released is never
 /// changed: whatever comes later is a new entry.
-const LAYOUTS: &[&str] = &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
+const LAYOUTS: &[&str] = &[
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
+];
 
 /// Any number will do, as long as all programs that share the database take the same.
 const ADVISORY_LOCK: i64 = 0x6d79_7269_6164;

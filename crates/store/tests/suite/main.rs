@@ -8,3 +8,4 @@ mod documents;
 mod harness;
 mod keys;
 mod kills;
+mod users;
