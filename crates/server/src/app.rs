@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::answers::recent::Recent;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
+use crate::people::People;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
 use crate::storage::Storage;
@@ -43,6 +44,8 @@ pub struct App {
     pub batches: watch::Sender<()>,
     /// Responses that go on, or ended a short while ago.
     pub recent: Arc<Recent>,
+    /// Passwords and logins.
+    pub people: People,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -52,11 +55,12 @@ impl App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let batches = watch::Sender::new(());
         let Models { main: runtime, embedder } = models;
-        let (recent, created) = (Arc::default(), unix_seconds());
-        App { runtime, embedder, config, large_bodies, batches, recent, created }
+        let (recent, people, created) = (Arc::default(), People::default(), unix_seconds());
+        App { runtime, embedder, config, large_bodies, batches, recent, people, created }
     }
 
-    /// Whether requests must show a key. A database that fails says so where keys are looked up.
+    /// Whether requests must show a key or a session. A database that fails says so where these
+    /// are looked up.
     pub async fn locked(&self) -> bool {
         let stored = match &self.config.storage {
             Some(storage) => storage.locked().await.unwrap_or(true),
@@ -117,6 +121,16 @@ impl App {
         storage.ok_or_else(|| {
             let message = "This server keeps nothing of requests and answers (--no-store).";
             ApiError::unsupported(param, message)
+        })
+    }
+
+    /// Where accounts and keys are.
+    ///
+    /// # Errors
+    /// 400 where the server has no data folder.
+    pub fn accounts(&self) -> Result<&Arc<Storage>, ApiError> {
+        self.config.storage.as_ref().ok_or_else(|| {
+            ApiError::bad_request("This server has no data folder, and so no accounts.")
         })
     }
 

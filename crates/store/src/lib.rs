@@ -27,6 +27,7 @@ pub use documents::{Document, Kind, Page, Query};
 pub use errors::StoreError;
 pub use invitations::{Invitation, NewInvitation};
 pub use keys::{Key, KeySecret, Keys, NewKey};
+pub use random::letters as secret_letters;
 pub use sessions::Session;
 pub use users::{NewUser, Role, User, UserState, Users};
 pub use writer::Change;

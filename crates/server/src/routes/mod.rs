@@ -1,6 +1,7 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod app_keys;
 mod batches;
 mod chat;
 mod compact;
@@ -11,6 +12,7 @@ mod documents;
 mod embeddings;
 mod files;
 mod health;
+mod invitations;
 mod judge;
 mod kept_responses;
 mod messages;
@@ -20,18 +22,22 @@ mod moderations;
 mod ollama;
 mod ollama_models;
 pub mod openapi;
+mod password;
 mod past;
 mod prompt;
 mod render;
 mod rerank;
 mod responses;
 mod root;
+mod session;
+mod setup;
 mod stored_chats;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod tokenize;
 mod uploads;
+mod users;
 mod version;
 mod votes;
 pub(crate) mod web;

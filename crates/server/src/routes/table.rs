@@ -3,6 +3,8 @@
 //! The router, the list at `/` and `/openapi.json` are made of these rows, so that none of them can
 //! know a route that another does not.
 
+mod people;
+
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -111,6 +113,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_ollama(components));
     routes.extend(of_app(components));
     routes.extend(of_others(components));
+    routes.extend(people::rows(components));
     routes
 }
 

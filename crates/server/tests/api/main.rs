@@ -18,6 +18,7 @@ mod hostile;
 mod judge;
 mod logs;
 mod ollama;
+mod people;
 mod reasoned;
 mod response_refusals;
 mod response_state;
