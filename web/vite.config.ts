@@ -4,7 +4,8 @@ import { defineConfig } from 'vitest/config';
 
 // While the chat is written, a running server answers: MYRIAD_URL=http://127.0.0.1:8080 npm run dev
 const server = process.env['MYRIAD_URL'] ?? 'http://127.0.0.1:8080';
-const proxy = { '/v1': { target: server, changeOrigin: true, headers: { origin: server } } };
+const target = { target: server, changeOrigin: true, headers: { origin: server } };
+const proxy = { '/v1': target, '/app': target };
 
 export default defineConfig({
   plugins: [svelte()],

@@ -166,7 +166,14 @@ interface Chunk {
   usage?: Usage | null;
 }
 
-async function request(path: string, init: RequestInit): Promise<Response> {
+let refused: () => void = () => {};
+
+/** What is done where the server lets nobody in. */
+export function onUnauthorized(act: () => void): void {
+  refused = act;
+}
+
+export async function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
   if (key.read()) headers.set('authorization', `Bearer ${key.read()}`);
   let response: Response;
@@ -192,6 +199,10 @@ async function failureOf(response: Response): Promise<ApiFailure> {
   } catch {
     // Not JSON: the text itself is what there is to show.
   }
-  if (response.status === 401) return new ApiFailure('unauthorized', message, code);
+  // A wrong password is told where it was entered.
+  if (response.status === 401 && code !== 'invalid_credentials') {
+    refused();
+    return new ApiFailure('unauthorized', message, code);
+  }
   return new ApiFailure(response.status < 500 ? 'refused' : 'server', message, code);
 }
