@@ -47,6 +47,7 @@ struct Cli {
 enum Command {
     Serve(commands::serve::Arguments),
     Keys(commands::keys::Arguments),
+    Users(commands::users::Arguments),
     Chat(commands::chat::Arguments),
     Run(commands::run::Arguments),
     Pull(commands::pull::Arguments),
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(arguments) => commands::serve::run(arguments),
         Command::Keys(arguments) => commands::keys::run(arguments),
+        Command::Users(arguments) => commands::users::run(arguments),
         Command::Chat(arguments) => commands::chat::run(arguments),
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Pull(arguments) => commands::pull::run(arguments),

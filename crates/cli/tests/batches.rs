@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::Home;
 use common::serving::Serving;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const LINES: usize = 120;
 const KILLS: usize = 6;

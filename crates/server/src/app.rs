@@ -10,6 +10,7 @@ use crate::answers::recent::Recent;
 use crate::chats::runs::Runs;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
+use crate::people::People;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
 use crate::storage::Storage;
@@ -46,6 +47,8 @@ pub struct App {
     pub recent: Arc<Recent>,
     /// Answers of the chat in the browser.
     pub runs: Runs,
+    /// Passwords and logins.
+    pub people: People,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -55,11 +58,13 @@ impl App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let batches = watch::Sender::new(());
         let Models { main: runtime, embedder } = models;
-        let (recent, runs, created) = (Arc::default(), Runs::default(), unix_seconds());
-        App { runtime, embedder, config, large_bodies, batches, recent, runs, created }
+        let (recent, created) = (Arc::default(), unix_seconds());
+        let (runs, people) = (Runs::default(), People::default());
+        App { runtime, embedder, config, large_bodies, batches, recent, runs, people, created }
     }
 
-    /// Whether requests must show a key. A database that fails says so where keys are looked up.
+    /// Whether requests must show a key or a session. A database that fails says so where these
+    /// are looked up.
     pub async fn locked(&self) -> bool {
         let stored = match &self.config.storage {
             Some(storage) => storage.locked().await.unwrap_or(true),
@@ -120,6 +125,16 @@ impl App {
         storage.ok_or_else(|| {
             let message = "This server keeps nothing of requests and answers (--no-store).";
             ApiError::unsupported(param, message)
+        })
+    }
+
+    /// Where accounts and keys are.
+    ///
+    /// # Errors
+    /// 400 where the server has no data folder.
+    pub fn accounts(&self) -> Result<&Arc<Storage>, ApiError> {
+        self.config.storage.as_ref().ok_or_else(|| {
+            ApiError::bad_request("This server has no data folder, and so no accounts.")
         })
     }
 

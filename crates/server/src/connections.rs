@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,8 +15,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
 
 use crate::limits::{CONNECTIONS_MAX, HEADER_TIME_MAX, HTTP_BUFFER_BYTES, WRITE_TIME_MAX};
+use crate::people::Peer;
 use crate::stalled::Stalled;
 
 /// Serves until `shutdown` completes; then no new requests, `grace` for those that run, and an end.
@@ -80,6 +84,13 @@ async fn serve(
 ) {
     // Each event is a small write that must not wait for the next one.
     let _ = stream.set_nodelay(true);
+    let peer = stream.peer_addr().ok().map(|address| Peer(address.ip()));
+    let app = app.map_request(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        request
+    });
     let io = TokioIo::new(Stalled::new(stream, WRITE_TIME_MAX));
     let mut connection = pin!(
         http1::Builder::new()

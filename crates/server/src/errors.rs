@@ -23,6 +23,8 @@ pub struct ApiError {
     pub param: Option<String>,
     /// A name for programs: `context_length_exceeded` …
     pub code: Option<&'static str>,
+    /// When to come again, in seconds; told with a 429.
+    pub retry_after: u32,
 }
 
 /// The error as it stands in a body or in a stream.
@@ -45,7 +47,8 @@ const INVALID: &str = "invalid_request_error";
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> ApiError {
-        ApiError { status, message: message.into(), kind, param: None, code: None }
+        let (message, retry_after) = (message.into(), RETRY_AFTER_SECONDS);
+        ApiError { status, message, kind, param: None, code: None, retry_after }
     }
 
     /// 400 without a parameter: the body itself is wrong.
@@ -87,6 +90,22 @@ impl ApiError {
     pub fn unauthorized(message: impl Into<String>) -> ApiError {
         let error = ApiError::new(StatusCode::UNAUTHORIZED, INVALID, message);
         ApiError { code: Some("invalid_api_key"), ..error }
+    }
+
+    /// 401: the name or the password is wrong; which of them is told to nobody.
+    pub fn wrong_password(message: impl Into<String>) -> ApiError {
+        ApiError { code: Some("invalid_credentials"), ..ApiError::unauthorized(message) }
+    }
+
+    /// 403: whoever asks is known, and may not do this.
+    pub fn not_allowed(message: impl Into<String>) -> ApiError {
+        ApiError { code: Some("permission_denied"), ..ApiError::forbidden(message) }
+    }
+
+    /// 409: what is there does not let it happen.
+    pub fn conflict(code: &'static str, message: impl Into<String>) -> ApiError {
+        let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
+        ApiError { code: Some(code), ..error }
     }
 
     /// 403: a web page of someone else's asks.
@@ -189,12 +208,6 @@ impl ApiError {
         ApiError { code: Some("internal_error"), ..error }
     }
 
-    /// 409: what is there is otherwise than the request takes it to be.
-    pub fn conflict(message: impl Into<String>) -> ApiError {
-        let error = ApiError::new(StatusCode::CONFLICT, INVALID, message);
-        ApiError { code: Some("conflict"), ..error }
-    }
-
     /// 429: what the request needs is taken by others.
     pub fn busy(code: &'static str, message: impl Into<String>) -> ApiError {
         let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
@@ -253,7 +266,8 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> ApiError {
         match error {
             StoreError::Conflict(id) => {
-                ApiError::conflict(format!("'{id}' was changed by another request in between."))
+                let message = format!("'{id}' was changed by another request in between.");
+                ApiError::conflict("conflict", message)
             }
             StoreError::TooLarge { limit } => ApiError::too_large(limit),
             error => {
@@ -272,7 +286,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         match self.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
             }
             StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -4,8 +4,8 @@
 //! holds one handler file per endpoint, `answers` makes whole and streamed answers of generations,
 //! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on
 //! its own thread and is where text meets it. The only room that knows anyone's JSON, and the only
-//! async one. What a stranger may ask for is bounded in [`limits`], what is
-//! kept goes to [`storage`].
+//! async one. What a stranger may ask for is bounded in [`limits`], who asks is told in
+//! [`people`], what is kept goes to [`storage`].
 
 mod answers;
 mod app;
@@ -18,6 +18,7 @@ pub mod limits;
 pub mod metrics;
 mod openapi;
 pub mod outbound;
+pub mod people;
 mod quota;
 mod random;
 mod rating;

@@ -93,6 +93,31 @@ pub const LOGIT_BIAS_MAX: usize = 1024;
 /// Bytes of strings that are only carried along or hashed (`user`, `cache_salt` …).
 pub const SMALL_TEXT_BYTES_MAX: usize = 4096;
 
+/// Passwords that are hashed at the same time: each takes 19 MiB and a core for some 30 ms.
+pub const PASSWORDS_TOGETHER: usize = 2;
+
+/// Logins that wait for that: a second's worth.
+pub const PASSWORDS_WAITING_MAX: usize = 32;
+
+/// Characters of a password: no more rules than that, as NIST SP 800-63B has it.
+pub const PASSWORD_CHARS: RangeInclusive<usize> = 8..=256;
+
+/// Characters of an account's name, and of what others are shown.
+pub const USER_NAME_CHARS_MAX: usize = 64;
+
+/// Time in which failed logins count together.
+pub const LOGIN_WINDOW: Duration = Duration::from_secs(15 * 60);
+
+/// Failed logins of one name in that time: who guesses has 40 tries an hour.
+pub const NAME_FAILURES_MAX: u32 = 10;
+
+/// Failed logins from one address in that time: an office behind one address has more than one
+/// person who errs.
+pub const ADDRESS_FAILURES_MAX: u32 = 30;
+
+/// Names and addresses whose failures are remembered: some 100 bytes each.
+pub const ATTEMPTS_REMEMBERED_MAX: usize = 16_384;
+
 /// Requests that may wait for a place in the batch before new ones get a 429.
 pub const QUEUE_MAX: usize = 256;
 

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::layers::dialect::Dialect;
+use crate::layers::key;
 use crate::routes::table::{Input, Route};
 use crate::wire::policy::{Field, Rule};
 
@@ -20,8 +21,8 @@ const SCHEMAS: &str = include_str!("openapi/schemas.json");
 /// What can be wrong with any request, whoever handles it.
 const ERRORS: &[(u16, &str)] = &[
     (400, "A parameter is wrong, unknown or not supported; `param` names it"),
-    (401, "The key is missing or wrong"),
-    (403, "A web page of someone else's asks"),
+    (401, "The key or the session is missing, wrong or over"),
+    (403, "A web page of someone else's asks, or whoever asks may not do it"),
     (404, "There is no such model or object"),
     (405, "The path does not take this method"),
     (408, "The body did not come in time"),
@@ -81,13 +82,14 @@ pub fn document(routes: &[Route], components: &Components) -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/" }],
-        "security": [{ "bearer": [] }, { "key": [] }],
+        "security": [{ "bearer": [] }, { "key": [] }, { "session": [] }],
         "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer" },
                 "key": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+                "session": { "type": "apiKey", "in": "cookie", "name": "myriad-session" },
             },
         },
     })
@@ -112,7 +114,7 @@ fn operation(route: &Route) -> Value {
         "operationId": identifier(route),
         "responses": responses,
     });
-    if route.open {
+    if key::is_open(&route.method, route.path) {
         operation["security"] = json!([{}]);
     }
     let mut parameters: Vec<Value> = parameters(route.path).collect();
@@ -296,7 +298,9 @@ mod tests {
             let rows: Vec<[String; 3]> = match route.input {
                 Input::Nothing => continue,
                 Input::Fields(tables) => tables.iter().copied().flatten().map(of_field).collect(),
-                Input::Named(name) | Input::Form(name) => of_schema(&schemas[name]),
+                Input::Named(name) | Input::Lines(name) | Input::Form(name) => {
+                    of_schema(&schemas[name])
+                }
             };
             let heading = format!("{} {}", route.method, route.path);
             page += &format!("\n## `{heading}`\n\n");

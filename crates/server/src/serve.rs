@@ -23,7 +23,7 @@ pub struct ServerConfig {
     /// Keys of which each request must carry one, besides those of the storage; where there are
     /// none at all everyone comes in.
     pub api_keys: Vec<String>,
-    /// What is kept between requests, and the keys that are; without it nothing is.
+    /// What is kept between requests, and accounts and keys; without it nothing is.
     pub storage: Option<Arc<Storage>>,
     /// Bytes that a file sent in one request may have.
     pub file_bytes_max: u64,
@@ -31,6 +31,9 @@ pub struct ServerConfig {
     pub owner_bytes_max: u64,
     /// Lines of batches that are answered at the same time.
     pub batch_lines: usize,
+    /// Whether a proxy in front is believed what it says of clients: their address, and that they
+    /// speak HTTPS.
+    pub trust_proxy: bool,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
     /// Other servers whose models are offered beside the own ones.
@@ -51,6 +54,7 @@ impl Default for ServerConfig {
             file_bytes_max: limits::FILE_BYTES_MAX,
             owner_bytes_max: limits::OWNER_BYTES_MAX,
             batch_lines: limits::BATCH_LINES,
+            trust_proxy: false,
             allowed_origins: Vec::new(),
             upstreams: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,

@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use myriad_store::{Blobs, Change, Document, Key, KeySecret, Keys, Kind, Query, Store, StoreError};
+use myriad_store::{
+    Blobs, Change, Document, Key, KeySecret, Keys, Kind, NewUser, Query, Store, StoreError, User,
+    Users,
+};
 
 use sha2::{Digest, Sha256};
 
 use crate::app::unix_seconds;
 use crate::quota::Quota;
 
-/// Whose documents requests without a key of the store reach.
-const DEFAULT_OWNER: &str = "default";
+/// Whose documents requests without an account or a key of the store reach.
+pub const DEFAULT_OWNER: &str = "default";
 
-/// What a request may reach: the owner of its key.
+/// What a request may reach: the account, or the owner of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner(Arc<str>);
 
@@ -53,14 +56,22 @@ impl From<Key> for Owner {
     }
 }
 
-/// A database, contents of files, and keys.
+impl From<&User> for Owner {
+    fn from(user: &User) -> Owner {
+        Owner(user.id.as_str().into())
+    }
+}
+
+/// A database, contents of files, accounts and keys.
 #[derive(Debug)]
 pub struct Storage {
     /// Rows.
     pub store: Arc<Store>,
     /// Contents of files.
     pub blobs: Blobs,
-    /// Who may come in.
+    /// Who may come in: people.
+    pub users: Users,
+    /// Who may come in: programs.
     pub keys: Keys,
     /// Whether anything of requests and answers may be kept at all.
     pub content: bool,
@@ -69,7 +80,8 @@ pub struct Storage {
 
 impl Storage {
     /// Opens what lies in a data folder, which is made where it is missing; the database is a file
-    /// there unless it has an address of its own. Without `content` keys alone are read.
+    /// there unless it has an address of its own. Without `content` accounts and keys alone are
+    /// read.
     ///
     /// # Errors
     /// [`StoreError`] where the folder or the database cannot be used.
@@ -86,9 +98,10 @@ impl Storage {
         };
         let store = Arc::new(store);
         let secret = KeySecret::load(&folder.join("key-secret"))?;
+        let users = Users::new(Arc::clone(&store), secret.clone());
         let keys = Keys::new(Arc::clone(&store), secret);
         let blobs = Blobs::open(&folder.join("blobs")).await?;
-        Ok(Storage { store, blobs, keys, content, quota: Quota::default() })
+        Ok(Storage { store, blobs, users, keys, content, quota: Quota::default() })
     }
 
     /// A document of this name, if its owner has one of this kind whose time is not over.
@@ -143,20 +156,33 @@ impl Storage {
         Ok(page.map(|page| page.documents).unwrap_or_default())
     }
 
-    /// Whether requests must show a key of the store.
+    /// Whether requests must show a key, or a session.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn locked(&self) -> Result<bool, StoreError> {
-        self.keys.any().await
+        Ok(self.keys.any().await? || self.users.any().await?)
     }
 
-    /// Whose key this is.
+    /// Makes the first account, which takes over what was everyone's: no history is lost.
     ///
     /// # Errors
-    /// Where the database fails.
-    pub async fn owner(&self, key: &str) -> Result<Option<Owner>, StoreError> {
-        Ok(self.keys.find(key, unix_seconds() as i64).await?.map(Owner::from))
+    /// [`StoreError::Conflict`] where there is an account already.
+    pub async fn create_first(&self, new: NewUser<'_>) -> Result<User, StoreError> {
+        let made = self.users.create_first(new, DEFAULT_OWNER, unix_seconds() as i64).await;
+        self.keys.forget();
+        made
+    }
+
+    /// Deletes an account with all that it has.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it is gone or the last active administrator; where the
+    /// database or the disk fails.
+    pub async fn delete_user(&self, id: &str) -> Result<(), StoreError> {
+        let contents = self.users.delete(id).await?;
+        self.keys.forget();
+        self.release(&contents).await
     }
 }
 

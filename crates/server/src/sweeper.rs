@@ -1,4 +1,4 @@
-//! Turns documents whose time is over, and contents that nobody has, into free room.
+//! Turns documents and sessions whose time is over, and contents that nobody has, into free room.
 
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ pub async fn run(storage: Arc<Storage>) {
             Ok(0) => {}
             Ok(documents) => tracing::info!(documents, "expired documents are deleted"),
             Err(error) => tracing::error!(%error, "deleting expired documents"),
+        }
+        if let Err(error) = storage.users.sweep(unix_seconds() as i64).await {
+            tracing::error!(%error, "deleting sessions whose time is over");
         }
         if round.is_multiple_of(ORPHANS_EVERY)
             && let Err(error) = storage.blobs.remove_orphans(&storage.store, ORPHAN_AGE).await

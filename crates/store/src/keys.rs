@@ -4,11 +4,9 @@
 //! folder, so that neither the database alone nor a copy of it lets anyone in or tell which of two
 //! known keys is there. Keys are random in 238 bits: no slow hash is needed against guessing.
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -18,8 +16,8 @@ use sqlx::{FromRow, Row};
 use crate::blobs::hexadecimal;
 use crate::database::Store;
 use crate::errors::StoreError;
-use crate::limits::{KEY_BELIEVED, KEYS_REMEMBERED};
 use crate::random;
+use crate::remembered::{Any, Remembered};
 use crate::writer::{Change, Step, Value};
 
 /// How keys begin, so that scanners of leaked secrets know them.
@@ -110,7 +108,7 @@ impl KeySecret {
         }
     }
 
-    fn hash(&self, key: &str) -> String {
+    pub(crate) fn hash(&self, key: &str) -> String {
         // A key of 32 bytes is always taken.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes any key");
         mac.update(key.as_bytes());
@@ -144,16 +142,15 @@ fn digits(text: &str) -> Option<[u8; 32]> {
 pub struct Keys {
     store: Arc<Store>,
     secret: KeySecret,
-    /// By hash: what was found, and when.
-    remembered: Mutex<HashMap<String, (Option<Key>, Instant)>>,
-    /// Whether there are keys at all, and since when that is known.
-    known: Mutex<Option<(bool, Instant)>>,
+    /// By hash.
+    remembered: Remembered<Key>,
+    known: Any,
 }
 
 impl Keys {
     /// The keys of `store` under `secret`.
     pub fn new(store: Arc<Store>, secret: KeySecret) -> Keys {
-        Keys { store, secret, remembered: Mutex::default(), known: Mutex::default() }
+        Keys { store, secret, remembered: Remembered::default(), known: Any::default() }
     }
 
     /// Makes a key: what is known of it, and the key itself, which nobody can see again.
@@ -184,7 +181,9 @@ impl Keys {
         ];
         let step = Step { sql, values, one_row: Some(key.id.clone()), deletes: false };
         self.store.commit(Change::new().step(step)).await?;
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.known.put(true);
+        // A guess of it may be remembered.
+        self.remembered.forget();
         Ok((key, text))
     }
 
@@ -197,6 +196,15 @@ impl Keys {
         Ok(query.fetch_all(&self.store.readers).await?)
     }
 
+    /// The keys of an owner, also revoked ones, the oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_of(&self, owner: &str) -> Result<Vec<Key>, StoreError> {
+        let query = sqlx::query_as("SELECT * FROM keys WHERE owner = $1 ORDER BY created_at, id");
+        Ok(query.bind(owner).fetch_all(&self.store.readers).await?)
+    }
+
     /// Revokes the key of this id; false where there is none that is not revoked. Servers that
     /// have just seen it believe it for a second more.
     ///
@@ -207,7 +215,7 @@ impl Keys {
         let values = vec![Value::Number(now), Value::Text(id.to_owned())];
         let step = Step { sql, values, one_row: Some(id.to_owned()), deletes: false };
         let done = self.store.commit(Change::new().step(step)).await;
-        self.lock().clear();
+        self.remembered.forget();
         match done {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict(_)) => Ok(false),
@@ -221,15 +229,12 @@ impl Keys {
     /// # Errors
     /// Where the database fails.
     pub async fn any(&self) -> Result<bool, StoreError> {
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((any, at)) = known
-            && (any || at.elapsed() < KEY_BELIEVED)
-        {
+        if let Some(any) = self.known.get() {
             return Ok(any);
         }
         let query = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM keys");
         let any = query.fetch_one(&self.store.readers).await? > 0;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((any, Instant::now()));
+        self.known.put(any);
         Ok(any)
     }
 
@@ -239,25 +244,20 @@ impl Keys {
     /// Where the database fails.
     pub async fn find(&self, text: &str, now: i64) -> Result<Option<Key>, StoreError> {
         let hash = self.secret.hash(text);
-        if let Some((key, at)) = self.lock().get(&hash)
-            && at.elapsed() < KEY_BELIEVED
-        {
-            return Ok(key.clone().filter(|key| key.is_valid(now)));
-        }
+        let asked = match self.remembered.get(&hash) {
+            Ok(key) => return Ok(key.filter(|key| key.is_valid(now))),
+            Err(asked) => asked,
+        };
         // Found by the hash, of which whoever guesses learns nothing by the time it takes.
         let query = sqlx::query_as("SELECT * FROM keys WHERE hash = $1").bind(&hash);
         let key: Option<Key> = query.fetch_optional(&self.store.readers).await?;
-        let mut remembered = self.lock();
-        if remembered.len() >= KEYS_REMEMBERED {
-            remembered.clear();
-        }
-        remembered.insert(hash, (key.clone(), Instant::now()));
+        self.remembered.put(hash, key.clone(), asked);
         Ok(key.filter(|key| key.is_valid(now)))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Option<Key>, Instant)>> {
-        // Nothing panics while it is held; if it did, what is remembered would still be true.
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets what is remembered of keys: their owners have changed.
+    pub fn forget(&self) {
+        self.remembered.forget();
     }
 }
 

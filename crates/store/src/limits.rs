@@ -18,12 +18,28 @@ pub const WAIT: Duration = Duration::from_secs(10);
 /// Rows of one page of a list.
 pub const PAGE_MAX: usize = 1000;
 
-/// For how long the answer about a key is believed: a revoked one is refused after that.
-pub const KEY_BELIEVED: Duration = Duration::from_secs(1);
+/// For how long the answer about a key, a session or an account is believed: what another server
+/// has ended is refused after that.
+pub const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Answers about keys that are remembered; wrong ones are remembered too, so this bounds what
+/// Answers of one sort that are remembered; wrong ones are remembered too, so this bounds what
 /// guessing costs in memory.
-pub const KEYS_REMEMBERED: usize = 4096;
+pub const REMEMBERED_MAX: usize = 4096;
+
+/// How long a session goes on without being used: a device that comes once a month stays known.
+pub const SESSION_IDLE_SECONDS: i64 = 30 * 24 * 3600;
+
+/// How long a session goes on at all: then the password is asked for again.
+pub const SESSION_SECONDS: i64 = 90 * 24 * 3600;
+
+/// Time between two notes that a session is in use: each is a write.
+pub const SESSION_NOTE_SECONDS: i64 = 3600;
+
+/// Sessions of one account: those not used for longest end. People have a dozen devices at most.
+pub const SESSIONS_MAX: usize = 100;
+
+/// How long an invitation, or a link to a new password, can be used.
+pub const INVITATION_SECONDS: i64 = 7 * 24 * 3600;
 
 /// Words of a search that are looked for, the longest of them: more tell nothing apart.
 pub const WORDS_MAX: usize = 4;

@@ -21,6 +21,7 @@ impl Layout {
 const LAYOUTS: &[Layout] = &[
     Layout::of_both(include_str!("migrations/1.sql")),
     Layout::of_both(include_str!("migrations/2.sql")),
+    Layout::of_both(include_str!("migrations/3.sql")),
     Layout {
         sqlite: include_str!("migrations/4.sqlite.sql"),
         postgres: include_str!("migrations/4.postgres.sql"),

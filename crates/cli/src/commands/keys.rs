@@ -48,7 +48,8 @@ struct Create {
     /// What to call it, to know it in the list.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Whose stored objects it reaches; keys of one owner share them.
+    /// Whose stored objects it reaches, an account's or anything else's; keys of one owner share
+    /// them.
     #[arg(long, value_name = "OWNER", default_value = "default")]
     owner: String,
     /// Days after which it opens nothing. [default: never]
@@ -99,10 +100,13 @@ async fn make(storage: &Storage, create: &Create) -> Result<()> {
             return Err(advise(format!("the {what} of a key cannot be '{text}'"), next));
         }
     }
+    // What an account keeps has its id as the owner, which people do not know.
+    let account = storage.users.named(&create.owner).await?;
+    let owner = account.as_ref().map_or(&create.owner, |account| &account.id);
     let now = unix_seconds();
     let end = create.days.map(|days| now.saturating_add(u64::from(days) * SECONDS_A_DAY));
     let expires_at = end.map(|end| end as i64);
-    let new = NewKey { owner: &create.owner, name: &create.name, expires_at };
+    let new = NewKey { owner, name: &create.name, expires_at };
     let (key, text) = storage.keys.create(new, now as i64).await?;
     storage.store.close().await;
     // The key alone on standard output: scripts take it from there.
@@ -120,7 +124,11 @@ async fn show(storage: &Storage) -> Result<()> {
     let keys = storage.keys.list().await?;
     let mut out = screen::output();
     if keys.is_empty() {
-        writeln!(out, "There are no keys: everyone on this machine may use the server.")?;
+        let door = match storage.users.any().await? {
+            true => "There are no keys: people sign in, and no program may use the server.",
+            false => "There are no keys: everyone on this machine may use the server.",
+        };
+        writeln!(out, "{door}")?;
         note("make one:  myriad keys create NAME");
         return Ok(());
     }
@@ -170,13 +178,14 @@ async fn end(storage: &Storage, id: &str) -> Result<()> {
 }
 
 /// The day, UTC.
-fn date(seconds: i64) -> String {
+pub fn date(seconds: i64) -> String {
     let seconds = u64::try_from(seconds).unwrap_or(0);
     let text = myriad_server::timestamp_of(seconds);
     text.split('T').next().unwrap_or_default().to_owned()
 }
 
-fn unix_seconds() -> u64 {
+/// Now, in seconds since 1970.
+pub fn unix_seconds() -> u64 {
     // A clock before 1970 is wrong anyway.
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }

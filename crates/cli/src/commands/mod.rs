@@ -10,3 +10,4 @@ pub mod pull;
 pub mod run;
 pub mod serve;
 pub mod tokenize;
+pub mod users;

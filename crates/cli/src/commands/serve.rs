@@ -26,6 +26,7 @@ Examples:
   myriad serve                                     the default model at http://127.0.0.1:8080/v1
   myriad serve MODEL --port 8081 --parallel 32
   myriad keys create laptop; myriad serve --host 0.0.0.0   for other machines (put TLS in front)
+  myriad users create anna; myriad serve --host 0.0.0.0    for people, who sign in to the chat
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
   myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
   myriad serve MODEL --upstreams upstreams.toml    and models of other servers, each named in it
@@ -60,6 +61,9 @@ pub struct Arguments {
     /// server asks who they are.
     #[arg(long)]
     without_key: bool,
+    /// Believe the proxy in front what it says of clients: X-Forwarded-For, X-Forwarded-Proto.
+    #[arg(long)]
+    trust_proxy: bool,
     /// Web page that may call from a browser (`https://chat.example`), besides those of this
     /// machine; may be given several times.
     #[arg(long, value_name = "ORIGIN")]
@@ -122,6 +126,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         api_keys: arguments.api_key.clone(),
         storage: Some(Arc::new(storage)),
         batch_lines: arguments.batch_lines as usize,
+        trust_proxy: arguments.trust_proxy,
         allowed_origins: arguments.allow_origin.clone(),
         upstreams: Arc::new(upstreams(arguments.upstreams.as_deref())?),
         ..ServerConfig::default()
@@ -237,7 +242,7 @@ fn serve_script(
 /// Who may come in.
 #[derive(Clone, Copy)]
 struct Door {
-    /// Whether there are keys.
+    /// Whether there are keys or accounts.
     keys: bool,
     /// Whether the operator says that none are needed.
     without_key: bool,
@@ -254,8 +259,9 @@ fn listen(
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() && !door.keys && !door.without_key {
         return Err(advise(
-            format!("other machines could reach {address}, and there are no keys"),
-            "make a key:  myriad keys create NAME\n\
+            format!("other machines could reach {address}, and there are no keys and no accounts"),
+            "make an account:  myriad users create NAME\n\
+             or a key:  myriad keys create NAME\n\
              or give one in MYRIAD_API_KEY, or mean it:  myriad serve --without-key",
         ));
     }

@@ -187,11 +187,14 @@ fn check_unfinished(
     if unfinished && same && !app.runs.is_running(owner, &document.id) {
         return Ok(());
     }
-    Err(ApiError::conflict(format!(
-        "Message '{}' is there already, and is never changed. Right would be another one, with an \
+    Err(ApiError::conflict(
+        "conflict",
+        format!(
+            "Message '{}' is there already, and is never changed. Right would be another one, with an \
          id of its own.",
-        after.id
-    )))
+            after.id
+        ),
+    ))
 }
 
 fn not_in_it(param: &str, id: &str) -> ApiError {

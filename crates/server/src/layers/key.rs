@@ -1,55 +1,64 @@
-//! Turns the key of a request into the owner whose documents it reaches, or into 401.
+//! Turns the key or the session of a request into who asks, or into 401.
 
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use myriad_store::Role;
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::app::App;
+use super::origin;
+use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
+use crate::people::{Caller, cookie, is_secure};
 use crate::routes::web;
-use crate::storage::Owner;
+use crate::storage::{DEFAULT_OWNER, Storage};
 
-/// Whoever restarts servers asks this path.
-const HEALTH: &str = "/health";
-
-/// The chat asks it before anyone has entered a key; it tells nothing of anyone.
-const FEATURES: &str = "/app/features";
+/// Paths that need no key: whoever restarts servers asks the first, the chat the second before
+/// anyone is known; by the others people come in.
+const OPEN: &[&str] =
+    &["/health", "/app/features", "/app/session", "/app/setup", "/app/invitations/accept"];
 
 /// Who was sent a link reads what it shows: what follows is a secret of its own.
 const SHARED: &str = "/app/shared/";
 
-/// The layer. Everything that is not open is closed, also paths that do not exist.
+/// Whether a path needs no key.
+pub fn is_open(method: &Method, path: &str) -> bool {
+    OPEN.contains(&path) || (*method == Method::GET && path.starts_with(SHARED))
+}
+
+/// The layer. Everything but [`OPEN`], what is shared and the chat's own files is closed, also
+/// paths that do not exist. Handlers find the [`Caller`] and its owner among the request's
+/// extensions.
 pub async fn ask(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    if is_open(&request) {
+    if web::is_open(&request) {
         return next.run(request).await;
     }
-    match owner(&app, request.headers()).await {
-        Ok(owner) => {
-            request.extensions_mut().insert(owner);
+    let open = is_open(request.method(), request.uri().path());
+    let page = Page::of(request.method(), request.headers());
+    if open && page == Page::Foreign {
+        return foreign().into_response();
+    }
+    match caller(&app, request.headers(), page).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller.owner.clone());
+            request.extensions_mut().insert(caller);
             next.run(request).await
         }
+        Err(error) if open && error.status == StatusCode::UNAUTHORIZED => next.run(request).await,
         Err(error) => error.into_response(),
     }
 }
 
-/// The only paths that need no key, and the chat's own files.
-fn is_open(request: &Request) -> bool {
-    let path = request.uri().path();
-    let shared = path.starts_with(SHARED) && *request.method() == Method::GET;
-    [HEALTH, FEATURES].contains(&path) || shared || web::is_open(request)
-}
-
-/// Configured keys reach the default owner's documents, as does everyone where there are no keys;
-/// keys of the store reach their owner's.
-async fn owner(app: &App, headers: &HeaderMap) -> Result<Owner, ApiError> {
+/// Configured keys reach the default owner's documents, as does everyone where there are neither
+/// keys nor accounts; keys of the store reach their owner's, sessions their account's.
+async fn caller(app: &App, headers: &HeaderMap, page: Page) -> Result<Caller, ApiError> {
     let shown: Vec<&[u8]> = [bearer(headers), own(headers)].into_iter().flatten().collect();
     let configured = &app.config.api_keys;
     if !configured.is_empty() && is_one_of(configured, &shown) {
-        return Ok(Owner::default());
+        return Ok(Caller::operator());
     }
     let storage = app.config.storage.as_ref();
     let stored = match storage {
@@ -57,23 +66,81 @@ async fn owner(app: &App, headers: &HeaderMap) -> Result<Owner, ApiError> {
         None => false,
     };
     if configured.is_empty() && !stored {
-        return Ok(Owner::default());
+        return Ok(Caller::operator());
     }
     if let Some(storage) = storage.filter(|_| stored) {
         for key in &shown {
             let Ok(key) = std::str::from_utf8(key) else { continue };
-            if let Some(owner) = storage.owner(key).await? {
-                return Ok(owner);
+            if let Some(caller) = of_key(storage, key).await? {
+                return Ok(caller);
             }
+        }
+        let token = cookie::read(headers, is_secure(&app.config, headers));
+        if let Some(token) = token
+            && let Some(session) = storage.users.find_session(token, unix_seconds() as i64).await?
+        {
+            // Browsers send cookies along with what any page makes them ask for.
+            return match page {
+                Page::Own => Ok(Caller::of_session(session, token)),
+                Page::Foreign | Page::Unknown => Err(foreign()),
+            };
         }
     }
     Err(match shown.is_empty() {
         true => ApiError::unauthorized(
             "You did not provide an API key. Send it as 'Authorization: Bearer KEY' or as \
-             'x-api-key: KEY'.",
+             'x-api-key: KEY', or sign in with the chat.",
         ),
         false => ApiError::unauthorized("Incorrect API key provided."),
     })
+}
+
+/// A key of an account opens what the account does, as long as that does.
+async fn of_key(storage: &Storage, key: &str) -> Result<Option<Caller>, ApiError> {
+    let Some(key) = storage.keys.find(key, unix_seconds() as i64).await? else { return Ok(None) };
+    let user = storage.users.find(&key.owner).await?;
+    if user.as_ref().is_some_and(|user| !user.is_active()) {
+        return Ok(None);
+    }
+    // Before there are accounts, whoever has the default owner's key has the machine.
+    let operator = key.owner == DEFAULT_OWNER && !storage.users.any().await?;
+    let caller = Caller::of_key(key, user);
+    Ok(Some(if operator { Caller { role: Role::Admin, ..caller } } else { caller }))
+}
+
+/// Whose web page makes a request, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Page {
+    /// Our own; or the request only reads, and its answer is nothing that another page sees.
+    Own,
+    /// Somebody else's.
+    Foreign,
+    /// A program's, or a browser's that does not say.
+    Unknown,
+}
+
+impl Page {
+    fn of(method: &Method, headers: &HeaderMap) -> Page {
+        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+            return Page::Own;
+        }
+        // The browser's own word comes first: a proxy in front may have changed `Host`.
+        let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+        match (site, headers.get(header::ORIGIN)) {
+            (Some(b"same-origin"), _) => Page::Own,
+            (Some(_), _) => Page::Foreign,
+            (None, Some(origin)) if origin::is_own(origin, headers) => Page::Own,
+            (None, Some(_)) => Page::Foreign,
+            (None, None) => Page::Unknown,
+        }
+    }
+}
+
+fn foreign() -> ApiError {
+    ApiError::forbidden(
+        "A session opens this server to its own pages alone. Other pages and programs need an API \
+         key.",
+    )
 }
 
 /// All keys are compared in full, so that the time tells nothing but their lengths.

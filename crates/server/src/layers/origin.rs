@@ -108,6 +108,13 @@ fn origin_allowed(config: &ServerConfig, origin: &HeaderValue, host: Option<&str
         || host.is_some_and(|host| authority.as_str().eq_ignore_ascii_case(host))
 }
 
+/// Whether an origin is this server's own, as the client names it.
+pub fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = origin.to_str().ok().and_then(split_origin).zip(host);
+    own.is_some_and(|((_, authority), host)| authority.as_str().eq_ignore_ascii_case(host))
+}
+
 fn split_origin(origin: &str) -> Option<(String, Authority)> {
     let uri: Uri = origin.trim_end_matches('/').parse().ok()?;
     Some((uri.scheme_str()?.to_owned(), uri.authority()?.clone()))

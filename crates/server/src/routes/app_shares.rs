@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use myriad_store::random::letters;
+use myriad_store::secret_letters;
 use myriad_store::{Change, Document, Kind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ pub async fn create(
     let known = shares(storage, &chat_document).await?.into_iter().next();
     let fresh = known.is_none();
     let document = known.unwrap_or_else(|| {
-        let row = row_of(&letters(APP_TOKEN_LETTERS));
+        let row = row_of(&secret_letters(APP_TOKEN_LETTERS));
         let document = Document::new(Kind::Share, owner.as_str(), row, position());
         Document { parent: chat_document.id.clone(), ..document }
     });

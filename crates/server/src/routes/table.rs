@@ -4,6 +4,7 @@
 //! know a route that another does not.
 
 mod app;
+mod people;
 
 use std::sync::Arc;
 
@@ -36,8 +37,6 @@ pub struct Route {
     pub query: &'static [&'static str],
     /// What comes out where all is well: a content type, and the name of a schema.
     pub output: Vec<(&'static str, String)>,
-    /// Whether it needs no key.
-    pub open: bool,
     pub(super) handler: MethodRouter<Arc<App>>,
 }
 
@@ -68,7 +67,7 @@ const METRICS: &str = "application/openmetrics-text";
 impl Route {
     fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
         let (method, input) = (Method::GET, Input::Nothing);
-        Route { method, path, summary, input, query: &[], output: Vec::new(), open: false, handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
     }
 
     fn post(
@@ -78,7 +77,7 @@ impl Route {
         handler: MethodRouter<Arc<App>>,
     ) -> Route {
         let method = Method::POST;
-        Route { method, path, summary, input, query: &[], output: Vec::new(), open: false, handler }
+        Route { method, path, summary, input, query: &[], output: Vec::new(), handler }
     }
 
     fn put(
@@ -93,11 +92,6 @@ impl Route {
     fn delete(path: &'static str, summary: &'static str, handler: MethodRouter<Arc<App>>) -> Route {
         Route { method: Method::DELETE, ..Route::get(path, summary, handler) }
     }
-
-    fn opens(self) -> Route {
-        Route { open: true, ..self }
-    }
-
     fn asks(self, query: &'static [&'static str]) -> Route {
         Route { query, ..self }
     }
@@ -131,6 +125,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_app(components));
     routes.extend(of_others(components));
     routes.extend(app::of_app(components));
+    routes.extend(people::rows(components));
     routes
 }
 
@@ -140,7 +135,6 @@ fn of_the_server() -> Vec<Route> {
             .gives_named(JSON, "Endpoints")
             .gives_named(PAGE, "Text"),
         Route::get("/health", "Whether requests are taken; needs no key", get(health::show))
-            .opens()
             .gives_named(JSON, "Health"),
         Route::get("/metrics", "Counters for Prometheus", get(metrics::show))
             .gives_named(METRICS, "Text"),

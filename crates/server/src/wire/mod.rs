@@ -22,6 +22,7 @@ pub mod models;
 pub mod moderation_policy;
 pub mod moderations;
 pub mod ollama;
+pub mod people;
 pub mod policy;
 pub mod prompts;
 pub mod query;

@@ -19,6 +19,7 @@ mod hostile;
 mod judge;
 mod logs;
 mod ollama;
+mod people;
 mod reasoned;
 mod response_refusals;
 mod response_state;

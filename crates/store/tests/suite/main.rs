@@ -9,3 +9,4 @@ mod harness;
 mod keys;
 mod kills;
 mod search;
+mod users;

@@ -178,6 +178,13 @@ interface Chunk {
   usage?: Usage | null;
 }
 
+let refused: () => void = () => {};
+
+/** What is done where the server lets nobody in. */
+export function onUnauthorized(act: () => void): void {
+  refused = act;
+}
+
 /** A request with the key of this browser; what is no success is an `ApiFailure`. */
 export async function request(path: string, init: RequestInit): Promise<Response> {
   const headers = new Headers(init.headers);
@@ -205,6 +212,10 @@ async function readFailure(response: Response): Promise<ApiFailure> {
   } catch {
     // Not JSON: the text itself is what there is to show.
   }
-  if (response.status === 401) return new ApiFailure('unauthorized', message, code);
+  // A wrong password is told where it was entered.
+  if (response.status === 401 && code !== 'invalid_credentials') {
+    refused();
+    return new ApiFailure('unauthorized', message, code);
+  }
   return new ApiFailure(response.status < 500 ? 'refused' : 'server', message, code);
 }

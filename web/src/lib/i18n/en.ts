@@ -1,5 +1,7 @@
 // The words of the chat in English: the table that gives all others their keys.
 
+import { peopleEn } from './people';
+
 export const en = {
   appName: 'Myriad',
   language: 'Language',
@@ -265,6 +267,7 @@ export const en = {
   keyCopy: 'Copy the last answer',
   keyEdit: 'Edit the last message, from an empty field',
   keyHelp: 'This list',
+  ...peopleEn,
 };
 
 type Widened<T> = T extends string

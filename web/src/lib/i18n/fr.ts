@@ -1,5 +1,6 @@
 // The words of the chat in French.
 import type { Messages } from './en';
+import { peopleFr } from './people';
 
 export const fr: Messages = {
   appName: 'Myriad',
@@ -254,4 +255,5 @@ export const fr: Messages = {
   keyCopy: 'Copier la dernière réponse',
   keyEdit: 'Modifier le dernier message, depuis un champ vide',
   keyHelp: 'Cette liste',
+  ...peopleFr,
 };

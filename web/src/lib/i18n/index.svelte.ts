@@ -36,6 +36,11 @@ class I18n {
     if (ms < 1000) return this.t.milliseconds(this.number(ms));
     return this.t.seconds(this.number(ms / 1000, ms < 10_000 ? 1 : 0));
   }
+  /** The day of a time in seconds since 1970. */
+  day(seconds: number): string {
+    const format = new Intl.DateTimeFormat(this.locale, { dateStyle: 'medium' });
+    return format.format(new Date(seconds * 1000));
+  }
   month(year: number, month: number): string {
     const format = new Intl.DateTimeFormat(this.locale, { month: 'long', year: 'numeric' });
     return format.format(new Date(year, month, 1));

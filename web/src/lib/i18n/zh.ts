@@ -1,5 +1,6 @@
 // The words of the chat in Chinese.
 import type { Messages } from './en';
+import { peopleZh } from './people';
 
 export const zh: Messages = {
   appName: 'Myriad',
@@ -244,4 +245,5 @@ export const zh: Messages = {
   keyCopy: '复制最后一个回答',
   keyEdit: '在输入框为空时编辑最后一条消息',
   keyHelp: '此列表',
+  ...peopleZh,
 };

@@ -20,7 +20,6 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
             "What there is for the chat; needs no key",
             get(app_features::show),
         )
-        .opens()
         .gives::<app_features::Features>(known, JSON),
         Route::get("/app/chats", "The chat's conversations", get(app_chats::list))
             .asks(&["after", "limit", "updated_since"])
@@ -73,7 +72,6 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
         Route::delete(share, "Takes the link back", delete(app_shares::delete))
             .gives_named(JSON, "Deleted"),
         Route::get("/app/shared/{token}", "What a link shows; needs no key", get(app_shares::open))
-            .opens()
             .gives::<app_shares::Shared>(known, JSON),
     ]
 }

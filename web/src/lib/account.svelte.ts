@@ -1,0 +1,75 @@
+// Who is signed in, and whether the page must ask.
+import { ApiFailure, key, onUnauthorized } from './api/client';
+import { people, type Session } from './api/people';
+
+/** An invitation, or a link to a new password: what opens stands where no server sees it. */
+const LINK = /^#\/(invite|renew)\/(\w+)$/;
+
+class Account {
+  /** Null: the server has not said yet, or cannot. */
+  session = $state.raw<Session | null>(null);
+  /** Whether the page asks to sign in. */
+  asked = $state(false);
+  /** Whether there was a session before. */
+  lost = $state(false);
+  /** What the address carries: a token, and whether it is for a new account. */
+  link = $state.raw<{ token: string; isNew: boolean } | null>(null);
+  #entered: () => void = () => {};
+
+  readonly user = $derived(this.session?.user ?? null);
+  readonly isAdmin = $derived(this.user?.role === 'admin');
+
+  async start(entered: () => void): Promise<void> {
+    this.#entered = entered;
+    onUnauthorized(() => void this.#refused());
+    addEventListener('hashchange', () => this.#follow());
+    this.#follow();
+    await this.load();
+  }
+
+  #follow(): void {
+    const found = LINK.exec(location.hash);
+    this.link = found?.[2] ? { token: found[2], isNew: found[1] === 'invite' } : null;
+  }
+
+  async load(): Promise<void> {
+    try {
+      this.session = await people.session();
+    } catch {
+      // An unreachable server is told where an answer is asked for.
+      return;
+    }
+    if (this.session.mode === 'account' && this.session.role === null) this.asked = true;
+  }
+
+  /** The server has let nobody in: with accounts, someone must sign in. */
+  async #refused(): Promise<void> {
+    if (this.asked) return;
+    this.lost = this.user !== null;
+    await this.load();
+  }
+
+  /** Comes in by a way that gives a session. An API key of before would come first: it goes. */
+  async enter(way: Promise<Session>): Promise<void> {
+    this.session = await way;
+    key.write('');
+    this.asked = false;
+    this.lost = false;
+    if (this.link) location.hash = '#/';
+    this.#entered();
+  }
+
+  async signOut(): Promise<void> {
+    key.write('');
+    this.session = await people.signOut();
+    this.lost = false;
+    this.asked = true;
+  }
+}
+
+/** What a person is told of a failure. */
+export function told(error: unknown): string {
+  return error instanceof ApiFailure || error instanceof Error ? error.message : String(error);
+}
+
+export const account = new Account();
