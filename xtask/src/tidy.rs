@@ -146,8 +146,9 @@ fn check_source(file: &Path, text: &str, faults: &mut Vec<String>) {
         if line.chars().count() > COLUMNS_MAX && !is_table(text) {
             faults.push(format!("{shown}:{at}: more than {COLUMNS_MAX} columns"));
         }
-        let code = line.split("//").next().unwrap_or("");
-        if !unsafe_allowed && has_word(code, concat!("un", "safe")) {
+        // In a policy of contents the word is a part of names: `'un…-inline'`.
+        let code = line.split("//").next().unwrap_or("").replace(concat!("un", "safe-"), "");
+        if !unsafe_allowed && has_word(&code, concat!("un", "safe")) {
             let word = concat!("un", "safe");
             faults.push(format!("{shown}:{at}: `{word}` outside crates/kernels"));
         }
@@ -241,6 +242,8 @@ mod tests {
         assert_eq!(faults_of("crates/token/tests/a.rs", text).len(), 1);
         assert!(faults_of("crates/kernels/src/a.rs", text).is_empty());
         assert!(faults_of(COUNTS_MEMORY, text).is_empty());
+        let policy = concat!("//! Turns a into b.\nconst A: &str = \"'un", "safe-inline'\";\n");
+        assert!(faults_of("crates/server/src/a.rs", policy).is_empty());
     }
 
     #[test]
