@@ -5,7 +5,7 @@ import { defineConfig } from 'vitest/config';
 // While the chat is written, a running server answers: MYRIAD_URL=http://127.0.0.1:8080 npm run dev
 const server = process.env['MYRIAD_URL'] ?? 'http://127.0.0.1:8080';
 const there = { target: server, changeOrigin: true, headers: { origin: server } };
-const proxy = { '/v1': there, '/app': there };
+const proxy = { '/v1': there, '/app': there, '/api': there };
 
 export default defineConfig({
   plugins: [svelte()],
