@@ -339,6 +339,12 @@ pub const APP_RUN_TIME_MAX: Duration = Duration::from_secs(4 * 3600);
 /// Time between two writes of an answer on its way: a server that is killed loses no more.
 pub const APP_KEEP_EVERY: Duration = Duration::from_secs(2);
 
+/// Time between two looks at an answer that is not on its way here, and how long one may stay as it
+/// is before it counts as lost: five writes of a server that makes it.
+pub const APP_LOOK_EVERY: Duration = Duration::from_millis(250);
+/// See [`APP_LOOK_EVERY`].
+pub const APP_LOST_AFTER: Duration = Duration::from_secs(10);
+
 /// How long the first answer's stream waits for a title; a machine that is busy goes without.
 pub const APP_TITLE_TIME_MAX: Duration = Duration::from_secs(60);
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use myriad_store::Change;
 use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
 
 use super::app_chats::{WHAT, room};
 use super::documents::Ids;
@@ -19,7 +20,7 @@ use crate::chats::rows;
 use crate::chats::runs::Job;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
-use crate::limits::APP_MESSAGES_AT_ONCE;
+use crate::limits::{APP_LOOK_EVERY, APP_LOST_AFTER, APP_MESSAGES_AT_ONCE};
 use crate::storage::Owner;
 use crate::wire::app_chats::{
     AppChat, AppMessage, ChatChange, Measures, Role, Status, id as id_of,
@@ -90,17 +91,29 @@ pub async fn follow_run(
     parameters.none_left()?;
     let seen = headers.get(LAST_EVENT).and_then(|id| id.to_str().ok()?.parse::<u32>().ok());
     let storage = app.storage(WHAT)?;
-    let (document, message) = rows::message(storage, &owner, &chat, &id).await?;
+    let (mut document, mut message) = rows::message(storage, &owner, &chat, &id).await?;
     let from = after.or(seen.map(i64::from)).map_or(0, |last| last as usize + 1);
-    match app.runs.find(&owner, &document.id) {
-        Some(run) => Ok(follow(run, from, app.config.keep_alive, None)),
-        None => {
-            let run = Run::new(&document.id, owner, true);
-            run.push_data(&ending(&message));
-            run.end(End::Gone);
-            Ok(follow(run, 0, app.config.keep_alive, None))
+    let mut changed = Instant::now();
+    loop {
+        if let Some(run) = app.runs.find(&owner, &document.id) {
+            return Ok(follow(run, from, app.config.keep_alive, None));
+        }
+        // One that is not on its way here ends in its row: it may be another server's, or this one
+        // may have begun a moment ago, and not have marked it yet as broken off.
+        if message.status != Status::Streaming || changed.elapsed() > APP_LOST_AFTER {
+            break;
+        }
+        sleep(APP_LOOK_EVERY).await;
+        let before = document.revision;
+        (document, message) = rows::message(storage, &owner, &chat, &id).await?;
+        if document.revision != before {
+            changed = Instant::now();
         }
     }
+    let run = Run::new(&document.id, owner, true);
+    run.push_data(&ending(&message));
+    run.end(End::Gone);
+    Ok(follow(run, 0, app.config.keep_alive, None))
 }
 
 /// Stops an answer at once; what comes back is the message as it is kept.
