@@ -4,8 +4,9 @@
 //! machines share it, by the same statements. In reading order: [`Store`] opens a database and
 //! hands out what stands in it; [`documents`] is the one table of all objects that the API keeps;
 //! [`search`] finds them by words; [`users`] are accounts, with their [`sessions`] and
-//! [`invitations`]; [`keys`] are API keys; [`blobs`] are contents of files, on disk. Whoever writes
-//! makes a [`Change`], and waits until `writer` has it on disk. Nothing here knows what a body means.
+//! [`invitations`]; [`keys`] are API keys; [`blobs`] are contents of files, on disk. Whoever
+//! writes makes a [`Change`], and waits until `writer` has it on disk. Nothing here knows what a
+//! body means.
 
 pub mod blobs;
 mod database;

@@ -75,7 +75,9 @@ journey('stop stops on the server, for every device', async (device, served) => 
 journey('an answer ends although nobody listens, and another device reads it', async (device) => {
   const page = await device();
   await say(page, 'Think about it', { wait: false });
-  await log(page).getByRole('button', { name: /Thinking/ }).waitFor();
+  await log(page)
+    .getByRole('button', { name: /Thinking/ })
+    .waitFor();
   const path = hash(page);
   await page.goto('about:blank');
   const other = await device(path);

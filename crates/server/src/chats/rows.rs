@@ -187,14 +187,12 @@ fn check_unfinished(
     if unfinished && same && !app.runs.is_running(owner, &document.id) {
         return Ok(());
     }
-    Err(ApiError::conflict(
-        "conflict",
-        format!(
-            "Message '{}' is there already, and is never changed. Right would be another one, with an \
+    let message = format!(
+        "Message '{}' is there already, and is never changed. Right would be another one, with an \
          id of its own.",
-            after.id
-        ),
-    ))
+        after.id
+    );
+    Err(ApiError::conflict("conflict", message))
 }
 
 fn not_in_it(param: &str, id: &str) -> ApiError {

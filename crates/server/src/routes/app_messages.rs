@@ -65,13 +65,11 @@ pub async fn run(
     let request = request(&sent)?;
     let unfinished = matches!(message.status, Status::Streaming | Status::Failed);
     if message.role != Role::Assistant || !unfinished {
-        return Err(ApiError::conflict(
-            "conflict",
-            format!(
-                "Message '{id}' is whole. Right would be one of the role 'assistant' whose status is \
+        let message = format!(
+            "Message '{id}' is whole. Right would be one of the role 'assistant' whose status is \
              'streaming' or 'failed'."
-            ),
-        ));
+        );
+        return Err(ApiError::conflict("conflict", message));
     }
     let message = begun(message, &request);
     let run = Run::new(&document.id, owner, true);
