@@ -51,7 +51,7 @@ journey('a first start leads to an answer that a reload keeps', async (page) => 
 
 journey('thoughts are folded, with their time', async (page) => {
   await say(page, 'Think about it', { wait: false });
-  await page.getByRole('button', { name: /Thinking/ }).waitFor();
+  await page.getByRole('button', { name: /^Thinking(…| for)/ }).waitFor();
   await answered(page);
   const fold = page.getByRole('button', { name: /^Thought for \d/ });
   assert.equal(await log(page).getByText('The user asks for').count(), 0);
