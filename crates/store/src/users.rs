@@ -155,12 +155,14 @@ const INSERT_FIRST: &str = "INSERT INTO users \
 /// What an owner has, by statements that give it to another one.
 const GIVE: &[&str] = &[
     "UPDATE documents SET owner = $1 WHERE owner = $2",
+    "UPDATE texts SET owner = $1 WHERE owner = $2",
     "UPDATE keys SET owner = $1 WHERE owner = $2",
 ];
 
 /// Statements that delete what an owner has.
 const DELETE_OWNED: &[&str] = &[
     "DELETE FROM documents WHERE owner = $1",
+    "DELETE FROM texts WHERE owner = $1",
     "DELETE FROM keys WHERE owner = $1",
     "DELETE FROM sessions WHERE user_id = $1",
     "DELETE FROM invitations WHERE user_id = $1",

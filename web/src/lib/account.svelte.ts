@@ -15,6 +15,8 @@ class Account {
   /** What the address carries: a token, and whether it is for a new account. */
   link = $state.raw<{ token: string; isNew: boolean } | null>(null);
   #entered: () => void = () => {};
+  /** Whose page it was before the session ended. */
+  #last: string | null = null;
 
   readonly user = $derived(this.session?.user ?? null);
   readonly isAdmin = $derived(this.user?.role === 'admin');
@@ -45,25 +47,29 @@ class Account {
   /** The server has let nobody in: with accounts, someone must sign in. */
   async #refused(): Promise<void> {
     if (this.asked) return;
-    this.lost = this.user !== null;
+    this.#last = this.user?.id ?? this.#last;
+    this.lost = this.#last !== null;
     await this.load();
   }
 
   /** Comes in by a way that gives a session. An API key of before would come first: it goes. */
   async enter(way: Promise<Session>): Promise<void> {
+    const before = this.user?.id ?? this.#last;
     this.session = await way;
     key.write('');
+    if (this.link) history.replaceState(null, '', '/');
+    // Nothing of another one, or of nobody, stays in the page.
+    if (before !== this.session.user?.id) return location.reload();
+    this.link = null;
     this.asked = false;
     this.lost = false;
-    if (this.link) location.hash = '#/';
     this.#entered();
   }
 
   async signOut(): Promise<void> {
     key.write('');
-    this.session = await people.signOut();
-    this.lost = false;
-    this.asked = true;
+    await people.signOut();
+    location.reload();
   }
 }
 

@@ -42,7 +42,7 @@ async fn the_first_account_takes_over_what_was_there() {
         let (_, key) = keys.create(key, 1).await.unwrap();
         let chat = |owner: &str, id: &str| Document::new(Kind::Chat, owner, id, 1);
         let change = Change::new().insert(chat("default", "old")).insert(chat("shop", "other"));
-        store.commit(change).await.unwrap();
+        store.commit(change.index(&chat("default", "old"), "a quiet weekend")).await.unwrap();
         assert!(!users.any().await.unwrap());
 
         let anna = users.create_first(new("Anna"), "default", 100).await.unwrap();
@@ -51,6 +51,8 @@ async fn the_first_account_takes_over_what_was_there() {
         conflicts(users.create_first(new("Eve"), "default", 101).await, "eve");
         let mine = store.document(Kind::Chat, &anna.id, "old").await.unwrap();
         assert!(mine.is_some(), "the history stays");
+        assert_eq!(store.search(&anna.id, "weekend", 9).await.unwrap().len(), 1, "and is found");
+        assert!(store.search("default", "weekend", 9).await.unwrap().is_empty());
         assert!(store.document(Kind::Chat, "default", "old").await.unwrap().is_none());
         assert!(store.document(Kind::Chat, "shop", "other").await.unwrap().is_some());
         keys.forget();
@@ -310,6 +312,9 @@ async fn what_a_deleted_account_had_is_gone() {
             ..Document::new(Kind::File, owner, id, 1)
         };
         let change = Change::new().insert(file(&ben.id, "his")).insert(file(&anna.id, "hers"));
+        let change = change
+            .index(&file(&ben.id, "his"), "his words")
+            .index(&file(&anna.id, "hers"), "her words");
         store.commit(change).await.unwrap();
         let contents = users.delete(&ben.id).await.unwrap();
         assert_eq!(contents, ["ab".repeat(32)]);
@@ -317,6 +322,8 @@ async fn what_a_deleted_account_had_is_gone() {
         assert_eq!(users.find(&ben.id).await.unwrap(), None);
         assert_eq!(users.find_session(&session, 2).await.unwrap(), None);
         assert!(keys.list_of(&ben.id).await.unwrap().is_empty(), "{}", place.name);
+        assert!(store.search(&ben.id, "words", 9).await.unwrap().is_empty(), "nor is it found");
+        assert_eq!(store.search(&anna.id, "words", 9).await.unwrap().len(), 1);
         assert!(store.document(Kind::File, &ben.id, "his").await.unwrap().is_none());
         assert!(store.document(Kind::File, &anna.id, "hers").await.unwrap().is_some());
         store.close().await;

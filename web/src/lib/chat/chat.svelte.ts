@@ -236,6 +236,18 @@ class Chat {
     await this.#answer(live, [live.add(blank(live, message.parent))]);
   }
 
+  /** Goes on after a login: asks again what nobody was let in for, as the question may not be kept. */
+  async resume(): Promise<void> {
+    const live = this.open;
+    const last = live?.path.at(-1);
+    void this.loadModels();
+    if (!live || live.running || last?.failure?.kind !== 'unauthorized') return this.refresh();
+    const question = live.messages.filter((other) => other.id === last.parent);
+    live.messages = live.messages.filter((other) => other.id !== last.id);
+    const again = { ...blank(live, last.parent), id: last.id, created: last.created };
+    await this.#answer(live, [live.add(again)], question);
+  }
+
   stop(): void {
     this.open?.running?.abort();
   }
