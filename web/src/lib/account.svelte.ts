@@ -55,11 +55,12 @@ class Account {
   /** Comes in by a way that gives a session. An API key of before would come first: it goes. */
   async enter(way: Promise<Session>): Promise<void> {
     const before = this.user?.id ?? this.#last;
-    this.session = await way;
+    const session = await way;
     key.write('');
     if (this.link) history.replaceState(null, '', '/');
     // Nothing of another one, or of nobody, stays in the page.
-    if (before !== this.session.user?.id) return location.reload();
+    if (before !== session.user?.id) return location.reload();
+    this.session = session;
     this.link = null;
     this.asked = false;
     this.lost = false;
