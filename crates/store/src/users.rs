@@ -152,10 +152,40 @@ const INSERT_FIRST: &str = "INSERT INTO users \
      CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), 1 \
      WHERE NOT EXISTS (SELECT 1 FROM users) ON CONFLICT DO NOTHING";
 
+/// The name in a column for its new owner: those that begin with an owner and a colon are unique
+/// for that one alone.
+macro_rules! renamed {
+    ($column:literal) => {
+        concat!(
+            $column,
+            " = CASE WHEN substr(",
+            $column,
+            ", 1, length(CAST($2 AS TEXT)) + 1) = ",
+            "CAST($2 AS TEXT) || ':' THEN CAST($1 AS TEXT) || substr(",
+            $column,
+            ", length(CAST($2 AS TEXT)) + 1) ELSE ",
+            $column,
+            " END"
+        )
+    };
+}
+
 /// What an owner has, by statements that give it to another one.
 const GIVE: &[&str] = &[
-    "UPDATE documents SET owner = $1 WHERE owner = $2",
-    "UPDATE texts SET owner = $1 WHERE owner = $2",
+    concat!(
+        "UPDATE documents SET owner = $1, ",
+        renamed!("id"),
+        ", ",
+        renamed!("parent"),
+        " WHERE owner = $2"
+    ),
+    concat!(
+        "UPDATE texts SET owner = $1, ",
+        renamed!("document"),
+        ", ",
+        renamed!("whole"),
+        " WHERE owner = $2"
+    ),
     "UPDATE keys SET owner = $1 WHERE owner = $2",
 ];
 

@@ -42,7 +42,11 @@ async fn the_first_account_takes_over_what_was_there() {
         let (_, key) = keys.create(key, 1).await.unwrap();
         let chat = |owner: &str, id: &str| Document::new(Kind::Chat, owner, id, 1);
         let change = Change::new().insert(chat("default", "old")).insert(chat("shop", "other"));
-        store.commit(change.index(&chat("default", "old"), "a quiet weekend")).await.unwrap();
+        let change = change.index(&chat("default", "old"), "a quiet weekend");
+        // Names that are unique for their owner alone begin with it.
+        let part = Document { parent: "default:1".into(), ..chat("default", "default:1:2") };
+        let change = change.insert(chat("default", "default:1")).insert(part.clone());
+        store.commit(change.index(&part, "in the mountains")).await.unwrap();
         assert!(!users.any().await.unwrap());
 
         let anna = users.create_first(new("Anna"), "default", 100).await.unwrap();
@@ -51,6 +55,11 @@ async fn the_first_account_takes_over_what_was_there() {
         conflicts(users.create_first(new("Eve"), "default", 101).await, "eve");
         let mine = store.document(Kind::Chat, &anna.id, "old").await.unwrap();
         assert!(mine.is_some(), "the history stays");
+        let whole = format!("{}:1", anna.id);
+        let part = store.document(Kind::Chat, &anna.id, &format!("{whole}:2")).await.unwrap();
+        assert_eq!(part.unwrap().parent, whole, "{}", place.name);
+        let found = store.search(&anna.id, "mountains", 9).await.unwrap();
+        assert_eq!((found[0].whole.as_str(), found.len()), (whole.as_str(), 1));
         assert_eq!(store.search(&anna.id, "weekend", 9).await.unwrap().len(), 1, "and is found");
         assert!(store.search("default", "weekend", 9).await.unwrap().is_empty());
         assert!(store.document(Kind::Chat, "default", "old").await.unwrap().is_none());
