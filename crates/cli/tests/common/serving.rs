@@ -63,12 +63,31 @@ impl Serving {
         stream.read_to_end(&mut answer).expect("an answer");
         assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
-        answer[end + 4..].to_vec()
+        let (head, body) = (&answer[..end], &answer[end + 4..]);
+        match String::from_utf8_lossy(head).to_lowercase().contains("transfer-encoding: chunked") {
+            true => whole(body),
+            false => body.to_vec(),
+        }
     }
 
     /// The same, as JSON.
     pub fn json(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Value {
         serde_json::from_slice(&self.send(method, path, kind, body)).expect("JSON")
+    }
+}
+
+/// The body that came in chunks, each behind a line with its length.
+fn whole(mut chunks: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let line = chunks.windows(2).position(|two| two == b"\r\n").expect("a length");
+        let length = std::str::from_utf8(&chunks[..line]).expect("digits");
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        if length == 0 {
+            return body;
+        }
+        body.extend(&chunks[line + 2..][..length]);
+        chunks = &chunks[line + 2 + length + 2..];
     }
 }
 
