@@ -58,7 +58,7 @@ test('without its server the chat opens, and says so', { timeout: 60_000 }, asyn
   const page = await controlled();
   await page.context().setOffline(true);
   await page.reload();
-  await page.getByText('The server cannot be reached.').waitFor();
+  await page.getByText('The server cannot be reached. Is it still running?').waitFor();
   await page.context().setOffline(false);
   await page.reload();
   await heading(page).waitFor();
