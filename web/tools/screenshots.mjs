@@ -1,7 +1,9 @@
 // Turns each screen of the chat into pictures in docs/screenshots: wide and narrow, light and dark.
 //
 // MYRIAD=path/to/myriad npm run screenshots [NAME…]
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { answered, browser, replies, say, server } from '../tests/e2e/harness.mjs';
 
@@ -125,12 +127,102 @@ async function history(page) {
   }
 }
 
+/** Two servers, of which the first offers the other's model beside its own. */
+async function pair() {
+  const far = await server('--no-store');
+  const file = join(mkdtempSync(join(tmpdir(), 'myriad-upstreams-')), 'upstreams.toml');
+  // The harness takes the first address of digits that a server tells for its own.
+  const address = far.url.replace('127.0.0.1', 'localhost');
+  const entry = `name = "workshop"\nkind = "openai"\nurl = "${address}/v1"\nmodels = ["scripted"]`;
+  writeFileSync(file, `[[upstream]]\n${entry}\n`);
+  const near = await server('--upstreams', file);
+  const stop = async () => {
+    await near.stop();
+    await far.stop();
+  };
+  return { url: near.url, stop };
+}
+
+const sideBySide = {
+  compare: async (page) => {
+    await page.getByRole('button', { name: 'Compare models', exact: true }).click();
+    await page.getByRole('checkbox', { name: /workshop/ }).check();
+    await page.getByRole('button', { name: 'Compare 2 models' }).click();
+    await say(page, 'Plan a quiet weekend in the mountains', { wait: false });
+    await page.getByRole('button', { name: 'Equally good' }).waitFor();
+  },
+  leaderboard: async (page) => {
+    const votes = [7, 3, 2];
+    const outcomes = ['better', 'better', 'tie'];
+    const models = ['scripted', 'workshop/scripted'];
+    for (const [kind, count] of votes.entries())
+      for (let number = 0; number < count; number += 1) {
+        const best = outcomes[kind] === 'better' ? models[kind] : null;
+        const data = { comparison: `c${kind}-${number}`, models, outcome: outcomes[kind], best };
+        await page.request.post('/app/votes', { data });
+      }
+    await page.evaluate(() => (location.hash = '#/leaderboard'));
+    await page.getByRole('table').waitFor({ state: 'attached' });
+  },
+};
+
+const PASSWORD = 'correct horse';
+
+/** A server with an account. */
+async function accounts() {
+  const served = await server();
+  await fetch(`${served.url}/app/setup`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ name: 'anna', display_name: 'Anna', password: PASSWORD }),
+  });
+  return served;
+}
+
+async function signIn(page, entry) {
+  await page.getByLabel('Name', { exact: true }).fill('anna');
+  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await page.getByRole('heading', { name: 'What can I help with?' }).waitFor();
+  const open = page.getByRole('button', { name: 'Show conversations' });
+  if (await open.isVisible()) await open.click();
+  await page.getByRole('button', { name: /^Signed in as/ }).click();
+  await page.getByRole('menuitem', { name: entry, exact: true }).click();
+}
+
+const people = {
+  signin: async () => {},
+  account: async (page) => {
+    await signIn(page, 'Account');
+    await page.getByLabel('What the key is for').fill('laptop');
+    await page.getByRole('button', { name: 'Create a key' }).click();
+    await page.getByRole('textbox', { name: 'API keys' }).waitFor();
+  },
+  people: async (page) => {
+    await signIn(page, 'People');
+    await page.getByRole('button', { name: 'Invite someone' }).click();
+    await page.getByRole('textbox', { name: 'Link' }).waitFor();
+  },
+};
+
 mkdirSync(folder, { recursive: true });
-const served = await server('--no-store');
-const url = process.env.CHAT_URL ?? served.url;
-const opened = await browser(url);
-for (const [name, prepare] of Object.entries(screens)) {
-  if (only.length > 0 && !only.includes(name)) continue;
+for (const [start, screensThere] of [
+  [() => server('--no-store'), screens],
+  [pair, sideBySide],
+  [accounts, people],
+]) {
+  const wanted = Object.entries(screensThere).filter(
+    ([name]) => only.length === 0 || only.includes(name),
+  );
+  if (wanted.length === 0) continue;
+  const served = await start();
+  const opened = await browser(process.env.CHAT_URL ?? served.url);
+  for (const [name, prepare] of wanted) await shoot(opened, name, prepare);
+  await opened.stop();
+  await served.stop();
+}
+
+async function shoot(opened, name, prepare) {
   for (const [shape, viewport] of [
     ['wide', WIDE],
     ['narrow', NARROW],
@@ -145,5 +237,3 @@ for (const [name, prepare] of Object.entries(screens)) {
     }
   }
 }
-await opened.stop();
-await served.stop();

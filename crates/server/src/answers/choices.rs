@@ -9,8 +9,8 @@ use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
 
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
 use crate::layers::journal::RequestId;
+use crate::layers::ticket::Ticket;
 use crate::runtime::{GenerateRequest, Generation, Runtime, TextEvent};
 use crate::wire::usage::Usage;
 
@@ -49,11 +49,11 @@ impl Choices {
         requests: Vec<GenerateRequest>,
         per_prompt: usize,
         param: &str,
-        caller: &Caller,
+        ticket: &Ticket,
     ) -> Result<Choices, ApiError> {
         let since = Instant::now();
         let started = requests.into_iter().map(|mut request| {
-            request.cache_salt = caller.owner.cache_salt(request.cache_salt);
+            request.cache_salt = ticket.owner.cache_salt(request.cache_salt);
             runtime.generate(request)
         });
         let started = try_join_all(started);
@@ -66,7 +66,7 @@ impl Choices {
             usage: Usage::default(),
             count,
             finished: 0,
-            request_id: caller.request_id.clone(),
+            request_id: ticket.request_id.clone(),
             since,
         })
     }

@@ -4,12 +4,12 @@
 //! [`dialect`] puts errors into the shape of the API that was asked;
 //! [`origin`] refuses other people's web pages; [`key`] asks for a key. [`upload`] holds the body
 //! until a handler reads it, and throws away what nobody read; [`form`] reads it field by field.
-//! [`caller`] is who asks, as handlers take it.
+//! [`ticket`] is who asks, and its number, as handlers of generations take it.
 
-pub mod caller;
 pub mod dialect;
 pub mod form;
 pub mod journal;
 pub mod key;
 pub mod origin;
+pub mod ticket;
 pub mod upload;

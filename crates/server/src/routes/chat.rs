@@ -15,7 +15,7 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
@@ -37,7 +37,7 @@ const SERVICE_TIER: &str = "default";
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let work = move |app: &App| match Asked::of(app, &body)? {
@@ -57,10 +57,10 @@ pub async fn create(
         ..generation.request_of(index)
     });
     let choices =
-        Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, &caller).await?;
+        Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, &ticket).await?;
     let mut writer = Writer::new(&app, &request, prompt.ids);
     writer.stored =
-        request.stored.map(|chat| Stored { chat, owner: caller.owner, choices: Vec::new() });
+        request.stored.map(|chat| Stored { chat, owner: ticket.owner, choices: Vec::new() });
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }

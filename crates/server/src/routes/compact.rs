@@ -14,7 +14,7 @@ use super::responses::{PARAM, read, written};
 use crate::answers::choices::Choices;
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::limits::SUMMARY_TOKENS_MAX;
 use crate::random;
@@ -48,11 +48,11 @@ pub struct Compaction {
 /// The handler.
 pub async fn create(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    ticket: Ticket,
     Extension(upload): Extension<Upload>,
 ) -> Result<Json<Compaction>, ApiError> {
     let parse = ResponsesRequest::parse_compaction;
-    let (request, before, input) = read(&app, &upload, &caller.owner, parse).await?;
+    let (request, before, input) = read(&app, &upload, &ticket.owner, parse).await?;
     let items = [before.items, input].concat();
     let (request, items, prompt) = app
         .blocking(move |app| {
@@ -68,7 +68,7 @@ pub async fn create(
         ..request.generation.request_of(0)
     };
     generate.sampling.temperature = 0.0;
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
     let (summary, usage) = whole(&app, choices).await?;
     let told = |item: &Item| matches!(item, Item::Message { role, .. } if role != "assistant");
     let mut output: Vec<Item> = items.into_iter().filter(told).collect();

@@ -14,7 +14,7 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::app::{App, fingerprint, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{GenerateRequest, OutputToken, TextEvent};
@@ -31,7 +31,7 @@ const PARAM: &str = "prompt";
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let (request, prompts, rules) = app.blocking(move |app| prepare(app, &body)).await?;
@@ -47,7 +47,7 @@ pub async fn create(
             ..generation.request_of(index)
         }));
     }
-    let choices = Choices::start(&app.runtime, requests, request.best_of, PARAM, &caller).await?;
+    let choices = Choices::start(&app.runtime, requests, request.best_of, PARAM, &ticket).await?;
     let writer = Writer::new(&app, &request, prompts);
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));

@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use super::judge::{self, Question};
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::wire::decisions::{Decision, DecisionRequest, DecisionUsage};
 
@@ -19,7 +19,7 @@ const PARAM: &str = "input";
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Json<Decision>, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let prepared = app.blocking(move |app| {
@@ -33,7 +33,7 @@ pub async fn create(
         Ok((request.questions, requests))
     });
     let (questions, requests) = prepared.await?;
-    let judgments = judge::ask(&app, requests, PARAM, &caller).await?;
+    let judgments = judge::ask(&app, requests, PARAM, &ticket).await?;
     let answers = questions.into_iter().zip(&judgments.probabilities);
     Ok(Json(Decision {
         model: app.runtime.name().to_owned(),

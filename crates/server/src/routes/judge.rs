@@ -12,7 +12,7 @@ use myriad_token::{Message, RenderOptions, Specials, Tokenizer};
 use super::prompt::{END_TOKENS, end_of, template};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::limits::{JUDGED_TOGETHER, JUDGED_TOKENS_MAX};
 use crate::runtime::LabelRequest;
 use crate::wire::thinking::Thinking;
@@ -74,10 +74,10 @@ pub async fn ask(
     app: &Arc<App>,
     requests: Vec<LabelRequest>,
     param: &str,
-    caller: &Caller,
+    ticket: &Ticket,
 ) -> Result<Judgments, ApiError> {
     let scores = requests.into_iter().map(|mut request| {
-        request.cache_salt = caller.owner.cache_salt(request.cache_salt);
+        request.cache_salt = ticket.owner.cache_salt(request.cache_salt);
         app.runtime.score_labels(request)
     });
     let mut scores = stream::iter(scores).buffered(JUDGED_TOGETHER);
@@ -93,7 +93,7 @@ pub async fn ask(
         judgments.usage.cached_tokens += scores.usage.cached_tokens;
     }
     tracing::info!(
-        request_id = caller.request_id.as_str(),
+        request_id = ticket.request_id.as_str(),
         questions = judgments.probabilities.len(),
         prompt_tokens = judgments.usage.prompt_tokens,
         cached_tokens = judgments.usage.cached_tokens,

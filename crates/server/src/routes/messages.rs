@@ -15,9 +15,9 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces, named};
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
 use crate::layers::dialect;
 use crate::layers::journal::RequestId;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{Finish, GenerateRequest, TextEvent};
@@ -32,7 +32,7 @@ const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_version(&headers)?;
@@ -46,8 +46,8 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
-    let writer = Writer::new(app.runtime.name(), prompt_tokens, caller.request_id);
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
+    let writer = Writer::new(app.runtime.name(), prompt_tokens, ticket.request_id);
     if request.generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }

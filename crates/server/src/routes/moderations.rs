@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use super::judge::{self, Question};
 use crate::app::App;
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::wire::moderation_policy::{ANSWERS, CATEGORIES};
@@ -21,7 +21,7 @@ const PARAM: &str = "input";
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Json<ModerationResponse>, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
     let requests = app.blocking(move |app| {
@@ -35,7 +35,7 @@ pub async fn create(
         });
         judge::prepare(app, questions, PARAM, 0)
     });
-    let judgments = judge::ask(&app, requests.await?, PARAM, &caller).await?;
+    let judgments = judge::ask(&app, requests.await?, PARAM, &ticket).await?;
     // The first answer is yes.
     let yes: Vec<f64> = judgments.probabilities.iter().map(|shares| shares[0]).collect();
     Ok(Json(ModerationResponse {

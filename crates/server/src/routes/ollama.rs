@@ -15,8 +15,8 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces, line};
 use crate::app::{App, timestamp};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
 use crate::layers::dialect;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::runtime::{Finish, GenerateRequest, TextEvent};
 use crate::wire::ollama::{Input, OllamaRequest};
@@ -28,24 +28,24 @@ type Parse = fn(&[u8], usize) -> Result<OllamaRequest, ApiError>;
 pub async fn chat(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
-    answer(app, upload, caller, OllamaRequest::chat, Shape::Chat).await
+    answer(app, upload, ticket, OllamaRequest::chat, Shape::Chat).await
 }
 
 /// The handler of `/api/generate`.
 pub async fn generate(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
-    answer(app, upload, caller, OllamaRequest::generate, Shape::Generate).await
+    answer(app, upload, ticket, OllamaRequest::generate, Shape::Generate).await
 }
 
 async fn answer(
     app: Arc<App>,
     upload: Upload,
-    caller: Caller,
+    ticket: Ticket,
     parse: Parse,
     shape: Shape,
 ) -> Result<Response, ApiError> {
@@ -61,7 +61,7 @@ async fn answer(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
     if request.generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }

@@ -16,7 +16,7 @@ use crate::answers::response::Writer;
 use crate::answers::run::{End, Leash, Run, follow};
 use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
-use crate::layers::caller::Caller;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::{GenerateRequest, TextEvent};
@@ -37,10 +37,10 @@ type Parse = fn(&[u8], usize) -> Result<ResponsesRequest, ApiError>;
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    caller: Caller,
+    ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let parse = ResponsesRequest::parse;
-    let (request, before, input) = read(&app, &upload, &caller.owner, parse).await?;
+    let (request, before, input) = read(&app, &upload, &ticket.owner, parse).await?;
     if request.keep == Keep::Stored {
         app.storage("store")?;
     }
@@ -57,11 +57,11 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &caller).await?;
+    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
     let background = request.background;
     let streams = request.generation.stream;
     let response = begun(&app, &request);
-    let run = Run::new(&response.id, caller.owner, streams || background);
+    let run = Run::new(&response.id, ticket.owner, streams || background);
     let tokenizer = Arc::clone(app.runtime.tokenizer());
     let logprobs = request.generation.sampling.logprobs.is_some();
     let writer = Writer::new(response, tokenizer, logprobs, request.summary);
