@@ -158,8 +158,8 @@ const sideBySide = {
     for (const [kind, count] of votes.entries())
       for (let number = 0; number < count; number += 1) {
         const best = outcomes[kind] === 'better' ? models[kind] : null;
-        const data = { comparison: `c${kind}-${number}`, models, outcome: outcomes[kind], best };
-        await page.request.post('/app/votes', { data });
+        const data = { comparison: `c${kind}x${number}`, models, outcome: outcomes[kind], best };
+        await page.request.post(new URL('/app/votes', page.url()).href, { data });
       }
     await page.evaluate(() => (location.hash = '#/leaderboard'));
     await page.getByRole('table').waitFor({ state: 'attached' });

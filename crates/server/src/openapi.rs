@@ -138,15 +138,27 @@ fn operation(route: &Route) -> Value {
     operation
 }
 
-/// Streams are text of which each event, or each line, follows the schema.
+/// Streams are events whose data, or lines each of which, follow the schema.
 fn answer(content: &str, name: &str) -> Value {
+    let piece = json!({
+        "type": "string",
+        "description": format!("Each piece is a `{name}`."),
+        "contentMediaType": "application/json",
+        "contentSchema": reference(name),
+    });
     match content {
         "application/json" => reference(name),
-        "text/event-stream" | "application/x-ndjson" => json!({
-            "type": "string",
-            "description": format!("Each piece is a `{name}`."),
-            "contentMediaType": "application/json",
-            "contentSchema": reference(name),
+        "application/x-ndjson" => piece,
+        "text/event-stream" => json!({
+            "type": "object",
+            "description": "One event of the stream.",
+            "required": ["data"],
+            "properties": {
+                // The last one of OpenAI's streams is no JSON.
+                "data": { "anyOf": [{ "const": "[DONE]" }, piece] },
+                "event": { "type": "string" },
+                "id": { "type": "string" },
+            },
         }),
         _ => json!({ "type": "string" }),
     }

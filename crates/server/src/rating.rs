@@ -6,8 +6,10 @@
 //! each model with an imagined player of strength 0: so that models without a defeat, and models
 //! that were never compared with each other, have a rating at all, and a wide error bar.
 //!
-//! Error bars are 1.96 standard deviations, from the inverse of the Fisher information. Votes are
-//! counted once for each pair, although those of one comparison of four depend on each other.
+//! Error bars are 1.96 standard deviations of the distance to the mean of all models, from the
+//! inverse of the Fisher information: only distances between models mean anything, and how far all
+//! of them are from the imagined player is not what votes are about. Votes are counted once for
+//! each pair, although those of one comparison of four depend on each other.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,8 @@ const POINTS: f64 = 400.0 / std::f64::consts::LN_10;
 /// Standard deviations to each side that hold 95 %.
 const DEVIATIONS: f64 = 1.96;
 
-/// Comparisons below which a rating says little: its error bar is about 120 points then.
+/// Comparisons below which a rating says little: of two models its error bar is about 60 points
+/// then.
 pub const FEW: u64 = 30;
 
 /// Steps of Newton's method: it doubles its digits each time.
@@ -169,15 +172,16 @@ impl Games {
         information
     }
 
-    /// Standard deviations of the strengths.
+    /// Standard deviations of the strengths' distances to their mean.
     fn errors(&self, strengths: &[f64]) -> Vec<f64> {
         let decomposed = Cholesky::of(self.information(strengths));
-        let unit = |place: usize| {
-            let mut unit = vec![0.0; strengths.len()];
-            unit[place] = 1.0;
-            unit
+        let of_place = |place: usize| {
+            let mut distance = vec![-1.0 / strengths.len() as f64; strengths.len()];
+            distance[place] += 1.0;
+            let solved = decomposed.solve(&distance);
+            let variance: f64 = distance.iter().zip(&solved).map(|(one, other)| one * other).sum();
+            variance.max(0.0).sqrt()
         };
-        let of_place = |place: usize| decomposed.solve(&unit(place))[place].max(0.0).sqrt();
         (0..strengths.len()).map(of_place).collect()
     }
 }
@@ -244,14 +248,15 @@ mod tests {
     }
 
     /// Information of one tie: 1/4 for the pair and 1/4 for the imagined player, so the matrix is
-    /// (1/2 -1/4; -1/4 1/2), its inverse (8/3 4/3; 4/3 8/3), and the error 1.96 sqrt(8/3) 173.718.
+    /// (1/2 -1/4; -1/4 1/2), its inverse (8/3 4/3; 4/3 8/3). Half of the distance of both has the
+    /// variance (8/3 + 8/3 - 2 4/3) / 4 = 2/3, so the error is 1.96 sqrt(2/3) 173.718.
     #[test]
     fn one_tie_leaves_both_at_zero_with_the_error_of_the_inverse() {
         let found = of(&[(&["b", "a"], Outcome::Tie)]);
         assert_eq!((found[0].model.as_str(), found[1].model.as_str()), ("a", "b"));
         for standing in &found {
             near(standing.rating, 1000.0, "rating");
-            near(standing.error, 1.96 * (8.0_f64 / 3.0).sqrt() * 173.7178, "error");
+            near(standing.error, 1.96 * (2.0_f64 / 3.0).sqrt() * 173.7178, "error");
             assert_eq!((standing.ties, standing.comparisons, standing.wins), (1, 1, 0));
         }
     }
@@ -294,7 +299,7 @@ mod tests {
         near(found[0].rating, pairs[0].rating, "the same as three pairs");
         let only_bad = of(&[(&["x", "y"], Outcome::Bad)]);
         near(only_bad[0].rating, 1000.0, "nothing is known");
-        near(only_bad[0].error, 1.96 * 2.0 * 173.7178, "of the imagined player alone");
+        near(only_bad[0].error, 1.96 * 2.0_f64.sqrt() * 173.7178, "of the imagined player alone");
     }
 
     #[test]
@@ -305,5 +310,7 @@ mod tests {
         assert!(found[0].rating - found[1].rating > 800.0);
         let ties = |count| of(&vec![(&["a", "b"][..], Outcome::Tie); count]);
         assert!(ties(100)[0].error < ties(4)[0].error);
+        // Of the difference 1.96 * 173.7 / sqrt(2500), of each half of that.
+        near(ties(10_000)[0].error, 1.96 * 173.7178 / 50.0 / 2.0, "after ten thousand");
     }
 }

@@ -38,7 +38,7 @@ pub fn check(method: &str, path: &str, reply: &Reply) {
                 // What breaks off says so by an error, which has a shape of its own.
                 let Ok(event) = serde_json::from_str::<Value>(data) else { continue };
                 if event.get("error").is_none_or(Value::is_null) {
-                    hold(&schema["contentSchema"], &event, &what);
+                    hold(&schema["properties"]["data"]["anyOf"][1]["contentSchema"], &event, &what);
                 }
             }
         }
