@@ -81,7 +81,11 @@ if [ -n "$node" ] && ! command -v chromium >/dev/null 2>&1 && [ "$(id -u)" = 0 ]
 fi
 if [ -n "$node" ] && command -v chromium >/dev/null 2>&1; then
   step "the chat in a browser"
-  MYRIAD=$CARGO_TARGET_DIR/release/myriad npm --prefix web run e2e --silent
+  export MYRIAD=$CARGO_TARGET_DIR/release/myriad
+  for file in web/tests/e2e/*.test.mjs web/tests/e2e/*/*.test.mjs; do
+    # A browser on a busy machine is late at times; what is broken fails twice.
+    node --test "$file" || { echo "once more: $file" && node --test "$file"; }
+  done
 fi
 
 step "many streams, of which some vanish"
