@@ -22,9 +22,12 @@ usage: cargo xtask COMMAND
   load [--seconds N] [--streams N] [--rate N] [--report]
                           many streams and many requests against a scripted server
   readme --python PATH    run the README's own commands
-  bench [--rounds N] [--peer-python PATH]
+  bench --peers FOLDER [--models FOLDER] [--text FILE] [--rounds N] [--threads N] [--only NAME]
                           measure Myriad, interleaved with llama.cpp, and write bench/record/
-  bench --table           write the README's table from the latest record
+                          (tools/llama_cpp.sh and tools/bench_models.py make the folders)
+  bench --guard [--write] count the instructions of three pieces of work, and compare with the
+                          record (or write it); needs valgrind
+  bench --table           write the README's tables from the latest record
 ";
 
 /// The repository's root folder.

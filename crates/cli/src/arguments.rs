@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 use myriad_engine::Sampling;
-use myriad_kernels::BlockType;
+use myriad_kernels::{BlockType, KvType};
 use myriad_model::Precision;
 
 use crate::load::Holding;
@@ -62,6 +62,17 @@ pub struct Memory {
     /// needs]
     #[arg(long, value_name = "SIZE", help_heading = "Resources", value_parser = bytes)]
     pub kv_memory: Option<u64>,
+    #[command(flatten)]
+    pub kv: Kv,
+}
+
+/// How keys and values are kept.
+#[derive(Args)]
+pub struct Kv {
+    /// Type of keys and values: f16, or q8_0 for about half the memory, and less to read for each
+    /// token of a long context. Answers are hardly worse.
+    #[arg(long = "kv", value_name = "TYPE", help_heading = "Resources", default_value = "f16")]
+    pub kind: KvType,
 }
 
 /// As which types weights are held.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use myriad_engine::EngineConfig;
-use myriad_kernels::{KvCache, PAGE_TOKENS, RecurrentStates};
+use myriad_kernels::{KvCache, KvType, PAGE_TOKENS, RecurrentStates};
 use myriad_model::Config;
 
 use crate::screen::{advise, count, size};
@@ -21,6 +21,8 @@ pub struct Wishes {
     pub context: Option<usize>,
     /// Bytes of keys and values.
     pub kv_memory: Option<u64>,
+    /// Type of keys and values.
+    pub kv: KvType,
     /// Requests computed together.
     pub parallel: usize,
 }
@@ -45,13 +47,13 @@ pub fn state_bytes(config: &Config) -> u64 {
 }
 
 /// Bytes of one page of keys and values, all layers together.
-pub fn page_bytes(config: &Config) -> u64 {
-    KvCache::bytes_per_page(&config.kv_shapes()) as u64
+pub fn page_bytes(config: &Config, kv: KvType) -> u64 {
+    KvCache::bytes_per_page(kv, &config.kv_shapes()) as u64
 }
 
 /// Bytes of keys and values of so many tokens.
-pub fn kv_bytes(config: &Config, tokens: usize) -> u64 {
-    tokens.div_ceil(PAGE_TOKENS) as u64 * page_bytes(config)
+pub fn kv_bytes(config: &Config, kv: KvType, tokens: usize) -> u64 {
+    tokens.div_ceil(PAGE_TOKENS) as u64 * page_bytes(config, kv)
 }
 
 /// Fits a model with `weights` bytes of weights into `free` bytes of memory (none: unknown).
@@ -81,7 +83,7 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         bytes => (parallel + snapshots) as u64 * bytes,
     };
     let left = left - state_bytes;
-    let page = page_bytes(config);
+    let page = page_bytes(config, wishes.kv);
     let room = usize::try_from(left / page).unwrap_or(usize::MAX);
     let limit = kv_limit(wishes, page, room, left)?;
     let context = context(config, wishes, page, limit)?;
@@ -98,6 +100,7 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         parallel,
         step_tokens: EngineConfig::STEP_TOKENS,
         pages,
+        kv: wishes.kv,
         snapshots,
         speculate: true,
     };
@@ -112,8 +115,15 @@ fn encoder(config: &Config, wishes: Wishes) -> Result<Sizes> {
     let step_tokens = EngineConfig::STEP_TOKENS;
     let pages = step_tokens.max(context).div_ceil(PAGE_TOKENS);
     let parallel = wishes.parallel.max(1);
-    let engine =
-        EngineConfig { context, parallel, step_tokens, pages, snapshots: 0, speculate: false };
+    let engine = EngineConfig {
+        context,
+        parallel,
+        step_tokens,
+        pages,
+        kv: wishes.kv,
+        snapshots: 0,
+        speculate: false,
+    };
     Ok(Sizes { engine, kv_bytes: 0, state_bytes: 0 })
 }
 
@@ -219,7 +229,7 @@ mod tests {
     }
 
     fn wishes(context: Option<usize>, kv_memory: Option<u64>, parallel: usize) -> Wishes {
-        Wishes { context, kv_memory, parallel }
+        Wishes { context, kv_memory, parallel, kv: KvType::F16 }
     }
 
     #[test]
@@ -238,7 +248,7 @@ mod tests {
         let sizes = plan(&config, 1 << 20, Some(16 << 30), wishes(None, None, 16)).unwrap();
         assert_eq!(sizes.engine.context, 4096);
         assert_eq!(sizes.engine.pages, 4 * 4096 / PAGE_TOKENS);
-        assert_eq!(sizes.kv_bytes, 4 * kv_bytes(&config, 4096));
+        assert_eq!(sizes.kv_bytes, 4 * kv_bytes(&config, KvType::F16, 4096));
         let alone = plan(&config, 1 << 20, None, wishes(None, None, 1)).unwrap();
         assert_eq!(alone.engine.pages, 4096 / PAGE_TOKENS);
     }
@@ -246,11 +256,12 @@ mod tests {
     #[test]
     fn a_short_memory_shortens_a_context_that_was_not_asked_for() {
         let config = config();
-        let free = kv_bytes(&config, 4096);
+        let free = kv_bytes(&config, KvType::F16, 4096);
         let sizes = plan(&config, 0, Some(free), wishes(None, None, 4)).unwrap();
         assert!((1024..=2048).contains(&sizes.engine.context), "{sizes:?}");
         assert!(sizes.kv_bytes < free);
-        let error = plan(&config, 0, Some(kv_bytes(&config, 256)), wishes(None, None, 4));
+        let error =
+            plan(&config, 0, Some(kv_bytes(&config, KvType::F16, 256)), wishes(None, None, 4));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("a context of 512 tokens needs"), "{error}");
     }
@@ -258,7 +269,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_with_what_would() {
         let config = config();
-        let free = kv_bytes(&config, 2048);
+        let free = kv_bytes(&config, KvType::F16, 2048);
         let says =
             |weights, wishes| plan(&config, weights, Some(free), wishes).unwrap_err().to_string();
         let text = says(0, wishes(Some(3000), None, 1));
@@ -269,7 +280,7 @@ mod tests {
         assert!(says(0, wishes(Some(5000), None, 1)).contains("take --context 4096 or less"));
         assert!(says(0, wishes(None, Some(free), 1)).contains("--kv-memory"));
         assert!(says(0, wishes(None, Some(10), 1)).contains("holds nothing"));
-        let small = Some(kv_bytes(&config, 64));
+        let small = Some(kv_bytes(&config, KvType::F16, 64));
         assert!(says(0, wishes(Some(65), small, 1)).contains("take --context 64 or less"));
         assert!(says(free, wishes(None, None, 1)).contains("the weights take"));
     }
@@ -293,9 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn bytes_hold_nearly_twice_as_many_tokens_as_half_floats() {
+        let config = config();
+        let memory = Some(kv_bytes(&config, KvType::F16, 1024));
+        let wishes = Wishes { kv: KvType::Q8_0, ..wishes(None, memory, 8) };
+        let sizes = plan(&config, 0, Some(1 << 30), wishes).unwrap();
+        assert_eq!((sizes.engine.kv, sizes.engine.context), (KvType::Q8_0, 1920));
+    }
+
+    #[test]
     fn kv_memory_is_taken_as_given() {
         let config = config();
-        let kv = kv_bytes(&config, 1024);
+        let kv = kv_bytes(&config, KvType::F16, 1024);
         let sizes = plan(&config, 0, Some(1 << 30), wishes(None, Some(kv + 7), 8)).unwrap();
         assert_eq!((sizes.engine.context, sizes.kv_bytes), (1024, kv));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use myriad_kernels::Compute;
+use myriad_kernels::{Compute, KvType};
 use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
 use crate::constraint::{Guide, Masks, Onward};
@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
+    /// The type of its keys and values.
+    pub kv: KvType,
     /// States of prefixes that are kept for reuse, beside those of running requests: for models
     /// with recurrent layers, which cannot take a prefix from the cache without one.
     pub snapshots: usize,
@@ -92,7 +94,8 @@ impl Engine {
         compute: Compute,
         config: EngineConfig,
     ) -> Result<Engine, EngineError> {
-        let EngineConfig { context, parallel, step_tokens, pages, snapshots, speculate } = config;
+        let EngineConfig { context, parallel, step_tokens, pages, kv, snapshots, speculate } =
+            config;
         for (field, value) in
             [("context", context), ("parallel", parallel), ("step_tokens", step_tokens)]
         {
@@ -104,7 +107,7 @@ impl Engine {
             0 => 0,
             _ => parallel.saturating_add(snapshots),
         };
-        let cache = model.new_cache(pages, slots)?;
+        let cache = model.new_cache_of(kv, pages, slots)?;
         let threads = compute.pool.threads();
         let context_max = context.min(model.config().context_length).min(pages * PAGE_TOKENS);
         Ok(Engine {

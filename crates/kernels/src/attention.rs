@@ -347,6 +347,10 @@ impl Plan<'_> {
                 let segment = self.segment(elements, tiles, unit, next);
                 segment::attend_f32(kernels, &segment, packed, scores, part);
             }
+            Elements::Q8(elements) => {
+                let segment = self.segment(elements, tiles, unit, next);
+                segment::attend_q8(kernels, &segment, packed, scores, part);
+            }
         }
     }
 

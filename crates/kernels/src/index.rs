@@ -7,7 +7,7 @@
 
 use crate::attention::AttentionRow;
 use crate::compute::Compute;
-use crate::kv::{Element, Elements, GROUP_TOKENS, KvCache, PAGE_TOKENS};
+use crate::kv::{Element, Elements, GROUP_TOKENS, KvCache, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
@@ -107,12 +107,16 @@ fn score(compute: &Compute, call: &IndexCall<'_>, row: usize, first: usize, out:
         let mut scores = [0.0; PAGE_TOKENS];
         match call.cache.elements() {
             Elements::F16(elements) => {
-                let keys = &elements[block..][..shape.key_length()];
+                let keys = &elements[block..][..shape.key_length::<u16>()];
                 score_page_f16(compute.kernels, &query, keys, &mut scores);
             }
             Elements::F32(elements) => {
-                let keys = &elements[block..][..shape.key_length()];
+                let keys = &elements[block..][..shape.key_length::<f32>()];
                 score_page_f32(compute.kernels, &query, keys, &mut scores);
+            }
+            Elements::Q8(elements) => {
+                let keys = &elements[block..][..shape.key_length::<u8>()];
+                score_page_q8(compute.kernels, &query, keys, &mut scores);
             }
         }
         out.copy_from_slice(&scores[..out.len()]);
@@ -149,6 +153,16 @@ leveled!(
     ) = score_page::<f32>
 );
 
+leveled!(
+    /// The same for a cache of bytes; their scales stand behind the keys.
+    fn score_page_q8(
+        kernels,
+        query: &Query<'_>,
+        keys: &[u8],
+        scores: &mut [f32; PAGE_TOKENS],
+    ) = score_page::<u8>
+);
+
 /// # Safety
 ///
 /// The processor has the instructions of `L`.
@@ -158,31 +172,32 @@ unsafe fn score_page<L: Lanes, E: Element>(
     keys: &[E],
     scores: &mut [f32; PAGE_TOKENS],
 ) {
-    assert_eq!(keys.len(), query.size * PAGE_TOKENS, "keys: [size][PAGE_TOKENS]");
+    let wanted = (query.size + E::scales(query.size)) * PAGE_TOKENS;
+    assert_eq!(keys.len(), wanted, "keys: [size][PAGE_TOKENS], and their scales");
     assert_eq!(query.q.len(), query.size * query.weights.len(), "q: [heads][size]");
     // SAFETY: the caller's promise; both groups of tokens lie in the page.
     unsafe {
         if L::MANY_REGISTERS {
-            score_groups::<L, E, 2>(query, keys.as_ptr(), scores.as_mut_ptr());
+            score_groups::<L, E, 2>(query, keys, 0, scores.as_mut_ptr());
         } else {
             for token in (0..PAGE_TOKENS).step_by(GROUP_TOKENS) {
-                let (keys, scores) = (keys.as_ptr().add(token), scores.as_mut_ptr().add(token));
-                score_groups::<L, E, 1>(query, keys, scores);
+                score_groups::<L, E, 1>(query, keys, token, scores.as_mut_ptr().add(token));
             }
         }
     }
 }
 
-/// N groups of sixteen tokens.
+/// N groups of sixteen tokens, from `token` on.
 ///
 /// # Safety
 ///
-/// `keys` is good for [size][PAGE_TOKENS] from the first of the tokens on, `scores` for 16 N, and
-/// the processor has the instructions of `L`.
+/// `keys` is a page of [size][PAGE_TOKENS] and its scales, `scores` is good for 16 N, and the
+/// processor has the instructions of `L`.
 #[inline(always)]
 unsafe fn score_groups<L: Lanes, E: Element, const N: usize>(
     query: &Query<'_>,
-    keys: *const E,
+    keys: &[E],
+    token: usize,
     scores: *mut f32,
 ) {
     // SAFETY: the caller's promise.
@@ -193,10 +208,10 @@ unsafe fn score_groups<L: Lanes, E: Element, const N: usize>(
         while head < heads {
             // Six times two registers of sums, two of keys and one of a query.
             head += match heads - head {
-                6.. => add_heads::<L, E, 6, N>(query, head, keys, &mut sums),
-                4.. => add_heads::<L, E, 4, N>(query, head, keys, &mut sums),
-                2.. => add_heads::<L, E, 2, N>(query, head, keys, &mut sums),
-                _ => add_heads::<L, E, 1, N>(query, head, keys, &mut sums),
+                6.. => add_heads::<L, E, 6, N>(query, head, keys, token, &mut sums),
+                4.. => add_heads::<L, E, 4, N>(query, head, keys, token, &mut sums),
+                2.. => add_heads::<L, E, 2, N>(query, head, keys, token, &mut sums),
+                _ => add_heads::<L, E, 1, N>(query, head, keys, token, &mut sums),
             };
         }
         for (n, sum) in sums.into_iter().enumerate() {
@@ -214,17 +229,27 @@ unsafe fn score_groups<L: Lanes, E: Element, const N: usize>(
 unsafe fn add_heads<L: Lanes, E: Element, const M: usize, const N: usize>(
     query: &Query<'_>,
     first: usize,
-    keys: *const E,
+    keys: &[E],
+    token: usize,
     sums: &mut [L; N],
 ) -> usize {
     let q = query.q[first * query.size..][..M * query.size].as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
+        let scales = keys.as_ptr().wrapping_add(query.size * PAGE_TOKENS + 2 * token);
+        let keys = keys.as_ptr().add(token);
         let mut dots = [[L::splat(0.0); N]; M];
+        let mut scale = [L::splat(1.0); N];
         for d in 0..query.size {
+            if E::scales(1) > 0 && d % SCALED_NUMBERS == 0 {
+                let row = scales.add(d / SCALED_NUMBERS * 2 * PAGE_TOKENS);
+                for (n, scale) in scale.iter_mut().enumerate() {
+                    *scale = E::load_scales(row.add(2 * n * GROUP_TOKENS));
+                }
+            }
             let mut key = [L::splat(0.0); N];
             for (n, key) in key.iter_mut().enumerate() {
-                *key = E::load::<L>(keys.add(d * PAGE_TOKENS + n * GROUP_TOKENS));
+                *key = E::load(keys.add(d * PAGE_TOKENS + n * GROUP_TOKENS), scale[n]);
             }
             for (m, dots) in dots.iter_mut().enumerate() {
                 let q = L::splat(*q.add(m * query.size + d));

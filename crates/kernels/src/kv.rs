@@ -6,17 +6,20 @@
 //! - keys, `[key_size][PAGE_TOKENS]`: sixteen scores come out of one register, without a sum
 //!   across its lanes, and the page is read from its first byte to its last;
 //! - values, `[PAGE_TOKENS][value_stride]`, the value size rounded up to whole registers.
+//!
+//! Behind each, in a cache of bytes, stand the scales: `[key_size / 32][PAGE_TOKENS]` and
+//! `[PAGE_TOKENS][value_stride / 32]` half floats, rounded up.
 
 mod element;
 
-pub use element::KvType;
+pub use element::{KvType, KvTypeError};
 
 use crate::compute::Compute;
 use crate::lanes::Lanes;
 use crate::level::{Kernels, leveled};
 use crate::memory::Memory;
 use crate::pool::Shares;
-pub(crate) use element::Element;
+pub(crate) use element::{Element, SCALED_NUMBERS};
 use std::fmt;
 
 /// Tokens in one page of the cache.
@@ -121,6 +124,7 @@ pub struct KvCache {
 pub(crate) enum Elements<'a> {
     F16(&'a [u16]),
     F32(&'a [f32]),
+    Q8(&'a [u8]),
 }
 
 /// What one layer keeps of each token.
@@ -139,6 +143,8 @@ pub struct KvShape {
 struct Layer {
     shape: KvShape,
     offset: usize,
+    /// From one kv head's block to the next.
+    block_length: usize,
 }
 
 /// In elements, for a shape that was checked.
@@ -148,14 +154,25 @@ impl KvShape {
         self.value_size.next_multiple_of(GROUP_TOKENS)
     }
 
-    /// The keys of one block.
-    pub(crate) fn key_length(self) -> usize {
+    /// The keys of one block, without their scales.
+    pub(crate) fn key_numbers(self) -> usize {
         PAGE_TOKENS * self.key_size
     }
 
-    /// One block: keys, then values.
-    pub(crate) fn block_length(self) -> usize {
-        self.key_length() + PAGE_TOKENS * self.value_stride()
+    /// The keys of one block and their scales.
+    pub(crate) fn key_length<E: Element>(self) -> usize {
+        self.key_numbers() + PAGE_TOKENS * E::scales(self.key_size)
+    }
+
+    /// The values of one block, without their scales.
+    pub(crate) fn value_numbers(self) -> usize {
+        PAGE_TOKENS * self.value_stride()
+    }
+
+    /// One block: keys, then values, each with their scales behind.
+    pub(crate) fn block_length<E: Element>(self) -> usize {
+        let value_scales = PAGE_TOKENS * E::scales(self.value_stride());
+        self.key_length::<E>() + self.value_numbers() + value_scales
     }
 
     /// Whether the kernels can work with it.
@@ -198,7 +215,7 @@ impl KvCache {
         check("pages", pages, pages > 0 && u32::try_from(pages).is_ok(), "from 1 to 2^32 - 1")?;
         layers.iter().enumerate().try_for_each(|(layer, shape)| shape.check(layer))?;
 
-        let bytes_per_page = page_bytes(kind, layers);
+        let bytes_per_page = KvCache::bytes_per_page(kind, layers);
         let bytes = bytes_per_page
             .checked_mul(pages)
             .filter(|&bytes| bytes <= isize::MAX as usize)
@@ -206,9 +223,14 @@ impl KvCache {
         let memory = Memory::zeroed(bytes).ok_or(KvError::OutOfMemory { bytes })?;
         let mut page_length = 0;
         let layers = layers.iter().map(|&shape| {
+            let block_length = match kind {
+                KvType::F16 => shape.block_length::<u16>(),
+                KvType::F32 => shape.block_length::<f32>(),
+                KvType::Q8_0 => shape.block_length::<u8>(),
+            };
             let offset = page_length;
-            page_length += shape.kv_heads * shape.block_length();
-            Layer { shape, offset }
+            page_length += shape.kv_heads * block_length;
+            Layer { shape, offset, block_length }
         });
         let layers = layers.collect();
         Ok(KvCache { memory, kind, pages, page_length, layers })
@@ -219,10 +241,20 @@ impl KvCache {
         self.pages
     }
 
-    /// Bytes that one page of half floats takes, all layers together; `usize::MAX` if that is no
-    /// number.
-    pub fn bytes_per_page(layers: &[KvShape]) -> usize {
-        page_bytes(KvType::F16, layers)
+    /// The type of its numbers.
+    pub fn kind(&self) -> KvType {
+        self.kind
+    }
+
+    /// Bytes that one page takes, all layers together; `usize::MAX` if that is no number.
+    pub fn bytes_per_page(kind: KvType, layers: &[KvShape]) -> usize {
+        let bytes = layers.iter().map(|shape| {
+            let value_stride =
+                shape.value_size.saturating_add(GROUP_TOKENS - 1) / GROUP_TOKENS * GROUP_TOKENS;
+            let token = kind.bytes(shape.key_size).saturating_add(kind.bytes(value_stride));
+            token.saturating_mul(PAGE_TOKENS).saturating_mul(shape.kv_heads)
+        });
+        bytes.fold(0, usize::saturating_add)
     }
 
     /// Stores the keys and values of `rows`. `k`: [rows, kv_heads * key_size], `k_stride` floats
@@ -264,6 +296,7 @@ impl KvCache {
         match self.kind {
             KvType::F16 => store_rows(compute, shape, &rows, self.memory.halves_mut()),
             KvType::F32 => store_rows(compute, shape, &rows, self.memory.floats_mut()),
+            KvType::Q8_0 => store_rows(compute, shape, &rows, self.memory.bytes_mut()),
         }
     }
 
@@ -275,20 +308,21 @@ impl KvCache {
     pub fn copy_page(&mut self, from: u32, to: u32) {
         let (from, to) = (from as usize, to as usize);
         assert!(from < self.pages && to < self.pages, "pages {from}, {to} of {}", self.pages);
-        let length = self.page_length * self.kind.bytes();
+        let length = self.memory.bytes().len() / self.pages;
         self.memory.bytes_mut().copy_within(from * length..(from + 1) * length, to * length);
     }
 
     /// Where the block of a page, layer and kv head begins in [`Self::elements`].
     pub(crate) fn block(&self, page: u32, layer: usize, kv_head: usize) -> usize {
-        let Layer { shape, offset } = self.layers[layer];
-        page as usize * self.page_length + offset + kv_head * shape.block_length()
+        let Layer { offset, block_length, .. } = self.layers[layer];
+        page as usize * self.page_length + offset + kv_head * block_length
     }
 
     pub(crate) fn elements(&self) -> Elements<'_> {
         match self.kind {
             KvType::F16 => Elements::F16(self.memory.halves()),
             KvType::F32 => Elements::F32(self.memory.floats()),
+            KvType::Q8_0 => Elements::Q8(self.memory.bytes()),
         }
     }
 
@@ -296,17 +330,6 @@ impl KvCache {
         assert!(layer < self.layers.len(), "layer {layer} of {}", self.layers.len());
         self.layers[layer].shape
     }
-}
-
-/// Bytes of one page, all layers together; `usize::MAX` if that is no number.
-fn page_bytes(kind: KvType, layers: &[KvShape]) -> usize {
-    let bytes = layers.iter().map(|shape| {
-        let value_stride =
-            shape.value_size.saturating_add(GROUP_TOKENS - 1) / GROUP_TOKENS * GROUP_TOKENS;
-        let token = shape.key_size.saturating_add(value_stride);
-        token.saturating_mul(kind.bytes() * PAGE_TOKENS).saturating_mul(shape.kv_heads)
-    });
-    bytes.fold(0, usize::saturating_add)
 }
 
 /// A token to be stored.
@@ -327,21 +350,23 @@ fn store_rows<E: Element + Stored>(
 ) {
     let KvShape { kv_heads, key_size, value_size } = shape;
     let elements = Shares::new(elements);
+    let (key_length, block_length) = (shape.key_length::<E>(), shape.block_length::<E>());
     let store_keys = |head: usize| {
         for row in rows {
-            let start = row.block + head * shape.block_length();
+            let start = row.block + head * block_length;
             // SAFETY: the keys of this head, which only this task writes.
-            let keys = unsafe { elements.slice(start, shape.key_length()) };
-            E::store_key(compute.kernels, &row.key[head * key_size..][..key_size], keys, row.slot);
+            let keys = unsafe { elements.slice(start, key_length) };
+            let key = &row.key[head * key_size..][..key_size];
+            E::store_key(compute.kernels, key, keys, row.slot);
         }
     };
     let store_values = |head: usize| {
         for row in rows {
-            let values = row.block + head * shape.block_length() + shape.key_length();
-            let start = values + row.slot * shape.value_stride();
+            let start = row.block + head * block_length + key_length;
             // SAFETY: the values of this head, which only this task writes.
-            let value = unsafe { elements.slice(start, shape.value_stride()) };
-            E::store_value(compute.kernels, &row.value[head * value_size..][..value_size], value);
+            let values = unsafe { elements.slice(start, block_length - key_length) };
+            let value = &row.value[head * value_size..][..value_size];
+            E::store_value(compute.kernels, value, values, row.slot);
         }
     };
     // Keys and values of each head are tasks of their own: no two write the same place, even if two
@@ -360,30 +385,40 @@ fn store_rows<E: Element + Stored>(
 
 /// The kernels below for one type.
 trait Stored: Sized {
-    fn store_value(kernels: &Kernels, x: &[f32], to: &mut [Self]);
+    fn store_value(kernels: &Kernels, x: &[f32], values: &mut [Self], token: usize);
     fn store_key(kernels: &Kernels, x: &[f32], keys: &mut [Self], token: usize);
 }
 
 macro_rules! stored {
     ($element:ident) => {
         impl Stored for $element {
-            fn store_value(kernels: &Kernels, x: &[f32], to: &mut [$element]) {
+            fn store_value(
+                kernels: &Kernels,
+                x: &[f32],
+                values: &mut [$element],
+                token: usize,
+            ) {
                 leveled!(
-                    fn kernel(kernels, x: &[f32], to: &mut [$element]) = convert::<$element>
+                    fn convert_value(
+                        kernels,
+                        x: &[f32],
+                        values: &mut [$element],
+                        token: usize,
+                    ) = convert_value_lanes::<$element>
                 );
-                kernel(kernels, x, to);
+                convert_value(kernels, x, values, token);
             }
 
             fn store_key(kernels: &Kernels, x: &[f32], keys: &mut [$element], token: usize) {
                 leveled!(
-                    fn kernel(
+                    fn convert_key(
                         kernels,
                         x: &[f32],
                         keys: &mut [$element],
                         token: usize,
-                    ) = convert_apart::<$element>
+                    ) = convert_key_lanes::<$element>
                 );
-                kernel(kernels, x, keys, token);
+                convert_key(kernels, x, keys, token);
             }
         }
     };
@@ -391,32 +426,44 @@ macro_rules! stored {
 
 stored!(u16);
 stored!(f32);
+stored!(u8);
 
-/// x: [n] → elements: [n rounded up to 16], zeros behind.
+/// x: [value_size] → row `token` of values: [PAGE_TOKENS][value_stride], zeros behind, and of
+/// their scales.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn convert<V: Lanes, E: Element>(x: &[f32], elements: &mut [E]) {
-    for (x, elements) in x.chunks(GROUP_TOKENS).zip(elements.chunks_exact_mut(GROUP_TOKENS)) {
-        // SAFETY: `x` has `x.len()` floats, at most 16, and there are sixteen elements.
-        unsafe { E::store(V::load_first(x.as_ptr(), x.len()), elements.as_mut_ptr()) }
-    }
+unsafe fn convert_value_lanes<V: Lanes, E: Element>(x: &[f32], values: &mut [E], token: usize) {
+    let stride = x.len().next_multiple_of(GROUP_TOKENS);
+    let (values, scales) = values.split_at_mut(PAGE_TOKENS * stride);
+    let count = E::scales(stride);
+    let (values, scales) =
+        (&mut values[token * stride..][..stride], &mut scales[token * count..][..count]);
+    // SAFETY: passed on.
+    unsafe { E::convert::<V>(x, values, scales) }
 }
 
-/// x: [key_size] → column `token` of keys: [key_size][PAGE_TOKENS].
+/// x: [key_size] → column `token` of keys: [key_size][PAGE_TOKENS], and of their scales.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn convert_apart<V: Lanes, E: Element>(x: &[f32], keys: &mut [E], token: usize) {
+unsafe fn convert_key_lanes<V: Lanes, E: Element>(x: &[f32], keys: &mut [E], token: usize) {
     let mut elements = [E::default(); KEY_SIZE_MAX];
+    let mut scales = [E::default(); 2 * KEY_SIZE_MAX / SCALED_NUMBERS];
+    let scales = &mut scales[..E::scales(x.len())];
     // SAFETY: passed on.
-    unsafe { convert::<V, E>(x, &mut elements) };
+    unsafe { E::convert::<V>(x, &mut elements, scales) };
+    let (keys, key_scales) = keys.split_at_mut(x.len() * PAGE_TOKENS);
     for (key, element) in keys.chunks_exact_mut(PAGE_TOKENS).zip(&elements[..x.len()]) {
         key[token] = *element;
+    }
+    // A scale is two elements.
+    for (to, scale) in key_scales.chunks_exact_mut(2 * PAGE_TOKENS).zip(scales.chunks_exact(2)) {
+        to[2 * token..2 * token + 2].copy_from_slice(scale);
     }
 }
 

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// Instruction-set levels, lowest first. NEON would be one more, with its own [`crate::lanes`]
-/// type.
+/// Instruction-set levels, lowest first: those of x86-64, then that of 64-bit ARM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Plain Rust: the twin that the others must equal.
@@ -12,6 +11,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ, VL with VNNI.
     Avx512Vnni,
+    /// NEON with dot products (ARMv8.2 and later).
+    NeonDot,
 }
 
 /// The environment variable that forces a level.
@@ -19,7 +20,7 @@ pub const LEVEL_VARIABLE: &str = "MYRIAD_KERNELS";
 
 impl Level {
     /// Every level, lowest first.
-    pub const ALL: [Level; 3] = [Level::Scalar, Level::Avx2, Level::Avx512Vnni];
+    pub const ALL: [Level; 4] = [Level::Scalar, Level::Avx2, Level::Avx512Vnni, Level::NeonDot];
 
     /// The levels that this processor can run, lowest first.
     pub fn available() -> Vec<Level> {
@@ -32,6 +33,7 @@ impl Level {
             Level::Scalar => "scalar",
             Level::Avx2 => "avx2",
             Level::Avx512Vnni => "avx512vnni",
+            Level::NeonDot => "neondot",
         }
     }
 
@@ -55,10 +57,20 @@ impl Level {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            Level::NeonDot => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn runs_here(self) -> bool {
+        match self {
+            Level::Scalar => true,
+            Level::Avx2 | Level::Avx512Vnni => false,
+            Level::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn runs_here(self) -> bool {
         self == Level::Scalar
     }
@@ -91,10 +103,11 @@ pub struct Kernels {
     level: Level,
 }
 
-static KERNELS: [Kernels; 3] = [
+static KERNELS: [Kernels; 4] = [
     Kernels { level: Level::Scalar },
     Kernels { level: Level::Avx2 },
     Kernels { level: Level::Avx512Vnni },
+    Kernels { level: Level::NeonDot },
 ];
 
 impl Kernels {
@@ -155,6 +168,17 @@ macro_rules! leveled {
                     $kernel::<$crate::lanes::avx512::Avx512 $($(, $constant)+)?>($($argument),*)
                 }
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod")]
+            unsafe fn neon $(<$(const $parameter: $kind),+>)? (
+                $($argument: $type),*
+            ) $(-> $result)? {
+                // SAFETY: this function's own target features.
+                unsafe { $kernel::<$crate::lanes::neon::Neon $($(, $constant)+)?>($($argument),*) }
+            }
+            static REACHED: $crate::reached::Reached =
+                $crate::reached::Reached::new(concat!(module_path!(), "::", stringify!($name)));
+            REACHED.mark(kernels.level());
             // SAFETY: a `Kernels` exists only for a level that this processor runs.
             unsafe {
                 match kernels.level() {
@@ -167,8 +191,9 @@ macro_rules! leveled {
                     $crate::level::Level::Avx512Vnni => {
                         avx512 $(::<$($parameter),+>)? ($($argument),*)
                     }
-                    #[cfg(not(target_arch = "x86_64"))]
-                    _ => unreachable!("only the scalar level runs on this architecture"),
+                    #[cfg(target_arch = "aarch64")]
+                    $crate::level::Level::NeonDot => neon $(::<$($parameter),+>)? ($($argument),*),
+                    other => unreachable!("{other:?} does not run on this architecture"),
                 }
             }
         }

@@ -142,6 +142,31 @@ fn advise_large_pages(start: NonNull<u8>, length: usize) {
 #[cfg(not(target_os = "linux"))]
 fn advise_large_pages(_start: NonNull<u8>, _length: usize) {}
 
+/// Asks for the cache line at an address, which need not be valid: into the nearest cache, or into
+/// the one behind it.
+#[inline(always)]
+pub(crate) fn prefetch<const NEAREST: bool>(address: *const u8) {
+    // SAFETY (of both): a prefetch reads nothing and never faults.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match NEAREST {
+            true => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+            false => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        use std::arch::asm;
+        match NEAREST {
+            true => asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, readonly)),
+            false => asm!("prfm pldl2keep, [{0}]", in(reg) address, options(nostack, readonly)),
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line(#[allow(dead_code)] [f32; 16]);

@@ -33,7 +33,7 @@ fn last_rows_equal_plain_sums_at_every_level() {
     for (index, shape) in SHAPES.into_iter().enumerate() {
         let lengths: Vec<usize> =
             LENGTHS.into_iter().filter(|length| length * shape.q_width() < 300_000).collect();
-        for kind in [KvType::F16, KvType::F32] {
+        for kind in [KvType::F16, KvType::F32, KvType::Q8_0] {
             let world = World::of(kind, shape, &lengths, 100 + index as u64);
             let rows: Vec<(usize, usize)> =
                 lengths.iter().enumerate().map(|(i, length)| (i, length - 1)).collect();

@@ -174,7 +174,7 @@ fn companions_chunks_threads_and_levels_do_not_show() {
             value_size: below(&mut random, 40),
         };
         let lengths = [300, 560, 40].map(|most| below(&mut random, most));
-        let kind = [KvType::F16, KvType::F32][random.below(2)];
+        let kind = [KvType::F16, KvType::F32, KvType::Q8_0][random.below(3)];
         let mut world = World::of(kind, shape, &lengths, seed);
         let most = [10, 80, 600][random.below(3)];
         world.window = (random.below(3) > 0).then(|| below(&mut random, most));

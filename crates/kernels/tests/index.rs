@@ -88,7 +88,7 @@ fn scores_are_those_of_the_definition_and_equal_at_every_level() {
     for (index, shape) in SHAPES.into_iter().enumerate() {
         let lengths =
             if index == 0 { vec![1, 70, 300] } else { vec![1, 31, 32, 33, 256, 257, 600] };
-        for kind in [KvType::F16, KvType::F32] {
+        for kind in [KvType::F16, KvType::F32, KvType::Q8_0] {
             let indexer = Indexer::new(kind, shape, &lengths, 1000 + index as u64);
             let rows: Vec<(usize, usize)> = lengths
                 .iter()

@@ -167,8 +167,8 @@ impl Model {
         self.new_cache_of(KvType::F16, pages, slots)
     }
 
-    /// The same, with keys and values of another type: [`KvType::F32`] to compare logits with exact
-    /// ones.
+    /// The same, with keys and values of another type: [`KvType::Q8_0`] for half the memory,
+    /// [`KvType::F32`] to compare logits with exact ones.
     ///
     /// # Errors
     /// As [`Model::new_cache`].
@@ -181,9 +181,9 @@ impl Model {
         Cache::new(&self.config, kind, pages, slots)
     }
 
-    /// Bytes of one page of the KV cache, all layers together.
-    pub fn cache_bytes_per_page(&self) -> usize {
-        KvCache::bytes_per_page(&self.config.kv_shapes())
+    /// Bytes of one page of a KV cache of that type, all layers together.
+    pub fn cache_bytes_per_page(&self, kind: KvType) -> usize {
+        KvCache::bytes_per_page(kind, &self.config.kv_shapes())
     }
 
     /// Bytes of the state of one sequence; 0 where all layers attend.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use myriad_engine::{EngineConfig, Sampling};
 use myriad_formats::Gguf;
-use myriad_kernels::{Compute, Kernels};
+use myriad_kernels::{Compute, Kernels, KvType};
 use myriad_model::Model;
 use myriad_server::{Finish, GenerateRequest, LoadedModel, Runtime, TextEvent};
 use myriad_token::{AnswerGrammar, AnswerRules, Grammar, Specials, TextGrammar, Tokenizer};
@@ -47,6 +47,7 @@ fn runtime(threads: usize, speculate: bool) -> Arc<Runtime> {
         parallel: 8,
         step_tokens: 256,
         pages: 256,
+        kv: KvType::F16,
         snapshots: 0,
         speculate,
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use myriad_engine::{EngineConfig, Sampling};
 use myriad_formats::Gguf;
-use myriad_kernels::{Compute, Kernels};
+use myriad_kernels::{Compute, Kernels, KvType};
 use myriad_model::Model;
 use myriad_server::{GenerateRequest, Generation, LoadedModel, Runtime, TextEvent};
 use myriad_token::{ChatTemplate, Message, RenderOptions, Specials, Tokenizer};
@@ -71,6 +71,7 @@ fn runtime() -> Arc<Runtime> {
         parallel: 20,
         step_tokens: 256,
         pages: 128,
+        kv: KvType::F16,
         snapshots: 0,
         speculate: true,
     };

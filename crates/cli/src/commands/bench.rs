@@ -6,12 +6,12 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Args;
 use myriad_engine::EngineConfig;
-use myriad_kernels::{Compute, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
+use myriad_kernels::{Compute, KvType, PAGE_TOKENS, int8_peak, memory_read_bandwidth};
 use myriad_model::{Batch, Cache, Config, LogitRows, Model, Scratch, Segment};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::{OptionalModel, Threads, Weights};
+use crate::arguments::{Kv, OptionalModel, Threads, Weights};
 use crate::load;
 use crate::models;
 use crate::screen::{self, count, is_fancy, note};
@@ -30,7 +30,11 @@ What is counted:
 Examples:
   myriad bench                                    the default model
   myriad bench MODEL --depth 4096                 with 4,096 tokens in the cache already
+  myriad bench MODEL --depth 128 --sequences 16   sixteen answers at once
   MYRIAD_KERNELS=avx2 myriad bench MODEL --json   one level of kernels, for scripts";
+
+/// Most tokens of a sequence: longer than any model's context, and no mistyped number.
+const TOKENS_MAX: usize = 1 << 24;
 
 /// Measure this machine: tokens per second, and the share of its limits.
 #[derive(Args)]
@@ -40,6 +44,8 @@ pub struct Arguments {
     model: OptionalModel,
     #[command(flatten)]
     weights: Weights,
+    #[command(flatten)]
+    kv: Kv,
     #[command(flatten)]
     threads: Threads,
     /// Tokens of the prompt.
@@ -53,6 +59,10 @@ pub struct Arguments {
     /// Tokens in the cache before both.
     #[arg(long, value_name = "N", default_value_t = 0)]
     depth: u32,
+    /// Sequences that are decoded together, each after --depth tokens of its own.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    sequences: u32,
     /// Rounds; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -82,18 +92,14 @@ struct Speeds {
 pub fn run(arguments: Arguments) -> Result<()> {
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
     let (prompt, generate) = (arguments.prompt as usize, arguments.generate as usize);
-    let depth = arguments.depth as usize;
+    let (depth, sequences) = (arguments.depth as usize, arguments.sequences as usize);
     let needed = depth.saturating_add(prompt.max(generate));
-    if needed > opened.config.context_length {
-        bail!(
-            "--depth with --prompt or --generate comes to {} tokens; this model was made for {}",
-            count(needed),
-            count(opened.config.context_length)
-        );
+    if needed > TOKENS_MAX {
+        bail!("--depth with --prompt or --generate is {}; at most {TOKENS_MAX}", count(needed));
     }
     let compute = load::compute(arguments.threads.count())?;
     let model = opened.model(&compute)?;
-    let mut bench = Bench::new(&model, &compute, needed)?;
+    let mut bench = Bench::new(&model, &compute, arguments.kv.kind, sequences, needed)?;
     let before = Limits::measure(&compute);
     let mut rounds = Vec::new();
     bench.round(prompt, generate.min(8), depth); // warm: pages, caches, clock rates
@@ -113,6 +119,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         prompt_tokens: prompt,
         generated_tokens: generate,
         depth,
+        sequences,
+        kv: arguments.kv.kind.name(),
         prefill_tokens_per_second: median(rounds.iter().map(|round| round.prefill)),
         decode_tokens_per_second: median(rounds.iter().map(|round| round.decode)),
         prefill_share_of_int8_peak: 0.0,
@@ -120,8 +128,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         memory_bytes_per_second: limits.memory_bytes_per_second,
         int8_operations_per_second: limits.int8_operations_per_second,
         operations_per_prefilled_token: 2.0 * layer_weights(model.config()) as f64,
-        bytes_per_decoded_token: model.weight_bytes_per_token() as f64
-            + kv_bytes_read(&model, depth as f64 + generate as f64 / 2.0),
+        bytes_per_decoded_token: model.weight_bytes_per_token() as f64 / sequences as f64
+            + kv_bytes_read(&bench, depth as f64 + generate as f64 / 2.0),
         rounds,
     };
     let report = report.with_shares();
@@ -142,6 +150,8 @@ struct Report {
     prompt_tokens: usize,
     generated_tokens: usize,
     depth: usize,
+    sequences: usize,
+    kv: &'static str,
     prefill_tokens_per_second: f64,
     decode_tokens_per_second: f64,
     prefill_share_of_int8_peak: f64,
@@ -165,10 +175,13 @@ impl Report {
     }
 
     fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let at_depth = match self.depth {
+        let mut at_depth = match self.depth {
             0 => String::new(),
-            depth => format!(", after {} tokens", count(depth)),
+            depth => format!(", after {} tokens of {}", count(depth), self.kv),
         };
+        if self.sequences > 1 {
+            at_depth += &format!(", {} sequences", self.sequences);
+        }
         writeln!(
             out,
             "{}: {} kernels, {} threads, median of {}{at_depth}",
@@ -215,57 +228,85 @@ impl Limits {
     }
 }
 
-/// One sequence that is computed again and again.
+/// Sequences that are computed again and again.
 struct Bench<'a> {
     model: &'a Model,
     compute: &'a Compute,
+    kv: KvType,
     cache: Cache,
     scratch: Scratch,
-    pages: Vec<u32>,
+    /// Of each sequence.
+    pages: Vec<Vec<u32>>,
     /// State of the row of tokens, which is the same in each run.
     token: u32,
 }
 
 impl<'a> Bench<'a> {
-    fn new(model: &'a Model, compute: &'a Compute, tokens: usize) -> Result<Bench<'a>> {
-        let pages = tokens.div_ceil(PAGE_TOKENS);
+    fn new(
+        model: &'a Model,
+        compute: &'a Compute,
+        kv: KvType,
+        sequences: usize,
+        tokens: usize,
+    ) -> Result<Bench<'a>> {
+        let each = tokens.div_ceil(PAGE_TOKENS);
+        let pages: Vec<u32> = (0..(each * sequences) as u32).collect();
         Ok(Bench {
             model,
             compute,
-            cache: model.new_cache(pages, 1)?,
+            kv,
+            cache: model.new_cache_of(kv, pages.len(), sequences)?,
             scratch: Scratch::new(),
-            pages: (0..pages as u32).collect(),
+            pages: pages.chunks(each).map(<[u32]>::to_vec).collect(),
             token: 1,
         })
     }
 
-    /// Prefill and decode, each after `depth` tokens.
+    /// Prefill of one sequence and decode of all, each after `depth` tokens.
     fn round(&mut self, prompt: usize, generate: usize, depth: usize) -> Speeds {
-        self.prefill(0, depth);
+        for sequence in 0..self.pages.len() {
+            self.prefill(sequence, 0, depth);
+        }
         let start = Instant::now();
-        self.prefill(depth, prompt);
+        self.prefill(0, depth, prompt);
         let prefill = prompt as f64 / start.elapsed().as_secs_f64();
         let start = Instant::now();
         for position in depth..depth + generate {
-            self.forward(position, 1, LogitRows::Last);
+            self.decode(position);
         }
-        let decode = generate as f64 / start.elapsed().as_secs_f64();
+        let tokens = generate * self.pages.len();
+        let decode = tokens as f64 / start.elapsed().as_secs_f64();
         Speeds { prefill, decode }
     }
 
-    fn prefill(&mut self, start: usize, tokens: usize) {
+    fn prefill(&mut self, sequence: usize, start: usize, tokens: usize) {
         let end = start + tokens;
         for position in (start..end).step_by(EngineConfig::STEP_TOKENS) {
             let count = EngineConfig::STEP_TOKENS.min(end - position);
             let last = position + count == end;
-            self.forward(position, count, if last { LogitRows::Last } else { LogitRows::None });
+            let logits = if last { LogitRows::Last } else { LogitRows::None };
+            let tokens: Vec<u32> = (0..count).map(|_| self.next_token()).collect();
+            let pages = &self.pages[sequence];
+            let segment = Segment {
+                state: sequence,
+                ..Segment::alone(&tokens, position as u32, pages, logits)
+            };
+            let batch = Batch { sequences: &[segment] };
+            self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
         }
     }
 
-    fn forward(&mut self, start: usize, count: usize, logits: LogitRows) {
-        let tokens: Vec<u32> = (0..count).map(|_| self.next_token()).collect();
-        let segment = Segment::alone(&tokens, start as u32, &self.pages, logits);
-        let batch = Batch { sequences: &[segment] };
+    /// One token of each sequence.
+    fn decode(&mut self, position: usize) {
+        let tokens: Vec<[u32; 1]> = (0..self.pages.len()).map(|_| [self.next_token()]).collect();
+        let sequences = self.pages.iter().zip(&tokens).enumerate();
+        let segments: Vec<Segment<'_>> = sequences
+            .map(|(state, (pages, tokens))| Segment {
+                state,
+                ..Segment::alone(tokens, position as u32, pages, LogitRows::Last)
+            })
+            .collect();
+        let batch = Batch { sequences: &segments };
         self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
     }
 
@@ -286,8 +327,8 @@ fn layer_weights(config: &Config) -> usize {
 }
 
 /// Bytes of keys and values that a token at this position reads.
-fn kv_bytes_read(model: &Model, position: f64) -> f64 {
-    model.cache_bytes_per_page() as f64 / PAGE_TOKENS as f64 * position
+fn kv_bytes_read(bench: &Bench<'_>, position: f64) -> f64 {
+    bench.model.cache_bytes_per_page(bench.kv) as f64 / PAGE_TOKENS as f64 * position
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 use clap::Args;
 use myriad_formats::TensorView;
-use myriad_kernels::{Kernels, PAGE_TOKENS};
+use myriad_kernels::{Kernels, KvType, PAGE_TOKENS};
 use myriad_model::{Config, FeedForward, Mixer};
 use myriad_token::{ChatTemplate, Tokenizer};
 use serde::Serialize;
@@ -384,12 +384,12 @@ fn memory_report(file: &ModelFile, config: &Config, holding: Holding) -> MemoryR
     let own = config.context_length;
     let contexts = CONTEXTS.into_iter().filter(|&context| context < own).chain([own]);
     let report = |context| {
-        let kv_bytes = sizes::kv_bytes(config, context) + sizes::state_bytes(config);
+        let kv_bytes = sizes::kv_bytes(config, KvType::F16, context) + sizes::state_bytes(config);
         ContextReport { context, kv_bytes, total_bytes: weights + kv_bytes }
     };
     MemoryReport {
         weights_bytes: weights,
-        kv_bytes_per_token: sizes::page_bytes(config) as f64 / PAGE_TOKENS as f64,
+        kv_bytes_per_token: sizes::page_bytes(config, KvType::F16) as f64 / PAGE_TOKENS as f64,
         free_bytes: memory::free_bytes(),
         contexts: contexts.map(report).collect(),
     }

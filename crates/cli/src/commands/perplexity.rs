@@ -1,5 +1,7 @@
 //! Turns a model and a text into how well the one predicts the other.
 
+mod divergence;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,15 +10,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use myriad_engine::log_probabilities;
-use myriad_kernels::{Compute, PAGE_TOKENS};
-use myriad_model::{Batch, Cache, LogitRows, Model, Scratch, Segment};
+use myriad_kernels::{BlockType, Compute, KvType, PAGE_TOKENS};
+use myriad_model::{Batch, Cache, LogitRows, Logits, Model, Precision, Scratch, Segment};
 use myriad_token::Specials;
 use serde_json::json;
 
-use crate::arguments::{self, Threads, Weights, text_or_stdin};
-use crate::load;
+use crate::arguments::{self, Kv, Threads, Weights, text_or_stdin};
+use crate::load::{self, Holding, Opened};
 use crate::models;
 use crate::screen::{self, count, seconds, steps_bar};
+use divergence::Divergence;
 
 /// Rows whose logits are held at a time: some tens of megabytes with the largest vocabularies.
 const CHUNK_TOKENS: usize = 64;
@@ -27,10 +30,14 @@ What is counted:
   token of the second half is predicted from all that stands before it in the window: as llama.cpp
   does, so that figures can be compared. The perplexity is e to the mean negative
   log-probability; lower is better. A text shorter than a window is one window.
+  --divergence computes the same tokens a second time with all weights, activations, keys and
+  values as floats, and says how far the probabilities are from those: what the types of weights
+  and of the KV cache cost, without chance of the text.
 
 Examples:
   myriad perplexity MODEL wiki.test.raw
-  myriad perplexity MODEL book.txt --context 2048 --json";
+  myriad perplexity MODEL book.txt --context 2048 --json
+  myriad perplexity MODEL book.txt --kv q8_0 --divergence";
 
 /// Measure how well a model predicts a text.
 #[derive(Args)]
@@ -44,11 +51,17 @@ pub struct Arguments {
     #[command(flatten)]
     weights: Weights,
     #[command(flatten)]
+    kv: Kv,
+    #[command(flatten)]
     threads: Threads,
     /// Tokens of one window.
     #[arg(long, short = 'c', value_name = "TOKENS", default_value_t = 512,
           value_parser = clap::value_parser!(u32).range(2..))]
     context: u32,
+    /// Also measure how far the model is from its exact twin, all in floats. Takes the memory and
+    /// time of that twin.
+    #[arg(long)]
+    divergence: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,17 +85,10 @@ pub fn run(arguments: Arguments) -> Result<()> {
     }
     let windows: Vec<Vec<u32>> = windows(&tokens, context, begin(&tokenizer, &tokens));
     let compute = load::compute(arguments.threads.count())?;
-    let model = opened.model(&compute)?;
     let start = Instant::now();
-    let mut scorer = Scorer::new(&model, &compute, windows[0].len())?;
-    let bar = steps_bar(windows.len() as u64, "windows");
-    let mut sum = Sum::default();
-    for window in &windows {
-        scorer.score(window, &mut sum);
-        bar.inc(1);
-        bar.set_message(format!("perplexity {:.3}, windows", sum.perplexity()));
-    }
-    bar.finish_and_clear();
+    let measured = measure(&arguments, &opened, &compute, &windows)?;
+    let elapsed = start.elapsed();
+    let sum = &measured.sum;
     let scored = sum.count as usize;
     let (perplexity, error) = (sum.perplexity(), sum.perplexity_error());
     let mut out = screen::output();
@@ -92,12 +98,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
             "perplexity": perplexity,
             "standard_error": error,
             "negative_log_likelihood": sum.mean(),
+            "divergence": measured.divergence.as_ref().map(Divergence::json),
             "tokens": tokens.len(),
             "scored_tokens": scored,
             "windows": windows.len(),
             "context": context,
+            "kv": arguments.kv.kind.name(),
             "kernels": compute.kernels.level().name(),
-            "seconds": start.elapsed().as_secs_f64(),
+            "seconds": elapsed.as_secs_f64(),
         });
         writeln!(out, "{report}")?;
         return Ok(());
@@ -108,9 +116,83 @@ pub fn run(arguments: Arguments) -> Result<()> {
         count(scored),
         windows.len(),
         windows[0].len(),
-        seconds(start.elapsed())
+        seconds(elapsed)
     )?;
+    if let Some(divergence) = &measured.divergence {
+        writeln!(out, "{}", divergence.text())?;
+    }
     Ok(())
+}
+
+/// What was found over all windows.
+#[derive(Default)]
+struct Measured {
+    sum: Sum,
+    divergence: Option<Divergence>,
+}
+
+fn measure(
+    arguments: &Arguments,
+    opened: &Opened,
+    compute: &Compute,
+    windows: &[Vec<u32>],
+) -> Result<Measured> {
+    let length = windows[0].len();
+    let model = opened.model(compute)?;
+    let exact = match arguments.divergence {
+        true => {
+            let holding = Holding { precision: Precision::All(BlockType::F32), mmap: false };
+            Some(load::open(Some(&arguments.model.model), holding)?.model(compute)?)
+        }
+        false => None,
+    };
+    let mut scorer = Scorer::new(&model, compute, arguments.kv.kind, length)?;
+    let mut twin = match &exact {
+        Some(exact) => Some(Scorer::new(exact, compute, KvType::F32, length)?),
+        None => None,
+    };
+    let divergence = exact.as_ref().map(|_| Divergence::default());
+    let mut measured = Measured { divergence, ..Measured::default() };
+    let bar = steps_bar(windows.len() as u64, "windows");
+    for window in windows {
+        score(&mut scorer, twin.as_mut(), window, &mut measured);
+        bar.inc(1);
+        bar.set_message(format!("perplexity {:.3}, windows", measured.sum.perplexity()));
+    }
+    bar.finish_and_clear();
+    Ok(measured)
+}
+
+/// Scores the second half of a window.
+fn score(
+    scorer: &mut Scorer<'_>,
+    mut twin: Option<&mut Scorer<'_>>,
+    window: &[u32],
+    measured: &mut Measured,
+) {
+    // The token at `first` is predicted by the one before it.
+    let first = window.len() / 2;
+    if first > 1 {
+        scorer.forward(window, 0..first - 1, LogitRows::None);
+        if let Some(twin) = &mut twin {
+            twin.forward(window, 0..first - 1, LogitRows::None);
+        }
+    }
+    for start in (first - 1..window.len() - 1).step_by(CHUNK_TOKENS) {
+        let range = start..(start + CHUNK_TOKENS).min(window.len() - 1);
+        let wanted = &window[range.start + 1..=range.end];
+        let logits = scorer.forward(window, range.clone(), LogitRows::All);
+        for (row, &token) in wanted.iter().enumerate() {
+            let logprob = log_probabilities(logits.row(row))[token as usize];
+            measured.sum.add(-f64::from(logprob));
+        }
+        if let (Some(twin), Some(divergence)) = (&mut twin, &mut measured.divergence) {
+            let exact = twin.forward(window, range, LogitRows::All);
+            for row in 0..wanted.len() {
+                divergence.add(exact.row(row), logits.row(row));
+            }
+        }
+    }
 }
 
 fn read(path: &std::path::Path) -> Result<String> {
@@ -148,22 +230,16 @@ struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    fn new(model: &'a Model, compute: &'a Compute, window: usize) -> Result<Scorer<'a>> {
+    fn new(
+        model: &'a Model,
+        compute: &'a Compute,
+        kv: KvType,
+        window: usize,
+    ) -> Result<Scorer<'a>> {
         let pages = window.div_ceil(PAGE_TOKENS);
-        let cache = model.new_cache(pages, 1)?;
+        let cache = model.new_cache_of(kv, pages, 1)?;
         let pages = (0..pages as u32).collect();
         Ok(Scorer { model, compute, cache, scratch: Scratch::new(), pages })
-    }
-
-    /// Scores the second half of a window.
-    fn score(&mut self, window: &[u32], sum: &mut Sum) {
-        // The token at `first` is predicted by the one before it.
-        let first = window.len() / 2;
-        self.forward(window, 0..first - 1, LogitRows::None, sum);
-        for start in (first - 1..window.len() - 1).step_by(CHUNK_TOKENS) {
-            let end = (start + CHUNK_TOKENS).min(window.len() - 1);
-            self.forward(window, start..end, LogitRows::All, sum);
-        }
     }
 
     fn forward(
@@ -171,19 +247,11 @@ impl<'a> Scorer<'a> {
         window: &[u32],
         range: std::ops::Range<usize>,
         logits: LogitRows,
-        sum: &mut Sum,
-    ) {
-        if range.is_empty() {
-            return;
-        }
+    ) -> Logits<'_> {
         let tokens = &window[range.clone()];
         let segment = Segment::alone(tokens, range.start as u32, &self.pages, logits);
         let batch = Batch { sequences: &[segment] };
-        let logits = self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch);
-        let wanted = window[range.start + 1..].iter();
-        for (row, &token) in (0..logits.rows()).zip(wanted) {
-            sum.add(-f64::from(log_probabilities(logits.row(row))[token as usize]));
-        }
+        self.model.forward(self.compute, &batch, &mut self.cache, &mut self.scratch)
     }
 }
 
@@ -210,10 +278,14 @@ impl Sum {
         self.mean().exp()
     }
 
+    fn mean_error(&self) -> f64 {
+        let variance = (self.squares / self.count - self.mean().powi(2)).max(0.0);
+        (variance / (self.count - 1.0).max(1.0)).sqrt()
+    }
+
     /// That of the mean, carried through the exponential.
     fn perplexity_error(&self) -> f64 {
-        let variance = (self.squares / self.count - self.mean().powi(2)).max(0.0);
-        self.perplexity() * (variance / (self.count - 1.0).max(1.0)).sqrt()
+        self.perplexity() * self.mean_error()
     }
 }
 

@@ -64,6 +64,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
+        kv: arguments.memory.kv.kind,
         parallel: 1,
     })?;
     let name = models::name_of(&opened.path);

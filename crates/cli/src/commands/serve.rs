@@ -139,6 +139,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let mut sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
+        kv: arguments.memory.kv.kind,
         parallel: arguments.parallel as usize,
     })?;
     sizes.engine.speculate &= !arguments.no_speculation;

@@ -8,7 +8,7 @@ use myriad_engine::{
     Engine, EngineConfig, Event, FinishReason, Request, RequestId, Sampling, TokenScore, Usage,
 };
 use myriad_formats::Gguf;
-use myriad_kernels::{BlockType, Compute, Kernels};
+use myriad_kernels::{BlockType, Compute, Kernels, KvType};
 use myriad_model::synthetic::{self, Shape};
 use myriad_model::{Family, Model};
 
@@ -30,6 +30,7 @@ pub fn config() -> EngineConfig {
         parallel: 16,
         step_tokens: 128,
         pages: 256,
+        kv: KvType::F16,
         snapshots: 16,
         speculate: true,
     }

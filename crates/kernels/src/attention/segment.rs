@@ -6,10 +6,11 @@
 
 use super::parts::{QUERIES_MAX, part_length};
 use super::tokens::{Runs, SEGMENT_TOKENS, TokenSet};
-use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS};
+use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
 use crate::level::leveled;
+use crate::memory::prefetch;
 use std::ops::Range;
 
 /// Pages of a segment.
@@ -42,7 +43,7 @@ pub(super) struct Segment<'a, E> {
     pub(super) next: Option<[usize; SEGMENT_PAGES]>,
 }
 
-impl<E> Segment<'_, E> {
+impl<E: Element> Segment<'_, E> {
     fn queries(&self) -> usize {
         self.rows * self.heads
     }
@@ -93,7 +94,7 @@ impl<E> Segment<'_, E> {
         assert!(part.len() >= part_length(self.queries(), self.shape));
         let Range { start, end } = self.tokens();
         let pages = &self.blocks[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
-        let limit = self.elements.len().checked_sub(self.shape.block_length());
+        let limit = self.elements.len().checked_sub(self.shape.block_length::<E>());
         assert!(pages.iter().all(|&block| limit.is_some_and(|limit| block <= limit)));
     }
 }
@@ -153,6 +154,11 @@ impl Registers for crate::lanes::avx512::Avx512 {
     const COLUMNS: usize = 4;
 }
 
+#[cfg(target_arch = "aarch64")]
+impl Registers for crate::lanes::neon::Neon {
+    const COLUMNS: usize = 1;
+}
+
 leveled!(
     /// Attends to one segment. `queries`: for each block of [`query_blocks`] [key_size][count];
     /// `scores`: [queries][256], scratch; `part`: the result, see [`part_length`].
@@ -175,6 +181,25 @@ leveled!(
         part: &mut [f32],
     ) = attend_lanes::<f32>
 );
+
+leveled!(
+    /// The same for a cache of bytes.
+    pub(super) fn attend_q8(
+        kernels,
+        segment: &Segment<'_, u8>,
+        queries: &[f32],
+        scores: &mut [f32],
+        part: &mut [f32],
+    ) = attend_lanes::<u8>
+);
+
+/// The keys of sixteen tokens: [key_size] rows, PAGE_TOKENS elements from one to the next.
+#[derive(Clone, Copy)]
+struct Group<E> {
+    keys: *const E,
+    /// [key_size / 32] rows, as many scales from one to the next.
+    scales: *const E,
+}
 
 /// # Safety
 ///
@@ -214,14 +239,19 @@ unsafe fn score_all<V: Registers, E: Element>(
     queries: *const f32,
     scores: *mut f32,
 ) {
-    let mut keys = [segment.elements.as_ptr(); SEGMENT_TOKENS / GROUP_TOKENS];
+    let elements = segment.elements.as_ptr();
+    let mut keys = [Group { keys: elements, scales: elements }; SEGMENT_TOKENS / GROUP_TOKENS];
     let blocks = query_blocks(segment.queries());
     for Range { start, end } in segment.groups() {
         for (group, keys) in (start..).zip(&mut keys[start..end]) {
             let (page, token) =
                 (group * GROUP_TOKENS / PAGE_TOKENS, group * GROUP_TOKENS % PAGE_TOKENS);
-            // SAFETY: the page's block lies inside the cache.
-            *keys = unsafe { keys.add(segment.blocks[page] + token) };
+            // SAFETY: the page's block lies inside the cache; so do its scales, where it has some.
+            unsafe {
+                let block = elements.add(segment.blocks[page]);
+                let scales = block.wrapping_add(segment.shape.key_numbers() + 2 * token);
+                *keys = Group { keys: block.add(token), scales };
+            }
         }
         let mut group = start;
         while group < end {
@@ -276,7 +306,7 @@ unsafe fn score_columns<V: Registers, E: Element>(
     count: usize,
     segment: &Segment<'_, E>,
     queries: *const f32,
-    keys: &[*const E],
+    keys: &[Group<E>],
     scores: *mut f32,
 ) {
     // SAFETY: passed on.
@@ -292,25 +322,33 @@ unsafe fn score_columns<V: Registers, E: Element>(
 unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
     segment: &Segment<'_, E>,
     queries: *const f32,
-    keys: &[*const E],
+    keys: &[Group<E>],
     scores: *mut f32,
 ) {
-    let keys: &[*const E; N] = keys.first_chunk().expect("N groups");
-    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_length());
+    let keys: &[Group<E>; N] = keys.first_chunk().expect("N groups");
+    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_length::<E>());
     // One page's values for every two groups of its keys: most often they fill as many bytes.
     let called = if segment.next.is_some() { segment.shape.value_stride() } else { 0 };
     // SAFETY: the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; M];
+        let mut scale = [V::splat(1.0); N];
         for d in 0..size {
+            if E::scales(1) > 0 && d % SCALED_NUMBERS == 0 {
+                for (scale, group) in scale.iter_mut().zip(keys) {
+                    let row = d / SCALED_NUMBERS * 2 * PAGE_TOKENS;
+                    *scale = E::load_scales(group.scales.add(row));
+                }
+            }
             if d % STEP == 0 && d < called {
-                for keys in keys.iter().step_by(2) {
-                    prefetch(keys.wrapping_add(d * PAGE_TOKENS + value_offset), STEP * PAGE_TOKENS);
+                for group in keys.iter().step_by(2) {
+                    let values = group.keys.wrapping_add(d * PAGE_TOKENS + value_offset);
+                    call(values, STEP * PAGE_TOKENS);
                 }
             }
             let mut key = [V::splat(0.0); N];
-            for (key, keys) in key.iter_mut().zip(keys) {
-                *key = E::load::<V>(keys.add(d * PAGE_TOKENS));
+            for ((key, group), scale) in key.iter_mut().zip(keys).zip(scale) {
+                *key = E::load(group.keys.add(d * PAGE_TOKENS), scale);
             }
             for (m, sums) in sums.iter_mut().enumerate() {
                 let query = V::splat(*queries.add(d * M + m));
@@ -330,15 +368,10 @@ unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
 
 /// Calls the cache lines of so many elements. The address need not be valid.
 #[inline(always)]
-fn prefetch<E: Element>(start: *const E, elements: usize) {
-    #[cfg(target_arch = "x86_64")]
+fn call<E: Element>(start: *const E, elements: usize) {
     for line in 0..(elements * size_of::<E>()).div_ceil(64) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_byte_add(64 * line).cast()) };
+        prefetch::<false>(start.wrapping_byte_add(64 * line).cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, elements);
 }
 
 /// Turns the scores of `tokens` (those in the selection) into weights e^(score - greatest), and all
@@ -469,19 +502,23 @@ unsafe fn mix_block<V: Lanes, E: Element, const M: usize, const N: usize>(
         let mut token = tokens.start;
         while token < tokens.end {
             let end = tokens.end.min((token / PAGE_TOKENS + 1) * PAGE_TOKENS);
-            let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_length();
+            let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_length::<E>();
             let values = segment.elements.as_ptr().add(block + column);
+            let scales = segment.elements.as_ptr().wrapping_add(block + PAGE_TOKENS * stride);
             let next = segment.next.map(|next| {
                 segment.elements.as_ptr().wrapping_add(next[token / PAGE_TOKENS] + column)
             });
             for token in token..end {
                 let row = values.add(token % PAGE_TOKENS * stride);
                 if let Some(next) = next {
-                    prefetch(next.wrapping_add(token % PAGE_TOKENS * stride), N * GROUP_TOKENS);
+                    call(next.wrapping_add(token % PAGE_TOKENS * stride), N * GROUP_TOKENS);
                 }
+                let scales = scales.wrapping_add(token % PAGE_TOKENS * E::scales(stride));
                 let mut value = [V::splat(0.0); N];
                 for (n, value) in value.iter_mut().enumerate() {
-                    *value = E::load::<V>(row.add(n * GROUP_TOKENS));
+                    let place = n * GROUP_TOKENS;
+                    let scale = (column + place) / SCALED_NUMBERS * 2;
+                    *value = E::load(row.add(place), E::splat_scale(scales.wrapping_add(scale)));
                 }
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let weight = V::splat(*weights.add(m * SEGMENT_TOKENS + token));

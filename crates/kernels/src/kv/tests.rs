@@ -4,13 +4,22 @@ use super::*;
 use crate::f16::{f16_to_f32, f32_to_f16};
 use crate::level::{Kernels, Level};
 
-const TYPES: [KvType; 2] = [KvType::F16, KvType::F32];
+const TYPES: [KvType; 3] = [KvType::F16, KvType::F32, KvType::Q8_0];
 
 impl KvCache {
     fn element(&self, at: usize) -> f32 {
         match self.elements() {
             Elements::F16(halves) => f16_to_f32(halves[at]),
             Elements::F32(floats) => floats[at],
+            Elements::Q8(bytes) => f32::from(bytes[at].cast_signed()),
+        }
+    }
+
+    /// A scale; 1 where numbers have none.
+    fn scale(&self, at: usize) -> f32 {
+        match self.elements() {
+            Elements::Q8(bytes) => f16_to_f32(u16::from_ne_bytes([bytes[at], bytes[at + 1]])),
+            _ => 1.0,
         }
     }
 
@@ -19,9 +28,20 @@ impl KvCache {
         let KvShape { key_size, value_size, .. } = self.shape(layer);
         let block = self.block(slot.page, layer, kv_head);
         let token = slot.slot as usize;
-        let key = (0..key_size).map(|d| self.element(block + d * PAGE_TOKENS + token)).collect();
-        let value = block + PAGE_TOKENS * key_size + token * value_size.div_ceil(16) * 16;
-        (key, (value..value + value_size).map(|at| self.element(at)).collect())
+        let key_scales = block + PAGE_TOKENS * key_size;
+        let key = |d: usize| {
+            let scale = self.scale(key_scales + 2 * (d / 32 * PAGE_TOKENS + token));
+            self.element(block + d * PAGE_TOKENS + token) * scale
+        };
+        let has_scales = matches!(self.elements(), Elements::Q8(_));
+        let scales = |numbers: usize| if has_scales { 2 * numbers.div_ceil(32) } else { 0 };
+        let stride = value_size.div_ceil(16) * 16;
+        let values = key_scales + PAGE_TOKENS * scales(key_size);
+        let value_scales = values + PAGE_TOKENS * stride + token * scales(stride);
+        let value = |d: usize| {
+            self.element(values + token * stride + d) * self.scale(value_scales + 2 * (d / 32))
+        };
+        ((0..key_size).map(key).collect(), (0..value_size).map(value).collect())
     }
 }
 
@@ -46,7 +66,20 @@ fn wanted(
     match kind {
         KvType::F16 => x.map(|&x| f16_to_f32(f32_to_f16(x))).collect(),
         KvType::F32 => x.copied().collect(),
+        KvType::Q8_0 => {
+            let x: Vec<f32> = x.copied().collect();
+            x.chunks(32).flat_map(wanted_bytes).collect()
+        }
     }
+}
+
+/// Thirty-two numbers, or the last few, to the nearest of 255 levels.
+fn wanted_bytes(x: &[f32]) -> Vec<f32> {
+    let greatest = x.iter().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
+    let step = f16_to_f32(f32_to_f16(greatest / 127.0));
+    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+    let level = |x: &f32| (x * inverse).clamp(-127.0, 127.0).round_ties_even();
+    x.iter().map(|x| level(x) * step).collect()
 }
 
 #[test]
@@ -127,19 +160,39 @@ fn numbers_that_no_half_holds() {
     let x = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e9, -65520.0, 65504.0, 1e-30, -0.0];
     let others = |x: &[f32]| [x[0], x[1], x[3], x[4], x[5], x[6], x[7]];
     for level in Level::available() {
-        for kind in TYPES {
+        for kind in [KvType::F16, KvType::F32] {
             let mut cache = KvCache::with_type(kind, &[shape(1, 8, 8)], 1).expect("small");
             let slot = RowSlot { page: 0, slot: 17 };
             cache.store(&compute(level, 1), 0, &[slot], &x, 8, &x, 8);
             let (key, value) = cache.read(slot, 0, 0);
             let right = match kind {
                 KvType::F16 => [65504.0, -65504.0, 65504.0, -65504.0, 65504.0, 0.0, -0.0],
-                KvType::F32 => others(&x),
+                _ => others(&x),
             };
             for stored in [key, value] {
                 assert!(stored[2].is_nan(), "{level:?} {kind:?}");
                 assert_eq!(others(&stored), right, "{level:?} {kind:?}");
             }
+        }
+    }
+}
+
+/// A NaN shows in all numbers that share its scale, and in no others; others that no half holds
+/// are its ends.
+#[test]
+fn numbers_that_no_byte_holds() {
+    for level in Level::available() {
+        let mut cache = KvCache::with_type(KvType::Q8_0, &[shape(1, 72, 72)], 1).expect("small");
+        let mut x: Vec<f32> = (0..72).map(|i| i as f32 - 30.0).collect();
+        (x[5], x[40], x[70]) = (f32::NAN, f32::NEG_INFINITY, 1e-30);
+        let slot = RowSlot { page: 0, slot: 17 };
+        cache.store(&compute(level, 1), 0, &[slot], &x, 72, &x, 72);
+        let (key, value) = cache.read(slot, 0, 0);
+        for stored in [key, value] {
+            assert!(stored[..32].iter().all(|x| x.is_nan()), "{level:?}");
+            assert!((stored[40] + 65504.0).abs() < 40.0, "{level:?}: {}", stored[40]);
+            assert_eq!(stored[33], 0.0, "{level:?}");
+            assert!((stored[65] - 35.0).abs() < 0.2 && stored[70] == 0.0, "{level:?}");
         }
     }
 }
@@ -160,7 +213,8 @@ fn a_page_is_copied_with_all_layers() {
             for head in 0..shape.kv_heads {
                 let from = cache.read(RowSlot { page: 2, slot: 9 }, layer, head);
                 assert_eq!(cache.read(RowSlot { page: 0, slot: 9 }, layer, head), from);
-                assert_eq!(from.0[1], (head * shape.key_size + 1) as f32);
+                let stored = (head * shape.key_size + 1) as f32;
+                assert!((from.0[1] - stored).abs() <= 0.15, "{kind:?}: {}", from.0[1]);
                 let untouched = cache.read(RowSlot { page: 1, slot: 9 }, layer, head);
                 assert_eq!(untouched.0, vec![0.0; shape.key_size]);
             }
@@ -174,14 +228,30 @@ fn bytes_of_a_page_are_those_of_its_layers() {
     // Values are padded to sixteen.
     let halves = [3 * (64 + 64), 576 + 512, 128, 2 * (12 + 16)];
     let bytes = halves.map(|halves| 2 * PAGE_TOKENS * halves);
-    for (shape, bytes) in shapes.into_iter().zip(bytes) {
-        assert_eq!(KvCache::bytes_per_page(&[shape]), bytes, "{shape:?}");
+    // Two more for every 32 numbers of a token.
+    let scales = [3 * (2 + 2), 18 + 16, 4, 2 * (1 + 1)].map(|scales| 2 * PAGE_TOKENS * scales);
+    let all = |kind: KvType, shapes: &[KvShape]| KvCache::bytes_per_page(kind, shapes);
+    for ((shape, bytes), scales) in shapes.into_iter().zip(bytes).zip(scales) {
+        assert_eq!(all(KvType::F16, &[shape]), bytes, "{shape:?}");
+        assert_eq!(all(KvType::F32, &[shape]), 2 * bytes, "{shape:?}");
+        assert_eq!(all(KvType::Q8_0, &[shape]), bytes / 2 + scales, "{shape:?}");
     }
-    assert_eq!(KvCache::bytes_per_page(&shapes), bytes.iter().sum::<usize>());
-    for (kind, factor) in [(KvType::F16, 1), (KvType::F32, 2)] {
+    for kind in TYPES {
         let cache = KvCache::with_type(kind, &shapes, 3).expect("small");
-        assert_eq!(cache.memory.bytes().len(), 3 * factor * bytes.iter().sum::<usize>());
+        let bytes: usize = shapes.iter().map(|&shape| all(kind, &[shape])).sum();
+        assert_eq!(all(kind, &shapes), bytes);
+        assert_eq!(cache.memory.bytes().len(), 3 * bytes);
     }
+}
+
+#[test]
+fn names_of_types_are_read() {
+    for kind in KvType::OFFERED {
+        assert_eq!(kind.name().parse(), Ok(kind));
+    }
+    assert_eq!("Q8_0".parse(), Ok(KvType::Q8_0));
+    let error = "q4_0".parse::<KvType>().expect_err("not there").to_string();
+    assert_eq!(error, "\"q4_0\" is no type of a KV cache; there are f16 and q8_0");
 }
 
 #[test]

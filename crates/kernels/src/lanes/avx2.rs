@@ -122,6 +122,13 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn splat_f16(from: *const u16) -> Self {
+        unsafe {
+            let lanes = _mm256_cvtph_ps(_mm_set1_epi16(from.read_unaligned().cast_signed()));
+            Avx2(lanes, lanes)
+        }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self {
         unsafe {
             let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));

@@ -51,6 +51,10 @@ impl Lanes for Avx512 {
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
     #[inline(always)]
+    unsafe fn splat_f16(from: *const u16) -> Self {
+        unsafe { Avx512(_mm512_cvtph_ps(_mm256_set1_epi16(from.read_unaligned().cast_signed()))) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self {
         unsafe {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));

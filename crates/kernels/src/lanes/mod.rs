@@ -7,6 +7,8 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod scalar;
 
 /// Sixteen f32 lanes, sixteen i32 lanes and sixty-four byte lanes of one instruction-set level.
@@ -38,6 +40,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_first(from: *const f32, count: usize) -> Self;
     /// Sixteen f16 from memory, widened.
     unsafe fn load_f16(from: *const u16) -> Self;
+    /// One f16 from memory in all lanes, widened.
+    unsafe fn splat_f16(from: *const u16) -> Self;
     /// Sixteen bf16 from memory, widened.
     unsafe fn load_bf16(from: *const u16) -> Self;
     /// Sixteen i8 from memory, converted.

@@ -36,6 +36,10 @@ impl Lanes for Scalar {
         Scalar(from_fn(|i| f16_to_f32(unsafe { *from.add(i) })))
     }
     #[inline(always)]
+    unsafe fn splat_f16(from: *const u16) -> Self {
+        unsafe { Self::splat(f16_to_f32(from.read_unaligned())) }
+    }
+    #[inline(always)]
     unsafe fn load_bf16(from: *const u16) -> Self {
         Scalar(from_fn(|i| bf16_to_f32(unsafe { *from.add(i) })))
     }

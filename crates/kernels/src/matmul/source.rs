@@ -1,6 +1,7 @@
 //! Turns a place in packed or unpacked weights into levels, scales and addends.
 
 use crate::lanes::Lanes;
+use crate::memory::prefetch;
 use crate::tiles::{Format, GROUP_ROWS};
 
 /// How far ahead of the multiplication packed weights are called from memory: some 300 ns at
@@ -108,13 +109,7 @@ impl Source for Unpacked {
 /// Asks for the lines of `bytes` bytes that are read [`AHEAD_BYTES`] after these.
 #[inline(always)]
 pub(super) fn call_ahead(start: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
     for line in 0..bytes.div_ceil(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let line = start.wrapping_add(AHEAD_BYTES + 64 * line);
-        // SAFETY: a prefetch reads nothing and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        prefetch::<true>(start.wrapping_add(AHEAD_BYTES + 64 * line));
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes);
 }

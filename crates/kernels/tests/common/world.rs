@@ -103,15 +103,9 @@ impl World {
             let v = random.values(length * shape.v_width());
             let slots: Vec<RowSlot> = (0..length).map(|token| slot(&pages, token)).collect();
             world.cache.store(&compute, LAYER, &slots, &k, shape.k_width(), &v, shape.v_width());
-            let stored = |x: Vec<f32>| -> Vec<f32> {
-                match kind {
-                    KvType::F16 => x.into_iter().map(|x| f16_to_f32(f32_to_f16(x))).collect(),
-                    KvType::F32 => x,
-                }
-            };
             world.pages.push(pages);
-            world.k.push(stored(k));
-            world.v.push(stored(v));
+            world.k.push(stored(kind, &k, shape.key_size));
+            world.v.push(stored(kind, &v, shape.value_size));
             world.q.push(random.values(length * shape.q_width()));
         }
         world
@@ -249,6 +243,27 @@ impl World {
             }
         }
     }
+}
+
+/// Numbers as a cache gives them back; `size` of them are one head's of one token.
+pub fn stored(kind: KvType, x: &[f32], size: usize) -> Vec<f32> {
+    let half = |x: f32| f16_to_f32(f32_to_f16(x));
+    match kind {
+        KvType::F16 => x.iter().map(|&x| half(x)).collect(),
+        KvType::F32 => x.to_vec(),
+        KvType::Q8_0 => {
+            let blocks = x.chunks(size.max(1)).flat_map(|head| head.chunks(32));
+            blocks.flat_map(|block| stored_q8(block, half)).collect()
+        }
+    }
+}
+
+fn stored_q8(block: &[f32], half: impl Fn(f32) -> f32) -> Vec<f32> {
+    let greatest = block.iter().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
+    let step = half(greatest / 127.0);
+    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+    let level = |x: &f32| (x * inverse).clamp(-127.0, 127.0).round_ties_even();
+    block.iter().map(|x| level(x) * step).collect()
 }
 
 fn slot(pages: &[u32], token: usize) -> RowSlot {

@@ -10,7 +10,7 @@ use axum::routing::get;
 use futures_util::StreamExt;
 use myriad_engine::EngineConfig;
 use myriad_formats::Gguf;
-use myriad_kernels::{BlockType, Compute, Kernels};
+use myriad_kernels::{BlockType, Compute, Kernels, KvType};
 use myriad_model::synthetic::{self, Shape};
 use myriad_model::{Family, Model};
 use myriad_token::{ChatTemplate, Tokenizer};
@@ -41,6 +41,7 @@ fn start() -> (Arc<Runtime>, Router) {
         parallel: 4,
         step_tokens: 64,
         pages: 512,
+        kv: KvType::F16,
         snapshots: 4,
         speculate: true,
     };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use myriad_engine::EngineConfig;
 use myriad_formats::Gguf;
-use myriad_kernels::{BlockType, Compute, Kernels};
+use myriad_kernels::{BlockType, Compute, Kernels, KvType};
 use myriad_model::synthetic::{self, Parts, Shape, Tensor};
 use myriad_model::{Family, Model, PAGE_TOKENS};
 use myriad_server::runtime::scripted::Script;
@@ -106,6 +106,7 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
         parallel: setup.parallel,
         step_tokens: 64,
         pages: setup.context.div_ceil(PAGE_TOKENS) + 256,
+        kv: KvType::F16,
         snapshots: 4,
         speculate: true,
     };
@@ -126,8 +127,15 @@ pub fn encoder(setup: &Setup) -> Arc<Runtime> {
         template: None,
     };
     let (context, parallel, step_tokens, pages) = (512, 1, 64, 16);
-    let engine =
-        EngineConfig { context, parallel, step_tokens, pages, snapshots: 0, speculate: true };
+    let engine = EngineConfig {
+        context,
+        parallel,
+        step_tokens,
+        pages,
+        kv: KvType::F16,
+        snapshots: 0,
+        speculate: true,
+    };
     let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
 }

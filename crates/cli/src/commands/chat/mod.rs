@@ -65,13 +65,15 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
+        kv: arguments.memory.kv.kind,
         parallel: 1,
     })?;
     let threads = arguments.threads.count();
     let runtime = opened.start(threads, &sizes, vec![name.clone()])?;
     let mut reader = Reader::open(!arguments.no_history)?;
     let interactive = reader.is_interactive();
-    let mut session = Session::new(runtime, arguments.choice, arguments.system, interactive)?;
+    let mut session =
+        Session::new(runtime, arguments.choice, arguments.system, interactive, sizes.kv_bytes)?;
     if interactive {
         writeln!(
             screen::output(),

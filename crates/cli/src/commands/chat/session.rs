@@ -24,6 +24,8 @@ pub struct Session {
     messages: Vec<Message>,
     /// Whether a person watches: escape sequences are kept away, speeds are shown.
     interactive: bool,
+    /// Bytes of keys and values.
+    kv_bytes: u64,
     /// Waits for the engine and for Ctrl-C at once.
     executor: tokio::runtime::Runtime,
     total: Total,
@@ -48,10 +50,11 @@ impl Session {
         choice: Choice,
         system: Option<String>,
         interactive: bool,
+        kv_bytes: u64,
     ) -> Result<Session> {
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (messages, total) = (Vec::new(), Total::default());
-        Ok(Session { runtime, choice, system, messages, interactive, executor, total })
+        Ok(Session { runtime, choice, system, messages, interactive, kv_bytes, executor, total })
     }
 
     /// Tokens that a conversation may have.
@@ -170,7 +173,6 @@ impl Session {
 
     fn stats(&self, out: &mut impl Write) -> Result<()> {
         let total = &self.total;
-        let page = self.runtime.model().map_or(0, |model| model.cache_bytes_per_page()) as u64;
         let rate = total.completion_tokens as f64 / total.seconds.max(f64::MIN_POSITIVE);
         let rate = if total.completion_tokens > 0 { rate } else { 0.0 };
         writeln!(
@@ -188,7 +190,7 @@ impl Session {
             count(total.cached_tokens),
             count(total.last),
             count(self.context_max()),
-            size(self.runtime.stats().pages_total as u64 * page),
+            size(self.kv_bytes),
         )?;
         Ok(())
     }

@@ -1,0 +1,165 @@
+//! Turns interleaved runs of Myriad and llama.cpp into a record and the README's tables.
+
+mod cases;
+mod engines;
+mod guard;
+mod quality;
+mod record;
+mod serving;
+mod table;
+
+use crate::live::default_model;
+use crate::option;
+use anyhow::{Context, Result, ensure};
+use cases::{CASES, DEFAULT};
+use engines::Bench;
+use record::{Record, Row, Sample};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Measures and writes a record, or only rewrites the README's tables (`--table`), or counts
+/// instructions (`--guard`).
+pub fn run(arguments: &[String]) -> Result<()> {
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    if has("--table") {
+        return table::write();
+    }
+    if has("--guard") {
+        return guard::run(has("--write"));
+    }
+    let peers = option(arguments, "--peers")
+        .context("--peers FOLDER: llama.cpp, as `tools/llama_cpp.sh FOLDER` builds it")?;
+    let peers = PathBuf::from(peers);
+    let rounds: usize = option(arguments, "--rounds").map_or(Ok(5), |text| text.parse())?;
+    let threads: usize = option(arguments, "--threads").map_or(Ok(2), |text| text.parse())?;
+    ensure!(rounds > 0 && threads > 0, "--rounds and --threads begin at 1");
+    let models = option(arguments, "--models").map(PathBuf::from);
+    let only = option(arguments, "--only").unwrap_or_default();
+    let text = option(arguments, "--text").map(PathBuf::from);
+    let bench = Bench { tools: peers.join("bin"), threads, kernels: String::new() };
+    let mut run = Run { bench, rounds, only, rows: Vec::new() };
+    run.speeds(models.as_deref())?;
+    run.serving()?;
+    if let Some(text) = &text {
+        run.quality(models.as_deref(), text)?;
+    }
+    ensure!(!run.rows.is_empty(), "nothing is called {:?}", run.only);
+    let record = Record {
+        unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        commit: record::commit()?,
+        machine: record::machine(),
+        threads,
+        kernels: run.bench.kernels,
+        peer: format!("llama.cpp of {}, native build", read_version(&peers)),
+        rows: run.rows,
+    };
+    let short = record.rows.iter().filter(|row| !row.is_reached()).count();
+    println!("{} of {} goals are reached", record.rows.len() - short, record.rows.len());
+    if run.only.is_empty() {
+        println!("wrote {}", record.write()?.display());
+        table::write()?;
+    }
+    Ok(())
+}
+
+fn read_version(peers: &Path) -> String {
+    let text = fs::read_to_string(peers.join("version")).unwrap_or_default();
+    text.trim().to_string()
+}
+
+/// A run that goes on.
+struct Run {
+    bench: Bench,
+    rounds: usize,
+    /// Part of the names of what is measured.
+    only: String,
+    rows: Vec<Row>,
+}
+
+impl Run {
+    fn wants(&self, rows: &[Row]) -> bool {
+        let name = |row: &Row| format!("{} {} {}", row.group, row.model, row.work);
+        rows.iter().any(|row| name(row).contains(&self.only))
+    }
+
+    fn speeds(&mut self, models: Option<&Path>) -> Result<()> {
+        for case in CASES {
+            let rows = Bench::rows(case);
+            if !self.wants(&rows) {
+                continue;
+            }
+            let Some(model) = find(case.model, models)? else { continue };
+            self.measure(rows, |bench| bench.samples(case, &model))?;
+        }
+        Ok(())
+    }
+
+    fn serving(&mut self) -> Result<()> {
+        let rows = serving::rows();
+        match self.wants(&rows) {
+            true => self.measure(rows, |bench| serving::samples(bench)),
+            false => Ok(()),
+        }
+    }
+
+    /// Divergence is the same in each round: one is enough.
+    fn quality(&mut self, models: Option<&Path>, text: &Path) -> Result<()> {
+        let rounds = std::mem::replace(&mut self.rounds, 1);
+        for name in [DEFAULT, "gemma-3-270m-q4_k_m"] {
+            let row = quality::row(name);
+            if !self.wants(std::slice::from_ref(&row)) {
+                continue;
+            }
+            let Some(model) = find(name, models)? else { continue };
+            self.measure(vec![row], |bench| Ok(vec![quality::sample(bench, &model, text)?]))?;
+        }
+        self.rounds = rounds;
+        Ok(())
+    }
+
+    /// All rounds of some rows that are measured together.
+    fn measure(
+        &mut self,
+        mut rows: Vec<Row>,
+        mut samples: impl FnMut(&mut Bench) -> Result<Vec<Sample>>,
+    ) -> Result<()> {
+        for round in 1..=self.rounds {
+            for (row, sample) in rows.iter_mut().zip(samples(&mut self.bench)?) {
+                row.rounds.push(sample);
+            }
+            eprintln!("{}: round {round} of {}", rows[0].model, self.rounds);
+        }
+        for row in &rows {
+            let share = row.share().map(|share| format!(", {:.0} % of the limit", share * 100.0));
+            println!(
+                "{} {}: {:.4} to {:.4} {} of {}, {:.2} of {:.2} asked{}{}",
+                row.model,
+                row.work,
+                row.myriad(),
+                row.peer(),
+                row.unit,
+                row.peer,
+                row.ratio(),
+                row.floor,
+                share.unwrap_or_default(),
+                if row.is_reached() { "" } else { "  ← short" },
+            );
+        }
+        self.rows.append(&mut rows);
+        Ok(())
+    }
+}
+
+/// The file of a model; none, said so, where it is not there.
+fn find(name: &str, models: Option<&Path>) -> Result<Option<PathBuf>> {
+    if name == DEFAULT {
+        return Ok(Some(default_model()?));
+    }
+    let path = models.map(|folder| folder.join(format!("{name}.gguf")));
+    let found = path.filter(|path| path.exists());
+    if found.is_none() {
+        eprintln!("{name} is not there: skipped (tools/bench_models.py makes it)");
+    }
+    Ok(found)
+}

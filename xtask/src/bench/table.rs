@@ -1,0 +1,81 @@
+//! Turns the latest record into the README's tables.
+
+use super::record::{Record, Row};
+use crate::{readme, root};
+use anyhow::Result;
+use std::fmt::Write;
+
+/// Groups in the order of the page, and what stands above each.
+const GROUPS: [(&str, &str); 5] = [
+    ("prefill", "Prompts"),
+    ("decode", "Answers"),
+    ("batch", "Answers to many at once"),
+    ("serving", "Serving"),
+    ("quality", "Exactness"),
+];
+
+/// Writes them.
+pub fn write() -> Result<()> {
+    let (name, record) = Record::latest()?;
+    readme::replace_table(&root().join("README.md"), &tables(&name, &record))
+}
+
+fn tables(name: &str, record: &Record) -> String {
+    let mut text = String::new();
+    for (group, title) in GROUPS {
+        let rows: Vec<&Row> = record.rows.iter().filter(|row| row.group == group).collect();
+        if !rows.is_empty() {
+            text += &table(title, &rows);
+            text += "\n";
+        }
+    }
+    let rounds = record.rows.first().map_or(0, |row| row.rounds.len());
+    let _ = writeln!(
+        text,
+        "Medians of {rounds} interleaved rounds, {} threads, {} kernels, on {}; {}. A share is that \
+         of the machine's own limit, measured in the same minute: of the int8 peak for prompts, of \
+         the memory bandwidth for answers. Record: `bench/record/{name}`. Machines differ: the \
+         ratios carry over better than the figures.",
+        record.threads, record.kernels, record.machine, record.peer,
+    );
+    text
+}
+
+fn table(title: &str, rows: &[&Row]) -> String {
+    let shares = rows.iter().any(|row| row.share().is_some());
+    let mut text = format!("| {title} | | Myriad | against | ratio |");
+    text += if shares {
+        " share |\n|---|---|---:|---:|---:|---:|\n"
+    } else {
+        "\n|---|---|---:|---:|---:|\n"
+    };
+    for row in rows {
+        let _ = write!(
+            text,
+            "| {} | {} | {} {} | {} ({}) | **{:.2}×** |",
+            row.model,
+            row.work,
+            figure(row.myriad()),
+            row.unit,
+            figure(row.peer()),
+            row.peer,
+            row.ratio(),
+        );
+        if shares {
+            let share = row.share().map(|share| format!(" {:.0} % |", share * 100.0));
+            text += &share.unwrap_or_else(|| " |".into());
+        }
+        text += "\n";
+    }
+    text
+}
+
+/// Three digits that count.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0..100.0 => format!("{value:.1}"),
+        0.1..10.0 => format!("{value:.2}"),
+        _ => format!("{value:.6}"),
+    }
+}
