@@ -199,7 +199,10 @@ const people = {
     await page.getByRole('textbox', { name: 'API keys' }).waitFor();
   },
   people: async (page) => {
-    await signIn(page, 'People');
+    await signIn(page, 'Account');
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'Console' }).click();
+    await page.getByRole('tab', { name: 'People' }).click();
     await page.getByRole('button', { name: 'Invite someone' }).click();
     await page.getByRole('textbox', { name: 'Link' }).waitFor();
   },

@@ -82,7 +82,8 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
   await other.getByRole('log').getByText('forty-two').waitFor();
 
   // An invitation: its token stays in the fragment.
-  await menu(anna, 'People');
+  await button(anna, 'Console').click();
+  await anna.getByRole('tab', { name: 'People' }).click();
   await button(anna, 'Invite someone').click();
   const link = await anna.getByRole('textbox', { name: 'Link' }).inputValue();
   await accessible(anna, 'people');
@@ -107,7 +108,8 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
 
   // Locked out, then deleted, with what goes said.
   await anna.keyboard.press('Escape');
-  await menu(anna, 'People');
+  await button(anna, 'Console').click();
+  await anna.getByRole('tab', { name: 'People' }).click();
   await button(anna, 'Options for Ben').click();
   await anna.getByRole('menuitem', { name: 'Lock out' }).click();
   await anna.getByText('Locked out').waitFor();
