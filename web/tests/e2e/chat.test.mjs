@@ -12,6 +12,7 @@ import {
   server,
   still,
 } from './harness.mjs';
+import { streams } from './budgets/measures.mjs';
 
 const journey = journeys();
 
@@ -364,6 +365,45 @@ journey('a chat of 500 messages opens at its end', async (page) => {
   const made = await page.locator('.markdown').count();
   assert.ok(made < 60, `${made} of 250 answers are made although nobody sees them`);
 });
+
+journey(
+  'a stream pulls nobody back who scrolls up, and keeps who stays at the end',
+  async (page) => {
+    const part = 'Some words of a paragraph that is long enough for a line or two of the page.\n\n';
+    await streams(page, { seconds: 120, rate: 60, head: part.repeat(60), parts: part });
+    await say(page, 'Go on', { wait: false });
+    const place = () =>
+      log(page).evaluate((log) => {
+        const below = log.scrollHeight - log.scrollTop - log.clientHeight;
+        return {
+          top: Math.round(log.scrollTop),
+          height: log.scrollHeight,
+          below: Math.round(below),
+        };
+      });
+    /** Waits until so much more of the answer is there. */
+    const grown = async (pixels) => {
+      const { height } = await place();
+      await becomes(async () => (await place()).height > height + pixels, true);
+    };
+    await grown(300);
+    await becomes(async () => (await place()).below, 0);
+    await log(page).hover();
+    // Less than what counts as near to the end.
+    await page.mouse.wheel(0, -40);
+    await button(page, 'Jump to the end').waitFor();
+    // The wheel's own movement has ended by then.
+    await grown(300);
+    const { top } = await place();
+    await grown(300);
+    assert.equal((await place()).top, top, 'the reader stays');
+    await button(page, 'Jump to the end').click();
+    await grown(300);
+    await becomes(async () => (await place()).below, 0);
+    await button(page, 'Stop').click();
+    await answered(page);
+  },
+);
 
 journey('an answer is announced once, when it is whole', async (page) => {
   await page.evaluate(() => {
