@@ -12,6 +12,7 @@ mod file;
 mod load;
 mod memory;
 mod models;
+mod oidc;
 mod packed;
 mod partial;
 mod screen;

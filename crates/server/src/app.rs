@@ -10,6 +10,7 @@ use crate::answers::recent::Recent;
 use crate::chats::runs::Runs;
 use crate::errors::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
+use crate::oidc::Oidc;
 use crate::people::People;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
@@ -136,6 +137,30 @@ impl App {
         self.config.storage.as_ref().ok_or_else(|| {
             ApiError::bad_request("This server has no data folder, and so no accounts.")
         })
+    }
+
+    /// Who else may say who somebody is.
+    ///
+    /// # Errors
+    /// 400 where nobody may.
+    pub fn oidc(&self) -> Result<&Oidc, ApiError> {
+        self.config.oidc.as_deref().ok_or_else(|| {
+            ApiError::bad_request("This server has no sign-in by OpenID Connect (--oidc-issuer).")
+        })
+    }
+
+    /// Whether passwords open anything.
+    ///
+    /// # Errors
+    /// 403 where they do not.
+    pub fn check_passwords(&self) -> Result<(), ApiError> {
+        match self.config.oidc.as_ref().filter(|oidc| oidc.config.only) {
+            Some(oidc) => Err(ApiError::not_allowed(format!(
+                "Passwords open nothing here: sign in with {} (--oidc-only).",
+                oidc.config.name
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Writes down what a request asked to keep, where anything is kept.

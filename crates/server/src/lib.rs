@@ -16,6 +16,7 @@ pub mod errors;
 mod layers;
 pub mod limits;
 pub mod metrics;
+pub mod oidc;
 mod openapi;
 pub mod outbound;
 pub mod people;

@@ -118,6 +118,33 @@ pub const ADDRESS_FAILURES_MAX: u32 = 30;
 /// Names and addresses whose failures are remembered: some 100 bytes each.
 pub const ATTEMPTS_REMEMBERED_MAX: usize = 16_384;
 
+/// Bytes of a document of an OpenID Connect issuer: keys with their certificates have some 20 kB.
+pub const OIDC_DOCUMENT_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of an ID token: one with hundreds of groups has some 20 kB.
+pub const OIDC_TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a subject, as OpenID Connect's.
+pub const OIDC_SUBJECT_BYTES_MAX: usize = 255;
+
+/// Keys of an issuer that are looked at: large ones have a dozen.
+pub const OIDC_KEYS_MAX: usize = 100;
+
+/// How long what an issuer says of itself is believed: keys that it takes back open nothing after.
+pub const OIDC_KNOWN_TIME: Duration = Duration::from_secs(3600);
+
+/// Time between two questions for keys because of a token whose key nobody knew.
+pub const OIDC_KEYS_AGAIN: Duration = Duration::from_secs(60);
+
+/// People whose sign-in makes this server ask the issuer at the same time.
+pub const OIDC_TOGETHER_MAX: usize = 16;
+
+/// How long somebody may be at the issuer: to find a telephone and wait for a code.
+pub const OIDC_JOURNEY_SECONDS: i64 = 10 * 60;
+
+/// What two clocks may differ by.
+pub const OIDC_CLOCK_SECONDS: i64 = 60;
+
 /// Requests that may wait for a place in the batch before new ones get a 429.
 pub const QUEUE_MAX: usize = 256;
 

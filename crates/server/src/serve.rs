@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::{App, Models};
+use crate::oidc::Oidc;
 use crate::storage::Storage;
 use crate::upstreams::Upstreams;
 use crate::{batches, chats, connections, limits, routes, sweeper};
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub trust_proxy: bool,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
+    /// Who else may say who somebody is.
+    pub oidc: Option<Arc<Oidc>>,
     /// Other servers whose models are offered beside the own ones.
     pub upstreams: Arc<Upstreams>,
     /// Silence on a stream before a comment is sent.
@@ -56,6 +59,7 @@ impl Default for ServerConfig {
             batch_lines: limits::BATCH_LINES,
             trust_proxy: false,
             allowed_origins: Vec::new(),
+            oidc: None,
             upstreams: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,

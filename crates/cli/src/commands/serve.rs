@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{Memory, OptionalModel, Threads, Weights};
 use crate::load::{self, Holding, Opened};
 use crate::models;
+use crate::oidc::Issuer;
 use crate::screen::{self, advise, count, note, size};
 use crate::sizes::{Sizes, Wishes};
 use crate::storage::Place;
@@ -96,6 +97,8 @@ pub struct Arguments {
     #[arg(long, help_heading = "Storage")]
     no_store: bool,
     #[command(flatten)]
+    issuer: Issuer,
+    #[command(flatten)]
     place: Place,
     #[command(flatten)]
     memory: Memory,
@@ -128,6 +131,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         batch_lines: arguments.batch_lines as usize,
         trust_proxy: arguments.trust_proxy,
         allowed_origins: arguments.allow_origin.clone(),
+        oidc: arguments.issuer.open()?,
         upstreams: Arc::new(upstreams(arguments.upstreams.as_deref())?),
         ..ServerConfig::default()
     };

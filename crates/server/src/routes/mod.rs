@@ -25,6 +25,7 @@ mod messages;
 mod metrics;
 mod models;
 mod moderations;
+mod oidc;
 mod ollama;
 mod ollama_models;
 pub mod openapi;
