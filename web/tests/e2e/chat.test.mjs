@@ -52,7 +52,7 @@ journey('thoughts are folded, with their time', async (page) => {
 });
 
 journey('stop stops, on the server too', async (page, { url }) => {
-  await say(page, 'Stop me', { wait: false });
+  await say(page, 'Take your time', { wait: false });
   await log(page).getByText('One two').waitFor();
   assert.equal(await page.getByRole('log').getAttribute('aria-busy'), 'true');
   await page.keyboard.press('Escape');

@@ -71,7 +71,7 @@ journey('two answers stand side by side, one is voted for and kept', async (page
 });
 
 journey('each answer has its own stop', async (page) => {
-  await compare(page, 'Stop me');
+  await compare(page, 'Take your time');
   await columns(page).nth(1).getByText('One two').waitFor();
   await button(page, 'Stop far/scripted').click();
   await columns(page).nth(1).getByText('Stopped.').waitFor();

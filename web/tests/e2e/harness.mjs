@@ -69,8 +69,8 @@ async function started(model, data, port, flags) {
 /** A journey is tried so often more: a machine that others use too is late at times; what is broken fails again. */
 const RETRIES = Number(process.env.RETRIES ?? 1);
 /** One action waits so long for its condition. A page that works needs a hundredth of it. */
-const ACTION_MS = 30_000;
-const JOURNEY_MS = 180_000;
+const ACTION_MS = 60_000;
+const JOURNEY_MS = 300_000;
 
 /** What LOAD=4 does to a page: the browser gives it a quarter of the processor, and a program beside it takes turns. */
 const LOAD = Number(process.env.LOAD ?? 1);

@@ -35,7 +35,7 @@ const forgive = (page) => (page.faults.length = 0);
 
 journey('an answer goes on through a reload, and a second device sees it', async (device) => {
   const page = await device();
-  await say(page, 'Stop me', { wait: false });
+  await say(page, 'Take your time', { wait: false });
   await log(page).getByText('One two').waitFor();
   const other = await device(hash(page));
   await log(other).getByText('One two').waitFor();
@@ -56,7 +56,7 @@ journey('an answer goes on through a reload, and a second device sees it', async
 
 journey('stop stops on the server, for every device', async (device, served) => {
   const page = await device();
-  await say(page, 'Stop me', { wait: false });
+  await say(page, 'Take your time', { wait: false });
   await log(page).getByText('One two').waitFor();
   const other = await device(hash(page));
   await log(other).getByText('One two').waitFor();
@@ -192,7 +192,7 @@ journey('an export is imported again', async (device) => {
 journey('conversations outlive a server that is killed in mid-answer', async (device, served) => {
   const page = await device();
   await say(page, 'Kept for ever');
-  await say(page, 'Stop me', { wait: false });
+  await say(page, 'Take your time', { wait: false });
   await log(page).getByText('One two three four five six seven').waitFor();
   await served.restart();
   // The page takes the answer up again, in steps of up to 16 seconds, and learns what became of it.
