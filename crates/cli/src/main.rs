@@ -2,11 +2,13 @@
 //!
 //! `arguments` holds the flags that commands share, `commands` one file per command; `models` finds
 //! model files, `sizes` fits a model into memory, `load` brings it there, `ask` follows one answer,
-//! `download` gets new models, `storage` is what the server keeps.
+//! `download` gets new models, `storage` is what the server keeps, `confine` walls in what reads
+//! files of strangers.
 
 mod arguments;
 mod ask;
 mod commands;
+mod confine;
 mod download;
 mod file;
 mod load;
@@ -57,6 +59,8 @@ enum Command {
     Tokenize(commands::tokenize::Arguments),
     Perplexity(commands::perplexity::Arguments),
     Bench(commands::bench::Arguments),
+    #[command(hide = true)]
+    Extract(commands::extract::Arguments),
 }
 
 /// 0: it worked; 1: it did not, and the last line says why; 2 (by clap): the command line is wrong.
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => commands::tokenize::run(arguments),
         Command::Perplexity(arguments) => commands::perplexity::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),
+        Command::Extract(arguments) => commands::extract::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
