@@ -74,7 +74,7 @@ export async function idlePage(page) {
   return idle;
 }
 
-/** Counts frames from now on; the function it gives ends that, and says what share of them was dropped. */
+/** Counts frames from now on; the function it gives ends that, and says how many were drawn and what share dropped. */
 export async function frames(page) {
   await page.evaluate(() => {
     globalThis.frames = [];
@@ -95,17 +95,22 @@ export async function frames(page) {
       let dropped = 0;
       for (let index = 1; index < frames.length; index += 1)
         dropped += Math.max(0, Math.round((frames[index] - frames[index - 1]) / FRAME_MS) - 1);
-      return dropped / (dropped + frames.length);
+      return { drawn: frames.length, dropped: dropped / (dropped + frames.length) };
     });
 }
 
 /**
  * Stands in for the server's stream: `head` at once, then so many tokens a second for so many seconds, as often as
- * an answer is asked for. `stream` is `{ seconds, rate, head, parts }`.
+ * an answer is asked for. `stream` is `{ seconds, rate, head, parts }`; where it is `held`, what follows the head waits
+ * for `release()` in the page.
  */
 export async function streams(page, stream) {
   await page.evaluate((stream) => {
     globalThis.stream = stream;
+    globalThis.holding = new Promise((resolve) => {
+      globalThis.release = resolve;
+      if (!stream.held) resolve();
+    });
     if (globalThis.streamed) return;
     globalThis.streamed = true;
     const real = globalThis.fetch;
@@ -118,14 +123,16 @@ export async function streams(page, stream) {
       const { seconds, rate, head, parts } = globalThis.stream;
       const words = parts.match(/\s*\S+\s?/g);
       let sent = 0;
-      const start = (controller) => {
-        if (head) controller.enqueue(piece(head));
-        const started = performance.now();
+      const start = async (controller) => {
+        let timer;
         init.signal?.addEventListener('abort', () => {
           clearInterval(timer);
           controller.error(init.signal.reason);
         });
-        const timer = setInterval(() => {
+        if (head) controller.enqueue(piece(head));
+        await globalThis.holding;
+        const started = performance.now();
+        timer = setInterval(() => {
           const due = Math.min(((performance.now() - started) / 1000) * rate, seconds * rate);
           for (; sent < due; sent += 1) controller.enqueue(piece(words[sent % words.length]));
           if (sent < seconds * rate) return;
@@ -136,7 +143,9 @@ export async function streams(page, stream) {
         }, 10);
       };
       const headers = { 'content-type': 'text/event-stream' };
-      return new Response(new ReadableStream({ start }), { headers });
+      return new Response(new ReadableStream({ start: (controller) => void start(controller) }), {
+        headers,
+      });
     };
   }, stream);
 }
