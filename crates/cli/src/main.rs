@@ -2,8 +2,8 @@
 //!
 //! `arguments` holds the flags that commands share, `commands` one file per command; `models` finds
 //! model files, `sizes` fits a model into memory, `load` brings it there, `ask` follows one answer,
-//! `download` gets new models, `storage` is what the server keeps, `confine` walls in what reads
-//! files of strangers.
+//! `download` gets new models, `library` is all that a server may load, `storage` what it keeps,
+//! `confine` walls in what reads files of strangers.
 
 mod arguments;
 mod ask;
@@ -11,6 +11,7 @@ mod commands;
 mod confine;
 mod download;
 mod file;
+mod library;
 mod load;
 mod memory;
 mod models;

@@ -10,6 +10,7 @@
 mod answers;
 mod app;
 mod batches;
+pub mod catalogue;
 mod chats;
 mod connections;
 pub mod errors;
@@ -32,7 +33,8 @@ mod sweeper;
 mod upstreams;
 pub mod wire;
 
-pub use app::{Models, timestamp_of};
+pub use app::timestamp_of;
+pub use catalogue::{Description, Download, Loader, Models, Others, Served};
 pub use routes::openapi::text as openapi_document;
 pub use routes::web::is_built as has_chat;
 pub use runtime::{

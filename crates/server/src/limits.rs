@@ -22,6 +22,12 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Nesting of arrays and objects in a body. Schemas of tools reach about 20.
 pub const JSON_DEPTH_MAX: usize = 64;
 
+/// How long a request waits for its model to be loaded: hundreds of gigabytes from a slow disk.
+pub const LOAD_TIME_MAX: Duration = Duration::from_secs(900);
+
+/// Requests that wait for models: each holds its body and a connection.
+pub const LOAD_WAITERS_MAX: usize = 256;
+
 /// Choices per prompt: each is a sequence of its own in the engine.
 pub const CHOICES_MAX: usize = 16;
 

@@ -8,7 +8,8 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::app::{App, Models};
+use crate::app::App;
+use crate::catalogue::Models;
 use crate::oidc::Oidc;
 use crate::storage::Storage;
 use crate::upstreams::Upstreams;

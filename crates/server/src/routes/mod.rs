@@ -2,10 +2,12 @@
 
 mod absent;
 mod app_chats;
+mod app_engine;
 mod app_exchange;
 mod app_features;
 mod app_keys;
 mod app_messages;
+mod app_models;
 mod app_search;
 mod app_shares;
 mod batches;
@@ -28,6 +30,7 @@ mod moderations;
 mod oidc;
 mod ollama;
 mod ollama_models;
+mod ollama_pull;
 pub mod openapi;
 mod password;
 mod past;

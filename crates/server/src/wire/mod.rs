@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod app_chats;
+pub mod app_models;
 pub mod batches;
 pub mod chat;
 pub mod completions;
@@ -21,6 +22,7 @@ pub mod metadata;
 pub mod models;
 pub mod moderation_policy;
 pub mod moderations;
+pub mod named;
 pub mod ollama;
 pub mod people;
 pub mod policy;

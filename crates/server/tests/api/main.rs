@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod batches;
+mod catalogue;
 mod chat;
 mod chats;
 mod compaction;
