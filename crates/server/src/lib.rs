@@ -28,6 +28,7 @@ mod serve;
 mod stalled;
 pub mod storage;
 mod sweeper;
+mod tools;
 mod upstreams;
 pub mod wire;
 
@@ -40,4 +41,5 @@ pub use runtime::{
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;
+pub use tools::{Tools, ToolsError};
 pub use upstreams::{Upstreams, UpstreamsError};

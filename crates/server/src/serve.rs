@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, Models};
 use crate::storage::Storage;
+use crate::tools::Tools;
 use crate::upstreams::Upstreams;
 use crate::{batches, chats, connections, limits, routes, sweeper};
 
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// Other servers whose models are offered beside the own ones.
     pub upstreams: Arc<Upstreams>,
+    /// Servers whose tools the chat may call, and the search.
+    pub tools: Arc<Tools>,
     /// Silence on a stream before a comment is sent.
     pub keep_alive: Duration,
     /// How long running answers may take to finish after the shutdown signal.
@@ -57,6 +60,7 @@ impl Default for ServerConfig {
             trust_proxy: false,
             allowed_origins: Vec::new(),
             upstreams: Arc::default(),
+            tools: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,
         }
