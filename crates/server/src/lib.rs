@@ -30,6 +30,7 @@ mod serve;
 mod stalled;
 pub mod storage;
 mod sweeper;
+mod tools;
 mod upstreams;
 pub mod wire;
 
@@ -43,4 +44,5 @@ pub use runtime::{
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;
+pub use tools::{Tools, ToolsError};
 pub use upstreams::{Upstreams, UpstreamsError};

@@ -199,6 +199,66 @@ pub const TOOL_SCHEMA_DEPTH_MAX: usize = 32;
 /// Tool calls of one earlier message.
 pub const CALLS_MAX: usize = 128;
 
+/// Characters of what a server of tools says of one: it stands in every prompt.
+pub const TOOL_OFFER_DESCRIPTION_CHARS_MAX: usize = 2048;
+
+/// Characters of what people call a tool: a line of a menu.
+pub const TOOL_OFFER_TITLE_CHARS_MAX: usize = 80;
+
+/// Bytes of a tool's schema from a server of tools: it stands in every prompt.
+pub const TOOL_OFFER_SCHEMA_BYTES_MAX: usize = 16 << 10;
+
+/// Pages of a server's list of tools: the largest servers have some hundred tools in all.
+pub const TOOL_LIST_PAGES_MAX: usize = 16;
+
+/// How long a server of tools may take to list them: whoever opens the menu waits.
+pub const TOOL_LIST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a list of tools is believed, and how long that there is none.
+pub const TOOL_LIST_TIME: Duration = Duration::from_secs(300);
+/// See [`TOOL_LIST_TIME`].
+pub const TOOL_LIST_AGAIN: Duration = Duration::from_secs(10);
+
+/// Bytes of one answer of a server of tools, with pictures that are not shown.
+pub const TOOL_ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a result that a model is told: some 8,000 tokens.
+pub const TOOL_RESULT_BYTES_MAX: usize = 32 << 10;
+
+/// Tools that a conversation of the chat has switched on: each stands in every prompt.
+pub const APP_TOOLS_MAX: usize = 64;
+
+/// Times that a model may call tools before it has to answer.
+pub const APP_TOOL_ROUNDS_MAX: u32 = 16;
+
+/// Calls at the same time: more than models make.
+pub const APP_CALLS_TOGETHER: usize = 16;
+
+/// Calls of one message: as many as fit the rounds.
+pub const APP_CALLS_MAX: usize = APP_TOOL_ROUNDS_MAX as usize * APP_CALLS_TOGETHER;
+
+/// Bytes of a call's arguments: a page of text, or a small file.
+pub const APP_ARGUMENTS_BYTES_MAX: usize = 256 << 10;
+
+/// How long a call waits for a person's permission before it counts as refused.
+pub const APP_PERMISSION_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Conversations in which tools may be called without a further question.
+pub const APP_GRANTS_MAX: usize = 4096;
+
+/// Results of a search: the first page of one.
+pub const SEARCH_RESULTS_MAX: usize = 8;
+
+/// Characters of what is searched for.
+pub const SEARCH_QUERY_CHARS_MAX: usize = 400;
+
+/// Characters of a result's title and excerpt, and bytes of its address.
+pub const SEARCH_TITLE_CHARS_MAX: usize = 200;
+/// See [`SEARCH_TITLE_CHARS_MAX`].
+pub const SEARCH_SNIPPET_CHARS_MAX: usize = 500;
+/// See [`SEARCH_TITLE_CHARS_MAX`].
+pub const SEARCH_URL_BYTES_MAX: usize = 2048;
+
 /// Bytes of a file, as OpenAI's.
 pub const FILE_BYTES_MAX: u64 = 512 << 20;
 

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::catalogue::Models;
 use crate::oidc::Oidc;
 use crate::storage::Storage;
+use crate::tools::Tools;
 use crate::upstreams::Upstreams;
 use crate::{batches, chats, connections, limits, routes, sweeper};
 
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub oidc: Option<Arc<Oidc>>,
     /// Other servers whose models are offered beside the own ones.
     pub upstreams: Arc<Upstreams>,
+    /// Servers whose tools the chat may call, and the search.
+    pub tools: Arc<Tools>,
     /// Silence on a stream before a comment is sent.
     pub keep_alive: Duration,
     /// How long running answers may take to finish after the shutdown signal.
@@ -62,6 +65,7 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             oidc: None,
             upstreams: Arc::default(),
+            tools: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use myriad_server::{
-    Models, Others, Runtime, ServeError, Served, ServerConfig, Upstreams, bind, serve_on,
+    Models, Others, Runtime, ServeError, Served, ServerConfig, Tools, Upstreams, bind, serve_on,
 };
 use tokio::net::TcpListener;
 use tracing::info;
@@ -35,6 +35,7 @@ Examples:
   myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
   myriad serve MODEL --models /srv/models          and what lies there, loaded when asked for
   myriad serve MODEL --upstreams upstreams.toml    and models of other servers, each named in it
+  myriad serve MODEL --tools tools.toml            and tools for the chat: MCP servers, web search
   myriad serve MINILM                              an encoder alone: embeddings and reranking
   myriad serve script:answers.json                 a test double: it answers what a file says
 
@@ -94,6 +95,9 @@ pub struct Arguments {
     /// Models of other servers to offer beside it: a TOML file that says where, and where keys are.
     #[arg(long, value_name = "FILE")]
     upstreams: Option<PathBuf>,
+    /// Tools that models may call in the chat: a TOML file of MCP servers and of a web search.
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -149,6 +153,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         allowed_origins: arguments.allow_origin.clone(),
         oidc: arguments.issuer.open()?,
         upstreams: Arc::new(upstreams(arguments.upstreams.as_deref())?),
+        tools: Arc::new(tools(arguments.tools.as_deref())?),
         ..ServerConfig::default()
     };
     let door = Door { keys, without_key: arguments.without_key };
@@ -202,6 +207,16 @@ fn upstreams(file: Option<&Path>) -> Result<Upstreams> {
         info!(upstream = name, address, "chats with its models go there");
     }
     Ok(upstreams)
+}
+
+/// The servers of tools of a file; calls go nowhere else.
+fn tools(file: Option<&Path>) -> Result<Tools> {
+    let Some(file) = file else { return Ok(Tools::default()) };
+    let tools = Tools::read(file).with_context(|| file.display().to_string())?;
+    for (name, address) in tools.places() {
+        info!(tools = name, address, "calls of its tools go there");
+    }
+    Ok(tools)
 }
 
 /// The second model, whose header is read.

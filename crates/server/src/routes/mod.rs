@@ -1,6 +1,7 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod app_calls;
 mod app_chats;
 mod app_engine;
 mod app_exchange;
@@ -10,6 +11,7 @@ mod app_messages;
 mod app_models;
 mod app_search;
 mod app_shares;
+mod app_tools;
 mod batches;
 mod chat;
 mod compact;

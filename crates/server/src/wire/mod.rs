@@ -5,6 +5,7 @@
 //! have.
 
 pub mod anthropic;
+pub mod app_calls;
 pub mod app_chats;
 pub mod app_models;
 pub mod batches;

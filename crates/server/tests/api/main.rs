@@ -1,6 +1,7 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
 mod anthropic;
+mod app_tools;
 mod batches;
 mod catalogue;
 mod chat;
@@ -30,6 +31,7 @@ mod responses;
 mod shutdown;
 mod stored_chats;
 mod structured;
+mod tool_server;
 mod tools;
 mod uploads;
 mod upstreams;
