@@ -29,7 +29,7 @@ fi
 if [ -z "$(node_builds)" ]; then
   wish node "no chat at the server's address" "Node.js 20.19 or newer with npm: https://nodejs.org"
 fi
-need cargo "compiles Myriad; Rust 1.90 or newer" "https://rustup.rs, or your system's packages"
+need cargo "compiles Myriad; Rust 1.92 or newer" "https://rustup.rs, or your system's packages"
 need cc "links Myriad and compiles the TLS library that \`myriad pull\` uses" "apt-get install gcc    (or your system's C compiler)"
 need python3 "fetches the default model" "apt-get install python3 python3-pip python3-venv"
 if [ "$purpose" = test ]; then
@@ -51,8 +51,8 @@ fi
 if command -v rustc >/dev/null 2>&1; then
   version=$(rustc --version | sed -E 's/^rustc ([0-9]+)\.([0-9]+).*/\1 \2/')
   read -r major minor <<<"$version"
-  if [ "$major" -eq 1 ] && [ "$minor" -lt 90 ]; then
-    printf 'too old: rustc 1.%s; Myriad needs 1.90 or newer\n         get it: rustup update stable\n' "$minor" >&2
+  if [ "$major" -eq 1 ] && [ "$minor" -lt 92 ]; then
+    printf 'too old: rustc 1.%s; Myriad needs 1.92 or newer\n         get it: rustup update stable\n' "$minor" >&2
     missing=1
   fi
 fi

@@ -1,11 +1,10 @@
 // Turns each screen of the chat into pictures in docs/screenshots: wide and narrow, light and dark.
 //
 // MYRIAD=path/to/myriad npm run screenshots [NAME…]
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { answered, browser, replies, say, server } from '../tests/e2e/harness.mjs';
+import { browser, still } from '../tests/e2e/harness.mjs';
+import { groups } from '../tests/e2e/screens.mjs';
 
 const folder = fileURLToPath(new URL('../../docs/screenshots/', import.meta.url));
 const only = process.argv.slice(2);
@@ -13,205 +12,9 @@ const only = process.argv.slice(2);
 const WIDE = { width: 1200, height: 760 };
 const NARROW = { width: 390, height: 780 };
 
-/** Each screen, from a fresh start. */
-const screens = {
-  start: async () => {},
-  chat: async (page) => {
-    await history(page);
-    await say(page, 'Plan a quiet weekend in the mountains');
-    await page.getByRole('log').evaluate((log) => log.scrollTo(0, 0));
-  },
-  code: async (page) => {
-    await say(page, 'Write a Python function that merges two sorted lists');
-    await page.locator('math').first().waitFor();
-    await page.locator('.hljs-keyword').first().waitFor();
-    await page.getByRole('log').evaluate((log) => log.scrollTo(0, 0));
-  },
-  streaming: async (page) => {
-    await say(page, 'Stop me', { wait: false });
-    await page.getByText('One two three').waitFor();
-  },
-  failure: async (page) => {
-    const pieces = [
-      { choices: [{ delta: { content: 'It begins well, and then' } }] },
-      { error: { message: 'The server had an error while it processed your request.' } },
-    ];
-    const body = pieces.map((piece) => `data: ${JSON.stringify(piece)}\n\n`).join('');
-    await page.route('**/v1/chat/completions', (route) => route.fulfill({ body }));
-    await say(page, 'Explain how a transformer predicts the next word');
-  },
-  branches: async (page) => {
-    await say(page, 'Think about it');
-    await page.getByRole('button', { name: 'Answer again' }).click();
-    await page.getByText('2/2').waitFor();
-    await answered(page);
-    await page.getByRole('button', { name: /^Thought/ }).click();
-  },
-  tokens: async (page) => {
-    await say(page, 'Hello');
-    await page.getByRole('button', { name: 'Token probabilities' }).click();
-    await page.locator('.tokens button').nth(1).click();
-  },
-  parameters: async (page) => {
-    await page.getByRole('button', { name: 'Parameters' }).click();
-  },
-  search: async (page) => {
-    await history(page);
-    await page.keyboard.press('Control+k');
-    await page.getByRole('combobox').fill('weekend');
-    await page.getByRole('option').first().waitFor();
-  },
-  settings: async (page) => {
-    const open = page.getByRole('button', { name: 'Show conversations' });
-    if (await open.isVisible()) await open.click();
-    await page.getByRole('button', { name: 'Settings' }).click();
-  },
-  sidebar: async (page) => {
-    await history(page);
-    const open = page.getByRole('button', { name: 'Show conversations' });
-    if (await open.isVisible()) await open.click();
-    await page
-      .getByRole('button', { name: /^Options for/ })
-      .first()
-      .click();
-  },
-  artifact: async (page) => {
-    await replies(
-      page,
-      'Each question goes this way:\n\n```mermaid\nflowchart LR\n  A[Question] --> B{Known?}\n  B -->|yes| C[Answer]\n  B -->|no| D[Think] --> C\n```\n',
-    );
-    await say(page, 'Draw how you answer');
-    await page.locator('article').getByRole('button', { name: 'Preview' }).click();
-    await page.frameLocator('iframe').locator('svg').getByText('Think').waitFor();
-  },
-  thinking: async (page) => {
-    await page.getByRole('button', { name: /^Thinking/ }).click();
-    await page.getByText('So many tokens at most').click();
-  },
-  prompts: async (page) => {
-    const field = page.locator('#composer');
-    await field.fill('/');
-    await page.getByRole('option').last().click();
-    for (const [name, text] of [
-      ['Explain', 'Explain {{topic}} to a child.'],
-      ['Translate', 'Translate “{{text}}” into {{language}}.'],
-    ]) {
-      await page.getByRole('button', { name: 'New prompt' }).click();
-      await page.getByLabel('Name of the prompt').fill(name);
-      await page.getByRole('textbox', { name: 'Text' }).fill(text);
-      await page.getByRole('button', { name: 'Save' }).click();
-      await page.getByRole('button', { name: `Edit: ${name}` }).waitFor();
-    }
-    await page.keyboard.press('Escape');
-    await field.fill('');
-    await field.fill('/');
-    await page.getByRole('option').nth(2).waitFor();
-  },
-  shortcuts: async (page) => {
-    await page.locator('body').press('Escape');
-    await page.getByRole('log').focus();
-    await page.keyboard.press('?');
-  },
-};
-
-async function history(page) {
-  for (const text of [
-    'Plan a quiet weekend in the mountains',
-    'Think about it',
-    '用中文解释注意力机制',
-    'Hello',
-  ]) {
-    await say(page, text);
-    await page.evaluate(() => (location.hash = '#/'));
-    await page.getByRole('heading', { name: 'What can I help with?' }).waitFor();
-  }
-}
-
-/** Two servers, of which the first offers the other's model beside its own. */
-async function pair() {
-  const far = await server('--no-store');
-  const file = join(mkdtempSync(join(tmpdir(), 'myriad-upstreams-')), 'upstreams.toml');
-  // The harness takes the first address of digits that a server tells for its own.
-  const address = far.url.replace('127.0.0.1', 'localhost');
-  const entry = `name = "workshop"\nkind = "openai"\nurl = "${address}/v1"\nmodels = ["scripted"]`;
-  writeFileSync(file, `[[upstream]]\n${entry}\n`);
-  const near = await server('--upstreams', file);
-  const stop = async () => {
-    await near.stop();
-    await far.stop();
-  };
-  return { url: near.url, stop };
-}
-
-const sideBySide = {
-  compare: async (page) => {
-    await page.getByRole('button', { name: 'Compare models', exact: true }).click();
-    await page.getByRole('checkbox', { name: /workshop/ }).check();
-    await page.getByRole('button', { name: 'Compare 2 models' }).click();
-    await say(page, 'Plan a quiet weekend in the mountains', { wait: false });
-    await page.getByRole('button', { name: 'Equally good' }).waitFor();
-  },
-  leaderboard: async (page) => {
-    const votes = [7, 3, 2];
-    const outcomes = ['better', 'better', 'tie'];
-    const models = ['scripted', 'workshop/scripted'];
-    for (const [kind, count] of votes.entries())
-      for (let number = 0; number < count; number += 1) {
-        const best = outcomes[kind] === 'better' ? models[kind] : null;
-        const data = { comparison: `c${kind}x${number}`, models, outcome: outcomes[kind], best };
-        await page.request.post(new URL('/app/votes', page.url()).href, { data });
-      }
-    await page.evaluate(() => (location.hash = '#/leaderboard'));
-    await page.getByRole('table').waitFor({ state: 'attached' });
-  },
-};
-
-const PASSWORD = 'correct horse';
-
-/** A server with an account. */
-async function accounts() {
-  const served = await server();
-  await fetch(`${served.url}/app/setup`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name: 'anna', display_name: 'Anna', password: PASSWORD }),
-  });
-  return served;
-}
-
-async function signIn(page, entry) {
-  await page.getByLabel('Name', { exact: true }).fill('anna');
-  await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
-  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-  await page.getByRole('heading', { name: 'What can I help with?' }).waitFor();
-  const open = page.getByRole('button', { name: 'Show conversations' });
-  if (await open.isVisible()) await open.click();
-  await page.getByRole('button', { name: /^Signed in as/ }).click();
-  await page.getByRole('menuitem', { name: entry, exact: true }).click();
-}
-
-const people = {
-  signin: async () => {},
-  account: async (page) => {
-    await signIn(page, 'Account');
-    await page.getByLabel('What the key is for').fill('laptop');
-    await page.getByRole('button', { name: 'Create a key' }).click();
-    await page.getByRole('textbox', { name: 'API keys' }).waitFor();
-  },
-  people: async (page) => {
-    await signIn(page, 'People');
-    await page.getByRole('button', { name: 'Invite someone' }).click();
-    await page.getByRole('textbox', { name: 'Link' }).waitFor();
-  },
-};
-
 mkdirSync(folder, { recursive: true });
-for (const [start, screensThere] of [
-  [() => server('--no-store'), screens],
-  [pair, sideBySide],
-  [accounts, people],
-]) {
-  const wanted = Object.entries(screensThere).filter(
+for (const [start, screens] of groups) {
+  const wanted = Object.entries(screens).filter(
     ([name]) => only.length === 0 || only.includes(name),
   );
   if (wanted.length === 0) continue;
@@ -230,7 +33,7 @@ async function shoot(opened, name, prepare) {
     for (const colorScheme of ['light', 'dark']) {
       const page = await opened.page({ viewport, colorScheme, hasTouch: shape === 'narrow' });
       await prepare(page);
-      await page.waitForTimeout(250);
+      await still(page);
       await page.screenshot({ path: `${folder}${name}-${shape}-${colorScheme}.png` });
       if (page.faults.length > 0) console.error(name, shape, colorScheme, page.faults);
       await page.context().close();

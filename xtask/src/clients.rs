@@ -1,12 +1,15 @@
 //! Turns live servers and the official clients' scripts into a verdict: each must pass unchanged.
 
-use crate::live::{Server, binary, default_model};
+use crate::live::{Server, binary, default_model, free_port};
 use crate::{option, root};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const KEY: &str = "secret-key-for-tests";
+
+/// Where a script serves tools, as the server is told and the scripts are by this variable.
+const TOOLS_PORT: &str = "MYRIAD_TOOLS_PORT";
 
 /// Who runs scripts.
 struct Runners {
@@ -39,7 +42,9 @@ fn check(runners: &Runners, folder: &Path, model: &Path) -> Result<usize> {
     let data = binary()?.with_file_name("clients-data");
     let _ = std::fs::remove_dir_all(&data);
     let data = data.to_str().context("the target folder has an odd name")?;
-    let server = Server::start(model, &["--api-key", KEY, "--data", data])?;
+    let (tools, tools_port) = tools()?;
+    let tools = tools.to_str().context("the target folder has an odd name")?;
+    let server = Server::start(model, &["--api-key", KEY, "--data", data, "--tools", tools])?;
     let base = format!("http://127.0.0.1:{}/v1", server.port);
     let mut scripts: Vec<_> = std::fs::read_dir(folder)
         .with_context(|| format!("{}", folder.display()))?
@@ -52,6 +57,7 @@ fn check(runners: &Runners, folder: &Path, model: &Path) -> Result<usize> {
         println!("client: {}", script.file_name().unwrap_or_default().to_string_lossy());
         let status = command
             .args(["--base-url", &base, "--api-key", KEY])
+            .env(TOOLS_PORT, tools_port.to_string())
             .status()
             .with_context(|| format!("running {command:?}"))?;
         if !status.success() {
@@ -63,6 +69,17 @@ fn check(runners: &Runners, folder: &Path, model: &Path) -> Result<usize> {
         bail!("no client scripts in {}", folder.display());
     }
     Ok(passed)
+}
+
+/// A file that says where tools will be: at two paths of a free port, one for each era of MCP.
+fn tools() -> Result<(PathBuf, u16)> {
+    let port = free_port()?;
+    let server = |era: &str| {
+        format!("[[server]]\nname = \"{era}\"\naddress = \"http://127.0.0.1:{port}/{era}\"\n")
+    };
+    let file = binary()?.with_file_name("clients-tools.toml");
+    std::fs::write(&file, server("modern") + &server("legacy"))?;
+    Ok((file, port))
 }
 
 /// What runs a script; none for other files, and for JavaScript where there are no modules.

@@ -15,8 +15,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("model", &["kernels", "formats"]),
     ("engine", &["model", "kernels"]),
     ("store", &[]),
-    ("server", &["engine", "token", "model", "kernels", "store"]),
-    ("cli", &["kernels", "formats", "token", "model", "engine", "store", "server"]),
+    ("extract", &[]),
+    ("server", &["engine", "token", "model", "kernels", "store", "extract"]),
+    ("cli", &["kernels", "formats", "token", "model", "engine", "store", "extract", "server"]),
 ];
 
 /// Longest source file, in lines: above it a file answers more than one question.

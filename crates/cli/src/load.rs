@@ -1,12 +1,13 @@
 //! Turns a model file into a model in memory with tokenizer, template and a running engine.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use myriad_kernels::{BlockType, Compute, Kernels};
 use myriad_model::{Config, Model, Precision};
-use myriad_server::{LoadedModel, Runtime};
+use myriad_server::{Description, LoadedModel, Runtime};
 use myriad_token::{ChatTemplate, Tokenizer};
 
 use crate::file::ModelFile;
@@ -69,6 +70,30 @@ impl Opened {
         }
     }
 
+    /// What the model is, for who lists it.
+    pub fn describe(&self, name: &str, memory_bytes: u64) -> Description {
+        let mut kinds: HashMap<&str, u64> = HashMap::new();
+        let mut parameters = 0;
+        for view in self.file.tensors().tensor_views() {
+            parameters += view.shape.iter().product::<usize>() as u64;
+            if let Some(kind) = view.kind.block_type() {
+                *kinds.entry(kind.name()).or_default() += view.bytes.len() as u64;
+            }
+        }
+        let most = kinds.into_iter().max_by_key(|(_, bytes)| *bytes);
+        Description {
+            name: name.to_owned(),
+            architecture: self.config.family.name().to_owned(),
+            weights: most.map_or_else(String::new, |(kind, _)| kind.to_owned()),
+            parameters: Some(parameters),
+            file_bytes: self.file.file_bytes(),
+            memory_bytes,
+            context: Some(self.config.context_length),
+            embeds: self.config.encoder.is_some(),
+            deletable: false,
+        }
+    }
+
     /// Text to ids and back.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let read = || anyhow::Ok(Tokenizer::new(&self.file.vocab()?)?);
@@ -90,7 +115,6 @@ impl Opened {
     /// Packs the weights, with a bar where somebody looks.
     pub fn model(&self, compute: &Compute) -> Result<Model> {
         const STEPS: u64 = 1000;
-        self.check_weights_fit()?;
         self.note_what_stays();
         let bar = steps_bar(STEPS, "loading");
         bar.set_style(
@@ -98,8 +122,15 @@ impl Opened {
                 .unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()),
         );
         let mut progress = |share: f32| bar.set_position((share * STEPS as f32) as u64);
-        let model = self.hold(compute, &mut progress);
+        let model = self.model_telling(compute, &mut progress);
         bar.finish_and_clear();
+        model
+    }
+
+    /// Packs the weights, and tells how far it is, from 0 to 1.
+    pub fn model_telling(&self, compute: &Compute, progress: &mut dyn FnMut(f32)) -> Result<Model> {
+        self.check_weights_fit()?;
+        let model = self.hold(compute, progress);
         model.with_context(|| format!("{}", self.path.display()))
     }
 
@@ -114,7 +145,7 @@ impl Opened {
     }
 
     /// Bytes of weights that must fit into memory.
-    fn held_bytes(&self) -> u64 {
+    pub fn held_bytes(&self) -> u64 {
         if self.holding.mmap { 0 } else { self.weight_bytes }
     }
 
@@ -149,16 +180,32 @@ impl Opened {
 
     /// The engine's sizes in the memory that is free now.
     pub fn sizes(&self, wishes: Wishes) -> Result<Sizes> {
-        sizes::plan(&self.config, self.held_bytes(), memory::free_bytes(), wishes)
+        self.sizes_in(memory::free_bytes(), wishes)
+    }
+
+    /// The engine's sizes in so much free memory (none: unknown).
+    pub fn sizes_in(&self, free: Option<u64>, wishes: Wishes) -> Result<Sizes> {
+        sizes::plan(&self.config, self.held_bytes(), free, wishes)
     }
 
     /// Loads everything and starts the engine under these names.
     pub fn start(&self, threads: usize, sizes: &Sizes, names: Vec<String>) -> Result<Arc<Runtime>> {
+        self.start_with(threads, sizes, names, |compute| self.model(compute))
+    }
+
+    /// As [`Opened::start`], with other means to load the weights.
+    pub fn start_with(
+        &self,
+        threads: usize,
+        sizes: &Sizes,
+        names: Vec<String>,
+        load: impl FnOnce(&Compute) -> Result<Model>,
+    ) -> Result<Arc<Runtime>> {
         // What is quick to find wrong comes before what takes long.
         let tokenizer = self.tokenizer()?;
         let template = self.template(&tokenizer);
         let compute = compute(threads)?;
-        let model = self.model(&compute)?;
+        let model = load(&compute)?;
         let loaded = LoadedModel {
             names,
             model: Arc::new(model),

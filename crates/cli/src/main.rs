@@ -2,16 +2,20 @@
 //!
 //! `arguments` holds the flags that commands share, `commands` one file per command; `models` finds
 //! model files, `sizes` fits a model into memory, `load` brings it there, `ask` follows one answer,
-//! `download` gets new models, `storage` is what the server keeps.
+//! `download` gets new models, `library` is all that a server may load, `storage` what it keeps,
+//! `confine` walls in what reads files of strangers.
 
 mod arguments;
 mod ask;
 mod commands;
+mod confine;
 mod download;
 mod file;
+mod library;
 mod load;
 mod memory;
 mod models;
+mod oidc;
 mod packed;
 mod partial;
 mod screen;
@@ -56,6 +60,8 @@ enum Command {
     Tokenize(commands::tokenize::Arguments),
     Perplexity(commands::perplexity::Arguments),
     Bench(commands::bench::Arguments),
+    #[command(hide = true)]
+    Extract(commands::extract::Arguments),
 }
 
 /// 0: it worked; 1: it did not, and the last line says why; 2 (by clap): the command line is wrong.
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
         Command::Tokenize(arguments) => commands::tokenize::run(arguments),
         Command::Perplexity(arguments) => commands::perplexity::run(arguments),
         Command::Bench(arguments) => commands::bench::run(arguments),
+        Command::Extract(arguments) => commands::extract::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -103,7 +103,7 @@ pub fn find(model: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Whether a path is a folder as Hugging Face publishes models.
-fn is_model_folder(path: &Path) -> bool {
+pub fn is_model_folder(path: &Path) -> bool {
     path.join("config.json").is_file()
 }
 

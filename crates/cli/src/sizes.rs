@@ -63,7 +63,7 @@ pub fn kv_bytes(config: &Config, kv: KvType, tokens: usize) -> u64 {
 pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) -> Result<Sizes> {
     let free = free.unwrap_or(u64::MAX);
     // Working memory of a step, and air to breathe for everything else on the machine.
-    let left = free.saturating_sub(free / 16).saturating_sub(weights);
+    let left = budget_of(free).saturating_sub(weights);
     if left == 0 {
         return Err(advise(
             format!(
@@ -105,6 +105,23 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         speculate: true,
     };
     Ok(Sizes { engine, kv_bytes: pages as u64 * page, state_bytes })
+}
+
+impl Sizes {
+    /// Bytes of memory that a model takes, of which its weights hold so many.
+    pub fn memory_bytes(&self, weights: u64) -> u64 {
+        weights + self.kv_bytes + self.state_bytes
+    }
+}
+
+/// Of so much free memory, what models may take: the rest is working memory, and air for others.
+pub fn budget_of(free: u64) -> u64 {
+    free - free / 16
+}
+
+/// The free memory of which [`budget_of`] leaves so much.
+pub fn free_of(budget: u64) -> u64 {
+    budget.saturating_add(budget / 15)
 }
 
 /// Sizes of an encoder, which keeps nothing of a text: its pages are working memory of a step.

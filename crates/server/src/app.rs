@@ -1,4 +1,4 @@
-//! Turns a runtime and a configuration into what every handler shares.
+//! Turns models and a configuration into what every handler shares.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,37 +7,27 @@ use myriad_store::Change;
 use tokio::sync::{Semaphore, watch};
 
 use crate::answers::recent::Recent;
+use crate::catalogue::{Asked, Catalogue, Lease, Models, Purpose};
 use crate::chats::runs::Runs;
 use crate::errors::ApiError;
+use crate::layers::upload::{Held, Upload};
 use crate::limits::LARGE_BODIES_MAX;
+use crate::oidc::Oidc;
 use crate::people::People;
 use crate::runtime::Runtime;
 use crate::serve::ServerConfig;
 use crate::storage::Storage;
+use crate::wire::named::Named;
 
-/// The models of a server.
-pub struct Models {
-    /// The one that answers; where it is an encoder, the only one.
-    pub main: Arc<Runtime>,
-    /// Another that makes vectors.
-    pub embedder: Option<Arc<Runtime>>,
-}
-
-impl From<Arc<Runtime>> for Models {
-    fn from(main: Arc<Runtime>) -> Models {
-        Models { main, embedder: None }
-    }
-}
-
-/// Models of other servers that an error lists.
+/// Models that an error lists.
 const SERVED_SHOWN_MAX: usize = 50;
 
 /// What every handler and layer shares.
 pub struct App {
-    /// The model that answers.
+    /// All models.
+    pub catalogue: Catalogue,
+    /// The one that the server was started with: it counts what belongs to no model.
     pub runtime: Arc<Runtime>,
-    /// Another that makes vectors.
-    pub embedder: Option<Arc<Runtime>>,
     pub config: ServerConfig,
     /// Places for large bodies.
     pub large_bodies: Arc<Semaphore>,
@@ -57,10 +47,11 @@ impl App {
     pub fn new(models: Models, config: ServerConfig) -> App {
         let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
         let batches = watch::Sender::new(());
-        let Models { main: runtime, embedder } = models;
+        let runtime = Arc::clone(&models.main.runtime);
+        let catalogue = Catalogue::new(models);
         let (recent, created) = (Arc::default(), unix_seconds());
         let (runs, people) = (Runs::default(), People::default());
-        App { runtime, embedder, config, large_bodies, batches, recent, runs, people, created }
+        App { catalogue, runtime, config, large_bodies, batches, recent, runs, people, created }
     }
 
     /// Whether requests must show a key or a session. A database that fails says so where these
@@ -73,47 +64,96 @@ impl App {
         stored || !self.config.api_keys.is_empty()
     }
 
-    /// All models.
-    pub fn runtimes(&self) -> impl Iterator<Item = &Arc<Runtime>> {
-        std::iter::once(&self.runtime).chain(&self.embedder)
+    /// Asks for a model by its name, or without one for the one that is there for this.
+    ///
+    /// # Errors
+    /// 404 where nobody knows it; 400 where it cannot do this or is not loaded by requests; 429
+    /// where too many wait.
+    pub async fn ask(
+        self: &Arc<App>,
+        model: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<Asked, ApiError> {
+        if let Some(asked) = self.catalogue.ask(model, purpose)? {
+            return Ok(asked);
+        }
+        let name = model.unwrap_or_default();
+        // Its file may have come since somebody looked.
+        self.look().await?;
+        match self.catalogue.ask(model, purpose)? {
+            Some(asked) => Ok(asked),
+            None => Err(self.unknown(name)?),
+        }
     }
 
-    /// The model of that name; without one the model that answers.
-    pub fn serving(&self, model: Option<&str>) -> Result<&Arc<Runtime>, ApiError> {
-        let Some(model) = model else { return Ok(&self.runtime) };
-        let is_it = |runtime: &&Arc<Runtime>| runtime.names().iter().any(|name| name == model);
-        if let Some(runtime) = self.runtimes().find(is_it) {
-            return Ok(runtime);
+    /// As [`App::ask`], and waits for the model.
+    ///
+    /// # Errors
+    /// As [`App::ask`]; 500 where it cannot be loaded, 503 where that takes too long.
+    pub async fn lease(
+        self: &Arc<App>,
+        model: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<Lease, ApiError> {
+        self.ask(model, purpose).await?.lease().await
+    }
+
+    /// A body, and the model that it names.
+    ///
+    /// # Errors
+    /// As [`App::lease`], and where the body cannot be had.
+    pub async fn body_and_lease(
+        self: &Arc<App>,
+        upload: &Upload,
+        purpose: Purpose,
+    ) -> Result<(Held, Lease), ApiError> {
+        let body = upload.read(&self.large_bodies).await?;
+        let (body, named) = self.named(body).await?;
+        let lease = self.lease(named.model.as_deref(), purpose).await?;
+        Ok((body, lease))
+    }
+
+    /// What a body names.
+    pub async fn named(self: &Arc<App>, body: Held) -> Result<(Held, Named), ApiError> {
+        let read = move |_: &App| {
+            let named = Named::of(&body);
+            Ok((body, named))
+        };
+        self.blocking(read).await
+    }
+
+    /// Looks which models there are.
+    ///
+    /// # Errors
+    /// 500 where that breaks.
+    pub async fn look(self: &Arc<App>) -> Result<(), ApiError> {
+        let look = |app: &App| {
+            app.catalogue.look();
+            Ok(())
+        };
+        match self.catalogue.loader() {
+            Some(_) => self.blocking(look).await,
+            None => Ok(()),
         }
+    }
+
+    /// Why this server does not have a model.
+    ///
+    /// # Errors
+    /// 400 where several other servers have it.
+    pub fn unknown(&self, model: &str) -> Result<ApiError, ApiError> {
         if let Some(target) = self.config.upstreams.find(model)? {
-            return Err(ApiError::chats_only(model, &target.place.about.name));
+            return Ok(ApiError::chats_only(model, &target.place.about.name));
         }
-        let own = self.runtimes().flat_map(|runtime| runtime.names()).cloned();
+        let own = self.catalogue.list().into_iter().flat_map(|listed| listed.names);
         let others = self.config.upstreams.models().into_iter().map(|(id, _)| id);
-        let names: Vec<String> = own.chain(others.take(SERVED_SHOWN_MAX)).collect();
-        Err(ApiError::unknown_model(model, &names))
+        let names: Vec<String> = own.chain(others).take(SERVED_SHOWN_MAX).collect();
+        Ok(ApiError::unknown_model(model, &names))
     }
 
     /// Whether a model of this name is this server's own.
     pub fn has(&self, model: &str) -> bool {
-        self.runtimes().any(|runtime| runtime.names().iter().any(|name| name == model))
-    }
-
-    /// The model that a request names must be the one that answers, and one that can.
-    pub fn check_model(&self, model: Option<&str>) -> Result<(), ApiError> {
-        let runtime = self.serving(model)?;
-        match !Arc::ptr_eq(runtime, &self.runtime) || runtime.is_encoder() {
-            true => Err(ApiError::embeds_only(model.unwrap_or(runtime.name()))),
-            false => Ok(()),
-        }
-    }
-
-    /// The model of that name; without one the model that is there for vectors.
-    pub fn embedding(&self, model: Option<&str>) -> Result<&Arc<Runtime>, ApiError> {
-        match (model, &self.embedder) {
-            (None, Some(embedder)) => Ok(embedder),
-            _ => self.serving(model),
-        }
+        self.catalogue.has(model)
     }
 
     /// What requests and answers may be kept in; `param` is what asked for it.
@@ -138,6 +178,30 @@ impl App {
         })
     }
 
+    /// Who else may say who somebody is.
+    ///
+    /// # Errors
+    /// 400 where nobody may.
+    pub fn oidc(&self) -> Result<&Oidc, ApiError> {
+        self.config.oidc.as_deref().ok_or_else(|| {
+            ApiError::bad_request("This server has no sign-in by OpenID Connect (--oidc-issuer).")
+        })
+    }
+
+    /// Whether passwords open anything.
+    ///
+    /// # Errors
+    /// 403 where they do not.
+    pub fn check_passwords(&self) -> Result<(), ApiError> {
+        match self.config.oidc.as_ref().filter(|oidc| oidc.config.only) {
+            Some(oidc) => Err(ApiError::not_allowed(format!(
+                "Passwords open nothing here: sign in with {} (--oidc-only).",
+                oidc.config.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Writes down what a request asked to keep, where anything is kept.
     ///
     /// # Errors
@@ -147,17 +211,6 @@ impl App {
             Some(storage) => Ok(storage.store.commit(change).await?),
             None => Ok(()),
         }
-    }
-
-    /// A prompt, which came from `param`, must fit with what is asked for.
-    pub fn check_length(
-        &self,
-        prompt: usize,
-        max_tokens: Option<usize>,
-        param: &str,
-    ) -> Result<(), ApiError> {
-        let fits = self.runtime.check_length(prompt, max_tokens);
-        fits.map_err(|error| ApiError::from_generate(error, param))
     }
 
     /// Runs work that takes long for one core (reading large JSON, tokenising, rendering) where it
@@ -177,14 +230,11 @@ impl App {
         }
     }
 
-    /// Whether every model takes requests.
+    /// Whether the models that stay take requests; the others are loaded anew where they broke.
     pub fn healthy(&self) -> bool {
-        self.runtimes().all(|runtime| runtime.healthy())
-    }
-
-    /// Error of a request whose engine failed while it ran.
-    pub fn engine_failed(&self) -> ApiError {
-        if self.runtime.healthy() { ApiError::internal() } else { ApiError::unavailable() }
+        let models = self.catalogue.list();
+        let mut pinned = models.iter().filter(|listed| listed.pinned);
+        pinned.all(|listed| listed.runtime.as_ref().is_some_and(|runtime| runtime.healthy()))
     }
 }
 

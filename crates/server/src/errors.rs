@@ -137,6 +137,39 @@ impl ApiError {
         ApiError { code: Some("model_not_supported"), ..ApiError::invalid("model", message) }
     }
 
+    /// 400: the model lies on the disk, and requests load nothing here.
+    pub fn not_loaded(name: &str) -> ApiError {
+        let message = format!("The model '{name}' is not loaded; here an operator does that.");
+        ApiError { code: Some("model_not_loaded"), ..ApiError::invalid("model", message) }
+    }
+
+    /// 400: the model takes more memory than it can ever have here.
+    pub fn model_too_large(name: &str, needed: u64, most: u64) -> ApiError {
+        let size = |bytes: u64| format!("{:.2} GB", bytes as f64 / 1e9);
+        let (needed, most) = (size(needed), size(most));
+        let message = format!(
+            "The model '{name}' takes {needed} of memory, and models may have {most} here beside \
+             those that stay loaded."
+        );
+        ApiError { code: Some("model_too_large"), ..ApiError::invalid("model", message) }
+    }
+
+    /// 500: the model could not be loaded. Reasons name files, which are the operator's matter.
+    pub fn load_failed(name: &str) -> ApiError {
+        let message = format!(
+            "The model '{name}' could not be loaded. The server's log and its console say why."
+        );
+        let error = ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message);
+        ApiError { code: Some("model_load_failed"), ..error }
+    }
+
+    /// 503: the model takes longer to load than anyone waits.
+    pub fn still_loading(name: &str) -> ApiError {
+        let message = format!("The model '{name}' is still being loaded. Try again later.");
+        let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message);
+        ApiError { code: Some("model_loading"), ..error }
+    }
+
     /// 404 for a model that is not served.
     pub fn unknown_model(model: &str, served: &[String]) -> ApiError {
         let shown: String = model.chars().take(128).collect();

@@ -10,12 +10,14 @@
 mod answers;
 mod app;
 mod batches;
+pub mod catalogue;
 mod chats;
 mod connections;
 pub mod errors;
 mod layers;
 pub mod limits;
 pub mod metrics;
+pub mod oidc;
 mod openapi;
 pub mod outbound;
 pub mod people;
@@ -28,10 +30,12 @@ mod serve;
 mod stalled;
 pub mod storage;
 mod sweeper;
+mod tools;
 mod upstreams;
 pub mod wire;
 
-pub use app::{Models, timestamp_of};
+pub use app::timestamp_of;
+pub use catalogue::{Description, Download, Loader, Models, Others, Served};
 pub use routes::openapi::text as openapi_document;
 pub use routes::web::is_built as has_chat;
 pub use runtime::{
@@ -40,4 +44,5 @@ pub use runtime::{
 };
 pub use serve::{ServeError, ServerConfig, bind, router, serve, serve_on};
 pub use storage::Storage;
+pub use tools::{Tools, ToolsError};
 pub use upstreams::{Upstreams, UpstreamsError};

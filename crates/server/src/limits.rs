@@ -22,6 +22,12 @@ pub const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Nesting of arrays and objects in a body. Schemas of tools reach about 20.
 pub const JSON_DEPTH_MAX: usize = 64;
 
+/// How long a request waits for its model to be loaded: hundreds of gigabytes from a slow disk.
+pub const LOAD_TIME_MAX: Duration = Duration::from_secs(900);
+
+/// Requests that wait for models: each holds its body and a connection.
+pub const LOAD_WAITERS_MAX: usize = 256;
+
 /// Choices per prompt: each is a sequence of its own in the engine.
 pub const CHOICES_MAX: usize = 16;
 
@@ -118,6 +124,33 @@ pub const ADDRESS_FAILURES_MAX: u32 = 30;
 /// Names and addresses whose failures are remembered: some 100 bytes each.
 pub const ATTEMPTS_REMEMBERED_MAX: usize = 16_384;
 
+/// Bytes of a document of an OpenID Connect issuer: keys with their certificates have some 20 kB.
+pub const OIDC_DOCUMENT_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of an ID token: one with hundreds of groups has some 20 kB.
+pub const OIDC_TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a subject, as OpenID Connect's.
+pub const OIDC_SUBJECT_BYTES_MAX: usize = 255;
+
+/// Keys of an issuer that are looked at: large ones have a dozen.
+pub const OIDC_KEYS_MAX: usize = 100;
+
+/// How long what an issuer says of itself is believed: keys that it takes back open nothing after.
+pub const OIDC_KNOWN_TIME: Duration = Duration::from_secs(3600);
+
+/// Time between two questions for keys because of a token whose key nobody knew.
+pub const OIDC_KEYS_AGAIN: Duration = Duration::from_secs(60);
+
+/// People whose sign-in makes this server ask the issuer at the same time.
+pub const OIDC_TOGETHER_MAX: usize = 16;
+
+/// How long somebody may be at the issuer: to find a telephone and wait for a code.
+pub const OIDC_JOURNEY_SECONDS: i64 = 10 * 60;
+
+/// What two clocks may differ by.
+pub const OIDC_CLOCK_SECONDS: i64 = 60;
+
 /// Requests that may wait for a place in the batch before new ones get a 429.
 pub const QUEUE_MAX: usize = 256;
 
@@ -165,6 +198,66 @@ pub const TOOL_SCHEMA_DEPTH_MAX: usize = 32;
 
 /// Tool calls of one earlier message.
 pub const CALLS_MAX: usize = 128;
+
+/// Characters of what a server of tools says of one: it stands in every prompt.
+pub const TOOL_OFFER_DESCRIPTION_CHARS_MAX: usize = 2048;
+
+/// Characters of what people call a tool: a line of a menu.
+pub const TOOL_OFFER_TITLE_CHARS_MAX: usize = 80;
+
+/// Bytes of a tool's schema from a server of tools: it stands in every prompt.
+pub const TOOL_OFFER_SCHEMA_BYTES_MAX: usize = 16 << 10;
+
+/// Pages of a server's list of tools: the largest servers have some hundred tools in all.
+pub const TOOL_LIST_PAGES_MAX: usize = 16;
+
+/// How long a server of tools may take to list them: whoever opens the menu waits.
+pub const TOOL_LIST_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a list of tools is believed, and how long that there is none.
+pub const TOOL_LIST_TIME: Duration = Duration::from_secs(300);
+/// See [`TOOL_LIST_TIME`].
+pub const TOOL_LIST_AGAIN: Duration = Duration::from_secs(10);
+
+/// Bytes of one answer of a server of tools, with pictures that are not shown.
+pub const TOOL_ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of a result that a model is told: some 8,000 tokens.
+pub const TOOL_RESULT_BYTES_MAX: usize = 32 << 10;
+
+/// Tools that a conversation of the chat has switched on: each stands in every prompt.
+pub const APP_TOOLS_MAX: usize = 64;
+
+/// Times that a model may call tools before it has to answer.
+pub const APP_TOOL_ROUNDS_MAX: u32 = 16;
+
+/// Calls at the same time: more than models make.
+pub const APP_CALLS_TOGETHER: usize = 16;
+
+/// Calls of one message: as many as fit the rounds.
+pub const APP_CALLS_MAX: usize = APP_TOOL_ROUNDS_MAX as usize * APP_CALLS_TOGETHER;
+
+/// Bytes of a call's arguments: a page of text, or a small file.
+pub const APP_ARGUMENTS_BYTES_MAX: usize = 256 << 10;
+
+/// How long a call waits for a person's permission before it counts as refused.
+pub const APP_PERMISSION_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Conversations in which tools may be called without a further question.
+pub const APP_GRANTS_MAX: usize = 4096;
+
+/// Results of a search: the first page of one.
+pub const SEARCH_RESULTS_MAX: usize = 8;
+
+/// Characters of what is searched for.
+pub const SEARCH_QUERY_CHARS_MAX: usize = 400;
+
+/// Characters of a result's title and excerpt, and bytes of its address.
+pub const SEARCH_TITLE_CHARS_MAX: usize = 200;
+/// See [`SEARCH_TITLE_CHARS_MAX`].
+pub const SEARCH_SNIPPET_CHARS_MAX: usize = 500;
+/// See [`SEARCH_TITLE_CHARS_MAX`].
+pub const SEARCH_URL_BYTES_MAX: usize = 2048;
 
 /// Bytes of a file, as OpenAI's.
 pub const FILE_BYTES_MAX: u64 = 512 << 20;

@@ -4,8 +4,11 @@
 
 mod experts;
 mod merge;
+mod rate;
 
+pub(crate) use experts::imbalance;
 pub(crate) use merge::merge;
+use rate::Rate;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +67,9 @@ pub struct Metrics {
     queue_time: Histogram,
     prefill_time: Histogram,
     decode_time: Histogram,
+    /// Tokens of prompts that were computed, and of answers, in the last seconds.
+    pub(crate) prompt_rate: Rate,
+    pub(crate) generation_rate: Rate,
 }
 
 /// When a request's steps happened.
@@ -135,6 +141,8 @@ impl Metrics {
             queue_time: whole(),
             prefill_time: whole(),
             decode_time: whole(),
+            prompt_rate: Rate::default(),
+            generation_rate: Rate::default(),
         };
         metrics.register(model);
         metrics
@@ -202,9 +210,20 @@ impl Metrics {
         self.rejections.inc();
     }
 
+    /// So many tokens of a prompt were computed.
+    pub(crate) fn prompt(&self, tokens: usize) {
+        self.prompt_rate.add(tokens as u64);
+    }
+
+    /// Tokens of answers so far.
+    pub(crate) fn generation_tokens(&self) -> u64 {
+        self.generation_tokens.get()
+    }
+
     /// A token came out.
     pub(crate) fn token(&self, time: TokenTime) {
         self.generation_tokens.inc();
+        self.generation_rate.add(1);
         match time {
             TokenTime::First(time) => self.time_to_first_token.observe(time.as_secs_f64()),
             TokenTime::Next(time) => self.inter_token_latency.observe(time.as_secs_f64()),

@@ -102,7 +102,11 @@ fn operation(route: &Route) -> Value {
         .map(|(content, name)| ((*content).to_owned(), json!({ "schema": answer(content, name) })))
         .collect();
     let mut responses = Map::new();
-    responses.insert("200".into(), json!({ "description": "All is well", "content": content }));
+    match content.is_empty() {
+        true => responses.insert("303".into(), json!({ "description": "Goes on to the chat" })),
+        false => responses
+            .insert("200".into(), json!({ "description": "All is well", "content": content })),
+    };
     let error = reference(error_of(route.path));
     for (status, description) in ERRORS {
         let content = json!({ "application/json": { "schema": error } });

@@ -6,8 +6,12 @@
 
 mod address;
 mod connector;
+mod events;
+mod key;
 
 pub use address::{Address, AddressError};
+pub use events::Events;
+pub use key::{Key, KeyError, KeyPlace};
 
 use std::error::Error;
 use std::pin::Pin;
@@ -78,6 +82,12 @@ pub enum OutboundError {
     /// The body is larger than what was asked for can be.
     #[error("an answer of more than {0} bytes")]
     TooLarge(usize),
+    /// An event of a stream is larger than any is.
+    #[error("an event of more than {0} bytes")]
+    EventTooLarge(usize),
+    /// An event of a stream is no text.
+    #[error("an event that is not UTF-8")]
+    EventText,
 }
 
 impl OutboundError {

@@ -8,8 +8,11 @@ use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::app::{App, Models};
+use crate::app::App;
+use crate::catalogue::Models;
+use crate::oidc::Oidc;
 use crate::storage::Storage;
+use crate::tools::Tools;
 use crate::upstreams::Upstreams;
 use crate::{batches, chats, connections, limits, routes, sweeper};
 
@@ -36,8 +39,12 @@ pub struct ServerConfig {
     pub trust_proxy: bool,
     /// Origins of web pages that may call from a browser, besides those of this machine.
     pub allowed_origins: Vec<String>,
+    /// Who else may say who somebody is.
+    pub oidc: Option<Arc<Oidc>>,
     /// Other servers whose models are offered beside the own ones.
     pub upstreams: Arc<Upstreams>,
+    /// Servers whose tools the chat may call, and the search.
+    pub tools: Arc<Tools>,
     /// Silence on a stream before a comment is sent.
     pub keep_alive: Duration,
     /// How long running answers may take to finish after the shutdown signal.
@@ -56,7 +63,9 @@ impl Default for ServerConfig {
             batch_lines: limits::BATCH_LINES,
             trust_proxy: false,
             allowed_origins: Vec::new(),
+            oidc: None,
             upstreams: Arc::default(),
+            tools: Arc::default(),
             keep_alive: limits::KEEP_ALIVE,
             shutdown_grace: limits::SHUTDOWN_GRACE,
         }

@@ -213,6 +213,9 @@ const SET_PASSWORD: &str = "UPDATE users SET password = $2 WHERE id = $1 \
 
 const SET_SUBJECT: &str = "UPDATE users SET subject = $2 WHERE id = $1 AND subject IS NULL";
 
+const CLEAR_SUBJECT: &str = "UPDATE users SET subject = NULL WHERE id = $1 \
+     AND subject IS NOT NULL AND password IS NOT NULL";
+
 /// What an account has let in, or may let in, while it was more than it is now.
 const END_SESSIONS: &str = "DELETE FROM sessions WHERE user_id = $1";
 const END_INVITATIONS: &str = "DELETE FROM invitations WHERE made_by = $1 AND used_by IS NULL";
@@ -373,6 +376,16 @@ impl Users {
         let one_row = Some(id.to_owned());
         self.change(Change::new().step(Step { sql: SET_SUBJECT, values, one_row, deletes: false }))
             .await
+    }
+
+    /// Forgets which identity elsewhere is an account's own.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where it has none, or no password to sign in with instead.
+    pub async fn clear_subject(&self, id: &str) -> Result<(), StoreError> {
+        let one_row = Some(id.to_owned());
+        let step = Step { sql: CLEAR_SUBJECT, values: vec![text(id)], one_row, deletes: true };
+        self.change(Change::new().step(step)).await
     }
 
     /// Deletes an account with its keys, its sessions and all documents of its own. Returns the

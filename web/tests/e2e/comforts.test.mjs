@@ -1,7 +1,7 @@
 // Uses what makes a chat comfortable: thinking, presets, prompts, imports.
 import assert from 'node:assert/strict';
 import { fileURLToPath } from 'node:url';
-import { accessible, journeys, replies, say } from './harness.mjs';
+import { accessible, becomes, journeys, replies, say } from './harness.mjs';
 
 const journey = journeys();
 const button = (page, name) => page.getByRole('button', { name, exact: true });
@@ -76,21 +76,21 @@ journey('prompts are made, found behind a slash and filled in', async (page) => 
   await button(page, 'Save').click();
   await page.keyboard.press('Escape');
   await field.fill('/tra');
-  assert.equal(await page.getByRole('option').count(), 2);
+  await becomes(() => page.getByRole('option').count(), 2);
   await accessible(page, 'the list of prompts');
   await field.press('Enter');
   await page.getByLabel('text', { exact: true }).fill('$& {{language}}');
   await page.getByLabel('language', { exact: true }).fill('French');
   await accessible(page, 'variables');
   await button(page, 'Insert').click();
-  assert.equal(await field.inputValue(), 'Translate “$& {{language}}” into French.');
+  await becomes(() => field.inputValue(), 'Translate “$& {{language}}” into French.');
   await page.waitForFunction(() => document.activeElement.id === 'composer');
   await field.fill('/hello');
   await field.press('Enter');
-  assert.equal(await field.inputValue(), 'Hello');
+  await becomes(() => field.inputValue(), 'Hello');
   await field.fill('/');
   await field.press('Escape');
-  assert.equal(await page.getByRole('option').count(), 0);
+  await becomes(() => page.getByRole('option').count(), 0);
   await field.press('Enter');
   await page.getByRole('log').getByText('/', { exact: true }).waitFor();
 });
@@ -105,7 +105,7 @@ journey('a preset is kept, used, exported and imported', async (page) => {
   await button(page, 'Cancel').click();
   await button(page, 'Parameters').click();
   await page.getByRole('combobox', { name: 'Presets' }).selectOption('Terse');
-  assert.equal(await page.getByLabel('Temperature').inputValue(), '0.25');
+  await becomes(() => page.getByLabel('Temperature').inputValue(), '0.25');
   await accessible(page, 'a preset in the parameters');
   await button(page, 'Save').click();
   const body = await asked(page, 'Hello');
@@ -118,7 +118,7 @@ journey('a preset is kept, used, exported and imported', async (page) => {
   await page.getByText('1 conversation imported.').waitFor();
   await button(page, 'Prompts and presets').click();
   await page.getByRole('button', { name: 'Presets', exact: true }).click();
-  assert.equal(await page.getByRole('button', { name: 'Edit: Terse' }).count(), 2);
+  await becomes(() => page.getByRole('button', { name: 'Edit: Terse' }).count(), 2);
   await page.getByRole('button', { name: 'Edit: Terse' }).first().click();
   await page.getByLabel('Name of the preset').fill('Brief');
   await accessible(page, 'editing a preset');
@@ -126,5 +126,5 @@ journey('a preset is kept, used, exported and imported', async (page) => {
   await page.getByRole('button', { name: 'Delete: Terse' }).click();
   await button(page, 'Delete').click();
   await page.getByText('Terse').waitFor({ state: 'detached' });
-  assert.equal(await page.getByText('Brief', { exact: true }).count(), 1);
+  await becomes(() => page.getByText('Brief', { exact: true }).count(), 1);
 });

@@ -1,41 +1,9 @@
 // Compares two models as a person would: one of the server, and the same one by way of a second server.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { accessible, answered, browser, say, server } from './harness.mjs';
+import { pair } from './pair.mjs';
+import { accessible, answered, becomes, journeys, say } from './harness.mjs';
 
-let far, served, opened, folder;
-before(async () => {
-  far = await server();
-  folder = mkdtempSync(join(tmpdir(), 'myriad-upstreams-'));
-  const file = join(folder, 'upstreams.toml');
-  // The harness takes the first address of digits that a server tells for its own.
-  const address = far.url.replace('127.0.0.1', 'localhost');
-  writeFileSync(
-    file,
-    `[[upstream]]\nname = "far"\nkind = "openai"\nurl = "${address}/v1"\nmodels = ["scripted"]\n`,
-  );
-  served = await server('--upstreams', file);
-  opened = await browser(process.env.CHAT_URL ?? served.url);
-});
-after(async () => {
-  await opened?.stop();
-  await served?.stop();
-  await far?.stop();
-  if (folder) rmSync(folder, { recursive: true, force: true });
-});
-
-function journey(name, walk, options = {}) {
-  test(name, { timeout: 60_000 }, async () => {
-    const page = await opened.page(options);
-    page.setDefaultTimeout(10_000);
-    await walk(page);
-    assert.deepEqual(page.faults, []);
-    await page.context().close();
-  });
-}
+const journey = journeys(() => pair('far'));
 
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 const columns = (page) => page.locator('.columns article');
@@ -72,7 +40,7 @@ journey('the picker says whose each model is', async (page) => {
 journey('two answers stand side by side, one is voted for and kept', async (page) => {
   await compare(page, 'Think about it');
   await allAnswered(page);
-  assert.equal(await columns(page).count(), 2);
+  await becomes(() => columns(page).count(), 2);
   for (const column of await columns(page).all()) {
     assert.match(await column.innerText(), /forty-two/);
     assert.match(await column.innerText(), /tokens\/s/);
@@ -94,7 +62,8 @@ journey('two answers stand side by side, one is voted for and kept', async (page
   await page.getByRole('img', { name: 'Version 2 of 2' }).waitFor();
   await page.getByRole('button', { name: 'Choose a model: far/scripted' }).waitFor();
   await say(page, 'Hello');
-  assert.equal(await page.locator('article').count(), 4, 'the conversation goes on');
+  // The conversation goes on.
+  await becomes(() => page.locator('article').count(), 4);
   const measures = page.locator('article.assistant').last().locator('.measures');
   assert.match(await measures.getAttribute('title'), /^far\/scripted\n/);
   await page.getByRole('button', { name: 'Previous version' }).first().click();
@@ -102,7 +71,7 @@ journey('two answers stand side by side, one is voted for and kept', async (page
 });
 
 journey('each answer has its own stop', async (page) => {
-  await compare(page, 'Stop me');
+  await compare(page, 'Take your time');
   await columns(page).nth(1).getByText('One two').waitFor();
   await button(page, 'Stop far/scripted').click();
   await columns(page).nth(1).getByText('Stopped.').waitFor();
@@ -119,8 +88,11 @@ journey('a phone shows one answer at a time, to be swiped', async (page) => {
   const tab = page.locator('.tabs').getByRole('button', { name: 'far/scripted' });
   await tab.click();
   await page.locator('.tabs button[aria-pressed=true]', { hasText: 'far/scripted' }).waitFor();
-  const box = await columns(page).nth(1).boundingBox();
-  assert.ok(box.x >= 0 && box.x + box.width <= 320, 'the second answer is in view');
+  const inView = async () => {
+    const box = await columns(page).nth(1).boundingBox();
+    return box.x >= 0 && box.x + box.width <= 320;
+  };
+  await becomes(inView, true);
   const scroll = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(scroll <= 320, `${scroll} of 320 pixels`);
   await accessible(page, 'a comparison on a phone');
@@ -137,7 +109,7 @@ journey(
     const rows = page.getByRole('table').locator('tbody tr');
     await rows.nth(1).waitFor();
     assert.match(await rows.first().innerText(), /few votes\s+[\d,]+ ± \d/);
-    assert.equal(await page.locator('main svg circle').count(), 2);
+    await becomes(() => page.locator('main svg circle').count(), 2);
     await accessible(page, 'leaderboard');
     await page.evaluate(() => (document.documentElement.dataset.theme = 'dark'));
     await accessible(page, 'leaderboard, dark');
@@ -164,5 +136,5 @@ journey('one model alone answers again after a comparison is called off', async 
   await button(page, 'Ask one model alone').click();
   await say(page, 'Hello');
   await answered(page);
-  assert.equal(await page.locator('article.assistant').count(), 1);
+  await becomes(() => page.locator('article.assistant').count(), 1);
 });

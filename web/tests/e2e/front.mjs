@@ -54,6 +54,8 @@ export async function front(target) {
     const passed = request(new URL(asked.url, target), { method: asked.method, headers }, (got) => {
       answer.writeHead(got.statusCode, got.headers);
       got.pipe(answer);
+      // A server that is killed breaks off here too: a pipe alone would leave the page waiting.
+      got.on('close', () => got.complete || answer.destroy());
     });
     passed.on('error', () => answer.destroy());
     answer.on('close', () => passed.destroy());

@@ -1,7 +1,7 @@
 // Runs hostile texts through every place that shows a text: nothing fires, nothing leaves, nothing is loaded.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { journeys, replies, say } from './harness.mjs';
+import { becomes, journeys, replies, say, still } from './harness.mjs';
 import { diagrams, pages, texts } from './hostile.mjs';
 
 const journey = journeys();
@@ -24,27 +24,46 @@ async function watched(page) {
   };
 }
 
-/** No element and no attribute of the chat's own page that a text could have made. */
+/**
+ * No element and no attribute of the chat's own page that a text could have made, wherever it stands: what is far from
+ * the window is shown as text, so each part of the page is gone to.
+ */
 async function harmless(page, where) {
-  const found = await page.evaluate(() => {
-    const bad = [...document.querySelectorAll('#app *')].filter(
-      (element) =>
-        /^(script|iframe|object|embed|form|base|meta|link|style|portal|foreignobject)$/i.test(
-          element.localName,
-        ) && !(element.localName === 'form' && element.querySelector('#composer')),
-    );
-    const attributes = [...document.querySelectorAll('#app *')].flatMap((element) =>
-      [...element.attributes]
-        .filter(
-          ({ name, value }) =>
-            /^on/i.test(name) ||
-            (/^(href|src|xlink:href|action|formaction)$/i.test(name) &&
-              !/^(https?:|mailto:|#|\/|data:image\/(png|jpeg|gif|webp);)/i.test(value)),
-        )
-        .map(({ name, value }) => `${name}=${value}`),
-    );
-    const pictures = [...document.images].map(({ src }) => src).filter((src) => /evil/.test(src));
-    return [...bad.map(({ outerHTML }) => outerHTML), ...attributes, ...pictures];
+  const found = await page.evaluate(async () => {
+    const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+    const elements = () =>
+      [...document.querySelectorAll('#app *')].filter(
+        (element) =>
+          /^(script|iframe|object|embed|form|base|meta|link|style|portal|foreignobject)$/i.test(
+            element.localName,
+          ) && !(element.localName === 'form' && element.querySelector('#composer')),
+      );
+    const attributes = () =>
+      [...document.querySelectorAll('#app *')].flatMap((element) =>
+        [...element.attributes]
+          .filter(
+            ({ name, value }) =>
+              /^on/i.test(name) ||
+              (/^(href|src|xlink:href|action|formaction)$/i.test(name) &&
+                !/^(https?:|mailto:|#|\/|data:image\/(png|jpeg|gif|webp);)/i.test(value)),
+          )
+          .map(({ name, value }) => `${name}=${value}`),
+      );
+    const pictures = () =>
+      [...document.images].map(({ src }) => src).filter((src) => /evil/.test(src));
+    const found = new Set();
+    const look = () => {
+      for (const { outerHTML } of elements()) found.add(outerHTML);
+      for (const bad of [...attributes(), ...pictures()]) found.add(bad);
+    };
+    look();
+    for (const section of document.querySelectorAll('.section')) {
+      section.scrollIntoView();
+      do await frame();
+      while (section.classList.contains('far'));
+      look();
+    }
+    return [...found];
   });
   assert.deepEqual(found, [], where);
 }
@@ -119,7 +138,7 @@ journey(
     }
     page.faults = page.faults.filter((fault) => !/net::ERR|Refused to load/.test(fault));
   },
-  { timeout: 240_000 },
+  { timeout: 600_000 },
 );
 
 journey(
@@ -195,12 +214,13 @@ journey(
       ...pages.map((text, index) => fence(index % 2 ? 'html' : 'svg', text)),
       ...diagrams.map((text) => fence('mermaid', text)),
     ];
+    // All of them are near a window that is this high.
+    await page.setViewportSize({ width: 1280, height: 20_000 });
     await replies(page, artifacts.join('\n\n'));
     await say(page, 'Show all of them');
     const previews = page.locator('article').getByRole('button', { name: 'Preview' });
-    const count = await previews.count();
-    assert.equal(count, artifacts.length);
-    for (let index = 0; index < count; index += 1) {
+    await becomes(() => previews.count(), artifacts.length);
+    for (let index = 0; index < artifacts.length; index += 1) {
       await previews.nth(index).evaluate((element) => element.click());
       await page.locator('iframe').waitFor();
       const diagram = index >= pages.length;
@@ -209,10 +229,10 @@ journey(
         .locator(diagram ? 'svg, pre' : 'script')
         .first()
         .waitFor({ state: 'attached', timeout: 20_000 });
-      await page.waitForTimeout(60);
+      await still(page);
     }
     await nothing('artifacts');
     page.faults.length = 0;
   },
-  { timeout: 240_000 },
+  { timeout: 600_000 },
 );

@@ -1,20 +1,8 @@
 // Uses accounts as people would: the first one, an invitation, keys, a session that ends, a language and a theme.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { accessible, browser, say, server } from './harness.mjs';
+import { accessible, attempt, browser, journeys, say, server } from './harness.mjs';
 
 const PASSWORD = 'correct horse';
-
-let served, opened, url;
-before(async () => {
-  served = await server();
-  url = process.env.CHAT_URL ?? served.url;
-  opened = await browser(url);
-});
-after(async () => {
-  await opened?.stop();
-  await served?.stop();
-});
 
 const button = (page, name) => page.getByRole('button', { name, exact: true });
 const menu = async (page, name) => {
@@ -32,9 +20,13 @@ async function signIn(page, name, password) {
 /** What a browser logs of a refusal is no fault: it was asked for. */
 const faults = (page) => page.faults.filter((fault) => !/status of 40[013]/.test(fault));
 
-test('one account, then another, each with what is theirs', { timeout: 120_000 }, async () => {
+attempt('one account, then another, each with what is theirs', async (later) => {
+  const served = await server();
+  later(served.stop);
+  const { url } = served;
+  const opened = await browser(url);
+  later(opened.stop);
   const anna = await opened.page();
-  anna.setDefaultTimeout(10_000);
   await say(anna, 'Hello');
   await button(anna, 'Settings').click();
   await button(anna, 'Create an account…').click();
@@ -47,7 +39,6 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
 
   // Another browser is asked who it is; a wrong password is told in place.
   const other = await opened.page();
-  other.setDefaultTimeout(10_000);
   await other.getByRole('heading', { name: 'Sign in' }).waitFor();
   await accessible(other, 'sign in');
   await signIn(other, 'anna', 'wrong horse');
@@ -82,12 +73,12 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
   await other.getByRole('log').getByText('forty-two').waitFor();
 
   // An invitation: its token stays in the fragment.
-  await menu(anna, 'People');
+  await button(anna, 'Console').click();
+  await anna.getByRole('tab', { name: 'People' }).click();
   await button(anna, 'Invite someone').click();
   const link = await anna.getByRole('textbox', { name: 'Link' }).inputValue();
   await accessible(anna, 'people');
   const ben = await opened.page({ viewport: { width: 320, height: 640 }, colorScheme: 'dark' });
-  ben.setDefaultTimeout(10_000);
   const sent = [];
   ben.on('request', (request) => sent.push(request.url()));
   await ben.goto(link.replace(new URL(link).origin, url));
@@ -107,7 +98,8 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
 
   // Locked out, then deleted, with what goes said.
   await anna.keyboard.press('Escape');
-  await menu(anna, 'People');
+  await button(anna, 'Console').click();
+  await anna.getByRole('tab', { name: 'People' }).click();
   await button(anna, 'Options for Ben').click();
   await anna.getByRole('menuitem', { name: 'Lock out' }).click();
   await anna.getByText('Locked out').waitFor();
@@ -123,20 +115,31 @@ test('one account, then another, each with what is theirs', { timeout: 120_000 }
 
   await menu(anna, 'Sign out');
   await anna.getByRole('heading', { name: 'Sign in' }).waitFor();
-  for (const page of [anna, other, ben]) {
-    assert.deepEqual(faults(page), []);
-    await page.context().close();
-  }
+  for (const page of [anna, other, ben]) assert.deepEqual(faults(page), []);
 });
+
+/** A server with an account. */
+async function withAccount() {
+  const served = await server();
+  const body = JSON.stringify({ name: 'anna', display_name: 'Anna', password: PASSWORD });
+  const headers = { 'content-type': 'application/json' };
+  await fetch(`${served.url}/app/setup`, { method: 'POST', headers, body });
+  return served;
+}
+
+const journey = journeys(withAccount);
 
 for (const [locale, heading] of [
   ['fr-FR', 'Se connecter'],
   ['zh-CN', '登录'],
 ]) {
-  test(`people come in in ${locale}, in the dark`, { timeout: 60_000 }, async () => {
-    const page = await opened.page({ locale, colorScheme: 'dark' });
-    await page.getByRole('heading', { name: heading }).waitFor();
-    await accessible(page, `sign in, ${locale}`);
-    await page.context().close();
-  });
+  journey(
+    `people come in in ${locale}, in the dark`,
+    async (page) => {
+      await page.getByRole('heading', { name: heading }).waitFor();
+      await accessible(page, `sign in, ${locale}`);
+      page.faults = faults(page);
+    },
+    { locale, colorScheme: 'dark' },
+  );
 }

@@ -1,9 +1,9 @@
 // Installs the chat: it opens without its server, and shows the newer page as soon as there is one.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
 import { front } from './front.mjs';
-import { browser, server } from './harness.mjs';
+import { attempt, browser, server } from './harness.mjs';
 
 const DIST = new URL('../../dist/', import.meta.url);
 
@@ -20,17 +20,17 @@ after(async () => {
 });
 
 /** A page whose worker has taken over. */
-async function controlled() {
+async function controlled(later) {
   const page = await opened.page({ serviceWorkers: 'allow' });
-  page.setDefaultTimeout(15_000);
+  later(() => page.context().close());
   await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
   return page;
 }
 
 const heading = (page) => page.getByRole('heading', { name: 'What can I help with?' });
 
-test('Chromium finds nothing that keeps it from being installed', { timeout: 60_000 }, async () => {
-  const page = await controlled();
+attempt('Chromium finds nothing that keeps it from being installed', async (later) => {
+  const page = await controlled(later);
   const session = await page.context().newCDPSession(page);
   const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
   // A test's browser has no profile on disk; everything else is the page's own doing.
@@ -51,22 +51,21 @@ test('Chromium finds nothing that keeps it from being installed', { timeout: 60_
   assert.equal(sizes.length, 3);
   for (const [said, real] of sizes) assert.equal(said, real);
   assert.deepEqual(page.faults, []);
-  await page.context().close();
 });
 
-test('without its server the chat opens, and says so', { timeout: 60_000 }, async () => {
-  const page = await controlled();
+attempt('without its server the chat opens, and says so', async (later) => {
+  const page = await controlled(later);
   await page.context().setOffline(true);
   await page.reload();
   await page.getByText('The server cannot be reached. Is it still running?').waitFor();
   await page.context().setOffline(false);
   await page.reload();
   await heading(page).waitFor();
-  await page.context().close();
 });
 
-test('after an upgrade the page is the new one, at once', { timeout: 60_000 }, async () => {
-  const page = await controlled();
+attempt('after an upgrade the page is the new one, at once', async (later) => {
+  const page = await controlled(later);
+  later(() => shown.replaced.clear());
   const html = readFileSync(new URL('index.html', DIST), 'utf8');
   const worker = readFileSync(new URL('sw.js', DIST), 'utf8');
   shown.replaced.set('/', html.replace('<title>', '<meta name="build" content="next" /><title>'));
@@ -84,30 +83,23 @@ test('after an upgrade the page is the new one, at once', { timeout: 60_000 }, a
   await page.context().setOffline(true);
   await page.reload();
   assert.equal(await page.locator('meta[name=build]').count(), 1, 'the kept page is the new one');
-  await page.context().close();
-  shown.replaced.clear();
 });
 
-test(
-  'only the chat’s own files are kept: nothing of a conversation',
-  { timeout: 60_000 },
-  async () => {
-    const page = await controlled();
-    await page.reload();
-    await heading(page).waitFor();
-    const paths = await page.evaluate(async () => {
-      const found = [];
-      for (const name of await caches.keys()) {
-        const requests = await (await caches.open(name)).keys();
-        found.push(...requests.map(({ url }) => new URL(url).pathname));
-      }
-      return found;
-    });
-    const others = paths.filter(
-      (path) => !/^\/($|assets\/|theme\.js$|icon|manifest\.webmanifest$)/.test(path),
-    );
-    assert.deepEqual(others, []);
-    assert.ok(paths.length > 5);
-    await page.context().close();
-  },
-);
+attempt('only the chat’s own files are kept: nothing of a conversation', async (later) => {
+  const page = await controlled(later);
+  await page.reload();
+  await heading(page).waitFor();
+  const paths = await page.evaluate(async () => {
+    const found = [];
+    for (const name of await caches.keys()) {
+      const requests = await (await caches.open(name)).keys();
+      found.push(...requests.map(({ url }) => new URL(url).pathname));
+    }
+    return found;
+  });
+  const others = paths.filter(
+    (path) => !/^\/($|assets\/|theme\.js$|icon|manifest\.webmanifest$)/.test(path),
+  );
+  assert.deepEqual(others, []);
+  assert.ok(paths.length > 5);
+});

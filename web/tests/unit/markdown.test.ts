@@ -1,9 +1,10 @@
 // Holds the Markdown pipeline to: nothing executes, blocks stay, Chinese and money read right.
+import type { Tokens } from 'marked';
 import { describe, expect, test } from 'vitest';
-import { BlockReader } from '../../src/lib/markdown/blocks';
-import { highlight, languageOf, spansOf } from '../../src/lib/markdown/highlight';
+import { groupsOf, highlight, languageOf, spansOf } from '../../src/lib/markdown/highlight';
 import { embeddedImage, lex, safeHref } from '../../src/lib/markdown/parse';
 import { completed } from '../../src/lib/markdown/repair';
+import { SectionReader, type Block } from '../../src/lib/markdown/sections.svelte';
 
 /** All tokens below these, as pairs of type and text. */
 function flat(tokens: readonly unknown[]): { type: string; text: string; href?: string }[] {
@@ -201,31 +202,46 @@ Setext
 End.
 `;
 
+/** Reads a text, and says which blocks are shown of it. */
+function read(reader: SectionReader, text: string, whole = false): Block[] {
+  reader.read(text, whole);
+  return reader.sections.flatMap(({ blocks }) => blocks ?? []);
+}
+
+/** A text of so many paragraphs, each of some fifty characters. */
+const paragraphs = (count: number) =>
+  Array.from(
+    { length: count },
+    (_, index) => `Paragraph ${index} has words, and ${index} more.\n\n`,
+  );
+
 describe('a text that grows', () => {
   test.each([1, 3, 7, 40])('ends as the whole text does, in pieces of %i', (size) => {
-    const reader = new BlockReader();
+    const reader = new SectionReader();
     for (let end = size; end < LONG.length; end += size) reader.read(LONG.slice(0, end), false);
-    const grown = reader.read(LONG, true).map(({ start, token }) => [start, token.type]);
-    const whole = new BlockReader().read(LONG, true).map(({ start, token }) => [start, token.type]);
-    expect(grown).toEqual(whole);
+    const ends = (blocks: Block[]) => blocks.map(({ start, token }) => [start, token.type]);
+    const grown = ends(read(reader, LONG, true));
+    expect(grown).toEqual(ends(read(new SectionReader(), LONG, true)));
+    const tokens = lex(LONG).filter(({ type }) => type !== 'space' && type !== 'def');
+    expect(grown.map(([, type]) => type)).toEqual(tokens.map(({ type }) => type));
   });
 
   test('keeps blocks that are done', () => {
-    const reader = new BlockReader();
-    const before = reader.read('# A\n\nfirst paragraph\n\nsecond', false);
-    const after = reader.read('# A\n\nfirst paragraph\n\nsecond goes on', false);
+    const reader = new SectionReader();
+    const before = read(reader, '# A\n\nfirst paragraph\n\nsecond');
+    const after = read(reader, '# A\n\nfirst paragraph\n\nsecond goes on');
     expect(after[0]).toBe(before[0]);
     expect(after[1]).toBe(before[1]);
     expect(after[2]).not.toBe(before[2]);
   });
 
   test('makes at most two blocks anew for a piece, however long it is', () => {
-    const reader = new BlockReader();
+    const reader = new SectionReader();
     let text = '';
-    let before: readonly unknown[] = [];
-    for (let index = 0; index < 400; index += 1) {
-      text += `Paragraph ${index} with some words.\n\n`;
-      const blocks = reader.read(text, false);
+    let before: Block[] = [];
+    for (const paragraph of paragraphs(400)) {
+      text += paragraph;
+      const blocks = read(reader, text);
       const kept = blocks.filter((block, at) => block === before[at]).length;
       expect(blocks.length - kept).toBeLessThanOrEqual(2);
       before = blocks;
@@ -233,14 +249,78 @@ describe('a text that grows', () => {
     expect(before.length).toBe(400);
   });
 
-  test('another text starts afresh', () => {
-    const reader = new BlockReader();
+  test('touches its last section alone', () => {
+    const reader = new SectionReader();
+    reader.read(paragraphs(400).join(''), false);
+    const { sections } = reader;
+    const shown = sections.map(({ blocks }) => blocks);
+    expect(sections.length).toBeGreaterThan(5);
+    reader.read(`${paragraphs(400).join('')}One more`, false);
+    expect(reader.sections).toBe(sections);
+    for (const [index, section] of sections.slice(0, -1).entries())
+      expect(section.blocks).toBe(shown[index]);
+  });
+
+  test('a section that is left comes back as it was', () => {
+    const reader = new SectionReader();
+    const text = paragraphs(400).join('');
+    read(reader, text);
+    reader.read(text, true);
+    for (const section of reader.sections) {
+      const starts = section.blocks?.map(({ start }) => start);
+      section.leave();
+      section.enter();
+      expect(section.blocks?.map(({ start }) => start)).toEqual(starts);
+    }
+    expect(reader.sections.map((section) => section.text).join('')).toBe(text);
+  });
+
+  test('a long text that is there at once is shown at its ends', () => {
+    const reader = new SectionReader();
+    reader.read(paragraphs(400).join(''), true);
+    const shown = reader.sections.map(({ blocks }) => blocks !== null);
+    expect(shown.indexOf(false)).toBe(1);
+    expect(shown.lastIndexOf(false)).toBe(shown.length - 2);
+  });
+
+  test('parts of the last block that stay are the same objects', () => {
+    const items = (blocks: Block[]) => (blocks[0]?.token as Tokens.List).items;
+    const reader = new SectionReader();
+    const before = items(read(reader, '- one\n- two\n- thr'));
+    const after = items(read(reader, '- one\n- two\n- three\n- fo'));
+    expect(after.slice(0, 2)).toEqual(before.slice(0, 2));
+    expect(after[1]).toBe(before[1]);
+    expect(after[2]?.text).toBe('three');
+    // A list that becomes loose is another one in all of its items.
+    const loose = items(read(reader, '- one\n- two\n- three\n\n- four'));
+    expect(loose[0]).not.toBe(before[0]);
+    const rows = (blocks: Block[]) => (blocks[0]?.token as Tokens.Table).rows;
+    const table = new SectionReader();
+    const first = rows(read(table, '| a |\n|--|\n| 1 |\n| 2'))[0];
+    expect(rows(read(table, '| a |\n|--|\n| 1 |\n| 23 |\n'))[0]).toBe(first);
+  });
+
+  test('lines may end in two characters', () => {
+    const text = '# A\r\n\r\nfirst\r\n\r\nsecond';
+    const reader = new SectionReader();
+    for (let end = 1; end < text.length; end += 1) reader.read(text.slice(0, end), false);
+    expect(read(reader, text, true).map(({ token }) => token.raw.trim())).toEqual([
+      '# A',
+      'first',
+      'second',
+    ]);
+  });
+
+  test('another text starts afresh, and so does one that goes on after its end', () => {
+    const reader = new SectionReader();
     reader.read('# A\n\nb\n\nc', false);
-    expect(reader.read('other', true).map((block) => block.raw)).toEqual(['other']);
+    expect(read(reader, 'other', true).map(({ token }) => token.raw)).toEqual(['other']);
+    expect(read(reader, 'other end').map(({ token }) => token.raw)).toEqual(['other end']);
+    expect(read(reader, '')).toEqual([]);
   });
 
   test('an unfinished fence is code', () => {
-    const blocks = new BlockReader().read('Look:\n\n```python\nprint("**no**")\n', false);
+    const blocks = read(new SectionReader(), 'Look:\n\n```python\nprint("**no**")\n');
     expect(blocks.map((block) => block.token.type)).toEqual(['paragraph', 'code']);
   });
 });
@@ -270,6 +350,13 @@ describe('code', () => {
     const spans = await highlight(code, 'ts');
     expect(spans?.map((span) => span.text).join('')).toBe(code);
     expect(spans?.some((span) => span.kind.includes('string'))).toBe(true);
+  });
+  test('is laid out in groups of whole lines, none lost', async () => {
+    const code = `/* ${'a comment\n'.repeat(100)} */\n${'let x = 1;\n'.repeat(100)}end`;
+    const groups = groupsOf((await highlight(code, 'js')) ?? []);
+    expect(groups.length).toBe(6);
+    expect(groups.flatMap((group) => group.map(({ text }) => text)).join('')).toBe(code);
+    for (const group of groups.slice(0, -1)) expect(group.at(-1)?.text.endsWith('\n')).toBe(true);
   });
   test('is never guessed', async () => {
     expect(await highlight('let x', '')).toBeNull();

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod chat;
 pub mod convert;
+pub mod extract;
 pub mod inspect;
 pub mod keys;
 pub mod perplexity;

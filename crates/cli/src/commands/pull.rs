@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use myriad_model::Config;
 
-use crate::download::{self, Keep, Source};
+use crate::download::{self, Bar, Keep, Source};
 use crate::file::ModelFile;
 use crate::models;
 use crate::screen::{self, note, one_text, size};
@@ -48,7 +48,8 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let folder = models::folder()?;
     let name = arguments.name.as_deref();
-    let keep = Keep { folder: &folder, name, force: arguments.force };
+    let watch = &Bar::default();
+    let keep = Keep { folder: &folder, name, force: arguments.force, watch };
     let pulled = download::pull(&arguments.source, &keep)?;
     let name = models::name_of(&pulled.path);
     let state = if pulled.was_there { "was there already" } else { "is in the cache" };

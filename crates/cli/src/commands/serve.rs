@@ -3,22 +3,26 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::{fs, process};
+use std::process;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use myriad_server::runtime::scripted::Script;
-use myriad_server::{Models, Runtime, ServeError, ServerConfig, Upstreams, bind, serve_on};
+use myriad_server::{
+    Models, Others, Runtime, ServeError, Served, ServerConfig, Tools, Upstreams, bind, serve_on,
+};
 use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Memory, OptionalModel, Threads, Weights};
+use crate::arguments::{self, Memory, OptionalModel, Threads, Weights};
+use crate::library::{self, Library};
 use crate::load::{self, Holding, Opened};
+use crate::memory;
 use crate::models;
+use crate::oidc::Issuer;
 use crate::screen::{self, advise, count, note, size};
-use crate::sizes::{Sizes, Wishes};
+use crate::sizes::{self, Sizes, Wishes};
 use crate::storage::Place;
 
 const EXAMPLES: &str = "\
@@ -29,7 +33,9 @@ Examples:
   myriad users create anna; myriad serve --host 0.0.0.0    for people, who sign in to the chat
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
   myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
+  myriad serve MODEL --models /srv/models          and what lies there, loaded when asked for
   myriad serve MODEL --upstreams upstreams.toml    and models of other servers, each named in it
+  myriad serve MODEL --tools tools.toml            and tools for the chat: MCP servers, web search
   myriad serve MINILM                              an encoder alone: embeddings and reranking
   myriad serve script:answers.json                 a test double: it answers what a file says
 
@@ -74,9 +80,24 @@ pub struct Arguments {
     /// Another model that is served for embeddings and reranking, on half of the threads.
     #[arg(long, value_name = "MODEL")]
     embedding_model: Option<PathBuf>,
+    /// Folder of models, or a model, that may be loaded besides, as those of the cache may; may be
+    /// given several times. A request that names one loads it, and what was used longest ago is
+    /// unloaded where memory is short.
+    #[arg(long, value_name = "PATH")]
+    models: Vec<PathBuf>,
+    /// Memory that all models may take together: 8GB, 1.5GiB. [default: what is free at the start,
+    /// less a reserve]
+    #[arg(long, value_name = "SIZE", value_parser = arguments::bytes, help_heading = "Resources")]
+    models_memory: Option<u64>,
+    /// Let no request load a model: whoever runs the server does, in the chat's console.
+    #[arg(long, help_heading = "Resources")]
+    no_load: bool,
     /// Models of other servers to offer beside it: a TOML file that says where, and where keys are.
     #[arg(long, value_name = "FILE")]
     upstreams: Option<PathBuf>,
+    /// Tools that models may call in the chat: a TOML file of MCP servers and of a web search.
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
     /// How log lines look.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -95,6 +116,8 @@ pub struct Arguments {
     /// Keep nothing of requests and answers, whatever they ask for.
     #[arg(long, help_heading = "Storage")]
     no_store: bool,
+    #[command(flatten)]
+    issuer: Issuer,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -128,20 +151,19 @@ pub fn run(arguments: Arguments) -> Result<()> {
         batch_lines: arguments.batch_lines as usize,
         trust_proxy: arguments.trust_proxy,
         allowed_origins: arguments.allow_origin.clone(),
+        oidc: arguments.issuer.open()?,
         upstreams: Arc::new(upstreams(arguments.upstreams.as_deref())?),
+        tools: Arc::new(tools(arguments.tools.as_deref())?),
         ..ServerConfig::default()
     };
     let door = Door { keys, without_key: arguments.without_key };
-    if let Some(file) = arguments.model.model.as_deref().and_then(script_of) {
-        return serve_script(file, config, &arguments, &tokio, door);
+    let budget = Budget::new(&arguments);
+    arguments.models.iter().try_for_each(|place| library::check(place))?;
+    if let Some(file) = arguments.model.model.as_deref().and_then(library::script_of) {
+        return serve_script(file, config, &arguments, &tokio, door, budget);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
-    let mut sizes = opened.sizes(Wishes {
-        context: arguments.memory.context.map(|tokens| tokens as usize),
-        kv_memory: arguments.memory.kv_memory,
-        kv: arguments.memory.kv.kind,
-        parallel: arguments.parallel as usize,
-    })?;
+    let mut sizes = opened.sizes_in(budget.free, wishes(&arguments))?;
     sizes.engine.speculate &= !arguments.no_speculation;
     let names = match &arguments.name[..] {
         [] => vec![models::name_of(&opened.path)],
@@ -154,7 +176,16 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let embedder =
         embedder.map(|embedder| embedder.start(arguments.threads.count())).transpose()?;
     let main = opened.start(arguments.threads.count(), &sizes, names)?;
-    let models = Models { main, embedder };
+    let main = served(main, &opened, &sizes);
+    let mut loaded = vec![library::whole(&opened.path)];
+    let taken = main.about.memory_bytes;
+    let taken = taken + embedder.as_ref().map_or(0, |(served, _)| served.about.memory_bytes);
+    let embedder = embedder.map(|(served, path)| {
+        loaded.push(library::whole(&path));
+        served
+    });
+    let others = others(&arguments, budget, Some(models::folder()?), loaded, taken);
+    let models = Models { main, embedder, others: Some(others) };
     let banner = Banner {
         address,
         models: &models,
@@ -176,6 +207,16 @@ fn upstreams(file: Option<&Path>) -> Result<Upstreams> {
         info!(upstream = name, address, "chats with its models go there");
     }
     Ok(upstreams)
+}
+
+/// The servers of tools of a file; calls go nowhere else.
+fn tools(file: Option<&Path>) -> Result<Tools> {
+    let Some(file) = file else { return Ok(Tools::default()) };
+    let tools = Tools::read(file).with_context(|| file.display().to_string())?;
+    for (name, address) in tools.places() {
+        info!(tools = name, address, "calls of its tools go there");
+    }
+    Ok(tools)
 }
 
 /// The second model, whose header is read.
@@ -203,8 +244,9 @@ impl Embedder {
     }
 
     /// Starts it on half of the threads: who reads an answer is not to wait for those who index.
-    fn start(self, threads: usize) -> Result<Arc<Runtime>> {
-        self.opened.start((threads / 2).max(1), &self.sizes, vec![self.name])
+    fn start(self, threads: usize) -> Result<(Served, PathBuf)> {
+        let runtime = self.opened.start((threads / 2).max(1), &self.sizes, vec![self.name])?;
+        Ok((served(runtime, &self.opened, &self.sizes), self.opened.path))
     }
 }
 
@@ -213,31 +255,100 @@ fn executor() -> Result<tokio::runtime::Runtime> {
     Ok(builder.worker_threads(2).thread_name("http").enable_all().build()?)
 }
 
-/// The file of `script:FILE`.
-fn script_of(model: &Path) -> Option<&str> {
-    model.to_str()?.strip_prefix("script:")
+/// What one engine should have.
+fn wishes(arguments: &Arguments) -> Wishes {
+    Wishes {
+        context: arguments.memory.context.map(|tokens| tokens as usize),
+        kv_memory: arguments.memory.kv_memory,
+        kv: arguments.memory.kv.kind,
+        parallel: arguments.parallel as usize,
+    }
+}
+
+/// Memory for models, as it is before the first is loaded.
+#[derive(Clone, Copy)]
+struct Budget {
+    /// What the first one may count with; none: the system does not tell.
+    free: Option<u64>,
+    /// Bytes of all models together.
+    bytes: u64,
+}
+
+impl Budget {
+    fn new(arguments: &Arguments) -> Budget {
+        let free = memory::free_bytes();
+        match arguments.models_memory {
+            Some(bytes) => {
+                let most = sizes::free_of(bytes);
+                Budget { free: Some(free.map_or(most, |free| free.min(most))), bytes }
+            }
+            None => Budget { free, bytes: free.map_or(u64::MAX, sizes::budget_of) },
+        }
+    }
+}
+
+fn served(runtime: Arc<Runtime>, opened: &Opened, sizes: &Sizes) -> Served {
+    let bytes = sizes.memory_bytes(opened.held_bytes());
+    let mut about = opened.describe(runtime.name(), bytes);
+    about.context = Some(runtime.context_max());
+    Served { runtime, about }
+}
+
+/// What may be loaded besides; `taken` are the bytes of those that stay.
+fn others(
+    arguments: &Arguments,
+    budget: Budget,
+    cache: Option<PathBuf>,
+    loaded: Vec<PathBuf>,
+    taken: u64,
+) -> Others {
+    let library = Library {
+        cache,
+        places: arguments.models.clone(),
+        loaded,
+        holding: arguments.weights.holding(),
+        // A context that the first model was made for may be more than another's.
+        wishes: Wishes {
+            kv: arguments.memory.kv.kind,
+            parallel: arguments.parallel as usize,
+            ..Wishes::default()
+        },
+        speculate: !arguments.no_speculation,
+        threads: arguments.threads.count(),
+        memory_bytes: budget.bytes.saturating_sub(taken),
+        read: Mutex::default(),
+    };
+    let (memory_bytes, on_request) = (budget.bytes, !arguments.no_load);
+    Others { loader: Arc::new(library), memory_bytes, on_request }
 }
 
 /// Serves a test double, which answers what its script says.
 fn serve_script(
-    file: &str,
+    file: &Path,
     config: ServerConfig,
     arguments: &Arguments,
     tokio: &tokio::runtime::Runtime,
     door: Door,
+    budget: Budget,
 ) -> Result<()> {
-    let text = fs::read_to_string(file).with_context(|| file.to_owned())?;
-    let script = Script::parse(&text).with_context(|| file.to_owned())?;
+    let script = library::read_script(file)?;
     let names = match &arguments.name[..] {
         [] => vec!["scripted".to_owned()],
         names => names.to_vec(),
     };
     let listener = listen(&config, arguments, tokio, door)?;
     let address = listener.local_addr()?;
-    let runtime = Runtime::start_scripted(script, names)?;
+    let bytes = script.load().bytes;
+    let mut main: Served = Runtime::start_scripted(script, names)?.into();
+    main.about.memory_bytes = bytes;
+    let loaded = vec![library::whole(file)];
+    // Beside a test double stands what is named, and nothing of the machine's.
+    let others = others(arguments, budget, None, loaded, bytes);
+    let models = Models { main, embedder: None, others: Some(others) };
     let signals = stop_signals(tokio)?;
+    let file = file.display();
     note(format!("Myriad plays {file} at http://{address}: a test double, no model computes here"));
-    tokio.block_on(serve(listener, runtime.into(), config, signals, arguments.log_format))
+    tokio.block_on(serve(listener, models, config, signals, arguments.log_format))
 }
 
 /// Who may come in.
@@ -410,18 +521,18 @@ impl Banner<'_> {
         if format == LogFormat::Json {
             info!(
                 url = %self.url(),
-                model = self.models.main.name(),
-                embedding_model = self.models.embedder.as_ref().map(|model| model.name()),
+                model = self.models.main.runtime.name(),
+                embedding_model = self.models.embedder.as_ref().map(|model| model.runtime.name()),
                 kernels,
                 threads = self.threads,
-                context = self.models.main.context_max(),
+                context = self.models.main.runtime.context_max(),
                 parallel = engine.parallel,
                 kv_bytes = self.sizes.kv_bytes,
                 "listening"
             );
             return Ok(());
         }
-        let (mut out, main) = (screen::output(), &self.models.main);
+        let (mut out, main) = (screen::output(), &self.models.main.runtime);
         writeln!(
             out,
             "Myriad serves {model} at {url}\n  \
@@ -442,7 +553,7 @@ impl Banner<'_> {
                 ),
             },
         )?;
-        if let Some(embedder) = &self.models.embedder {
+        if let Some(Served { runtime: embedder, .. }) = &self.models.embedder {
             let limit = count(embedder.context_max());
             writeln!(out, "  embedder  {}, {limit} tokens a text", embedder.name())?;
         }
@@ -459,8 +570,8 @@ impl Banner<'_> {
 
     /// A request that a person can send.
     fn example(&self) -> String {
-        let model = self.models.main.name();
-        let (path, fields) = match self.models.main.is_encoder() {
+        let model = self.models.main.runtime.name();
+        let (path, fields) = match self.models.main.runtime.is_encoder() {
             true => ("embeddings", r#""input": "The capital of Germany is Berlin.""#.to_owned()),
             false => (
                 "chat/completions",

@@ -74,7 +74,14 @@ pub fn pull(
         return Ok(there);
     }
     let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let wanted = Wanted { url, sha256, bytes: chosen.bytes, name: &name, folder: keep.folder };
+    let wanted = Wanted {
+        url,
+        sha256,
+        bytes: chosen.bytes,
+        name: &name,
+        folder: keep.folder,
+        watch: keep.watch,
+    };
     let partial = fetch(client, &wanted, secret)?;
     settle(&partial, &target)?;
     Ok(Pulled { path: target, sha256, was_there: false })

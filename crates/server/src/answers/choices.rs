@@ -8,10 +8,11 @@ use futures_util::future::try_join_all;
 use futures_util::stream::SelectAll;
 use futures_util::{Stream, StreamExt};
 
+use crate::catalogue::Lease;
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
 use crate::layers::ticket::Ticket;
-use crate::runtime::{GenerateRequest, Generation, Runtime, TextEvent};
+use crate::runtime::{GenerateRequest, Generation, TextEvent};
 use crate::wire::usage::Usage;
 
 /// All generations of one request. Dropping them cancels those that still run.
@@ -23,6 +24,8 @@ pub struct Choices {
     finished: usize,
     request_id: RequestId,
     since: Instant,
+    /// Keeps the model loaded, and stays behind the generations: they end first.
+    lease: Lease,
 }
 
 /// A generation with its place in the answer.
@@ -45,7 +48,7 @@ impl Choices {
     /// Hands all to the engine at once: it takes them all, or the request is refused. `per_prompt`
     /// neighbours share a prompt; `param` is where prompts came from.
     pub async fn start(
-        runtime: &Runtime,
+        lease: &Lease,
         requests: Vec<GenerateRequest>,
         per_prompt: usize,
         param: &str,
@@ -54,7 +57,7 @@ impl Choices {
         let since = Instant::now();
         let started = requests.into_iter().map(|mut request| {
             request.cache_salt = ticket.owner.cache_salt(request.cache_salt);
-            runtime.generate(request)
+            lease.generate(request)
         });
         let started = try_join_all(started);
         let generations = started.await.map_err(|error| ApiError::from_generate(error, param))?;
@@ -68,6 +71,7 @@ impl Choices {
             finished: 0,
             request_id: ticket.request_id.clone(),
             since,
+            lease: lease.clone(),
         })
     }
 
@@ -85,6 +89,11 @@ impl Choices {
             self.usage.add(usage, *reasoning_tokens, index % self.per_prompt == 0);
         }
         Some((index, event))
+    }
+
+    /// Error of a request whose engine failed while it ran.
+    pub fn failure(&self) -> ApiError {
+        if self.lease.healthy() { ApiError::internal() } else { ApiError::unavailable() }
     }
 
     /// Tokens in and out of the choices that have ended.

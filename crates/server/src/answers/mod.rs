@@ -10,3 +10,4 @@ pub mod response;
 pub mod run;
 pub mod stream;
 pub mod vectors;
+pub mod waiting;

@@ -25,7 +25,7 @@ pub const DONE: &[u8] = b"data: [DONE]\n\n";
 /// A comment: clients skip it, proxies see life.
 pub const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+pub(super) const EVENTS: &str = "text/event-stream; charset=utf-8";
 
 /// How one endpoint writes the pieces of its answers; each piece is one write.
 pub trait Pieces: Send + 'static {
@@ -82,9 +82,11 @@ where
     body_of(EVENTS, events)
 }
 
-fn body_of<S>(content_type: &'static str, events: S) -> Response
+/// A body that comes piece by piece, with what keeps proxies from collecting it.
+pub fn body_of<S, E>(content_type: &'static str, events: S) -> Response
 where
-    S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<axum::BoxError>,
 {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
@@ -117,7 +119,10 @@ impl<P: Pieces> Live<P> {
                     self.queue.extend(self.pieces.keep_alive());
                     self.silent_until = Instant::now() + self.app.config.keep_alive;
                 }
-                Ok(Some((_, TextEvent::Failed))) => self.fail(&self.app.engine_failed()),
+                Ok(Some((_, TextEvent::Failed))) => {
+                    let error = choices.failure();
+                    self.fail(&error);
+                }
                 Ok(Some((index, event))) => {
                     self.queue.extend(self.pieces.pieces(index, event));
                 }

@@ -21,10 +21,9 @@ use tower::ServiceExt;
 
 use super::lines::{Line, Lines, Text};
 use super::{Halt, Runner, line_id};
-use crate::app::unix_seconds;
+use crate::app::{App, unix_seconds};
 use crate::errors::ApiError;
 use crate::limits::{BATCH_ANSWER_BYTES_MAX, BATCH_PATIENCE};
-use crate::runtime::Runtime;
 use crate::storage::Owner;
 use crate::wire::batches::{
     BatchRecord, COMPLETED, FAILED, FINALIZING, IN_PROGRESS, OutputLine, OutputResponse,
@@ -122,9 +121,8 @@ impl Runner {
             let message = "Answers of a batch are not streamed.";
             return ApiError::unsupported("stream", message).into_response();
         }
-        let model = self.app.serving(line.model.as_deref()).unwrap_or(&self.app.runtime);
         loop {
-            wait_for_room(model).await;
+            wait_for_room(&self.app, line.model.as_deref()).await;
             let mut request = Request::new(Body::from(line.body.get().to_owned()));
             *request.method_mut() = axum::http::Method::POST;
             // One of a few known paths.
@@ -144,13 +142,15 @@ impl Runner {
     }
 }
 
-/// Waits while a request of someone who waits could have the engine instead.
-pub(crate) async fn wait_for_room(model: &Runtime) {
-    loop {
-        let stats = model.stats();
-        if stats.waiting == 0 && stats.running < model.parallel() {
+/// Waits while a request of someone who waits could have the engine instead. A model that is not
+/// loaded has nobody who waits for its engine.
+pub(crate) async fn wait_for_room(app: &App, model: Option<&str>) {
+    while let Some(engine) = app.catalogue.loaded(model) {
+        let stats = engine.stats();
+        if stats.waiting == 0 && stats.running < engine.parallel() {
             return;
         }
+        drop(engine);
         sleep(BATCH_PATIENCE).await;
     }
 }

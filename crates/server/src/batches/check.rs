@@ -28,7 +28,9 @@ impl Runner {
         mut record: BatchRecord,
     ) -> Result<(), Halt> {
         let lines = self.lines(&document).await?;
-        let served = |model: &str| self.app.serving(Some(model)).is_ok();
+        // A broken look leaves what was known before.
+        let _ = self.app.look().await;
+        let served = |model: &str| self.app.has(model);
         let checked = check(lines, &record.batch.endpoint, served).await?;
         let now = Some(unix_seconds() as i64);
         let batch = &mut record.batch;

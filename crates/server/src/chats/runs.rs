@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::answer::Answer;
+use super::permissions::Permissions;
 use super::rows;
 use crate::answers::recent::Recent;
 use crate::answers::run::Run;
@@ -35,6 +36,8 @@ const MISSED_WRITES: u32 = 4;
 
 /// Answers of the chat that are on their way, or ended a short while ago.
 pub struct Runs {
+    /// Calls of tools that need somebody's.
+    pub permissions: Permissions,
     recent: Arc<Recent>,
     jobs: mpsc::UnboundedSender<Job>,
     /// Until the task that works takes it.
@@ -51,13 +54,16 @@ pub struct Job {
     pub message: AppMessage,
     /// The body of a request for a chat completion.
     pub request: Map<String, Value>,
+    /// The tools that the model may call.
+    pub tools: Vec<String>,
 }
 
 impl Default for Runs {
     fn default() -> Runs {
         // Each owner has few at a time.
         let (jobs, waiting) = mpsc::unbounded_channel();
-        Runs { recent: Arc::default(), jobs, waiting: Mutex::new(Some(waiting)) }
+        let (permissions, recent) = (Permissions::default(), Arc::default());
+        Runs { permissions, recent, jobs, waiting: Mutex::new(Some(waiting)) }
     }
 }
 
@@ -169,6 +175,7 @@ async fn left(maker: &Maker) -> Result<usize, StoreError> {
             continue;
         }
         message.status = Status::Failed;
+        message.stop_calls();
         message.failure = Some(Failure {
             kind: "server".to_owned(),
             message: "The server was stopped while it answered.".to_owned(),

@@ -49,7 +49,11 @@ async fn named(maker: &Maker, job: &Job) -> Result<Option<String>, ApiError> {
         return Ok(None);
     }
     let model = job.request.get("model").and_then(Value::as_str);
-    wait_for_room(maker.app.serving(model)?).await;
+    // Another server's model is not asked, and one that has gone is not loaded for a title.
+    if maker.app.catalogue.loaded(model).is_none() {
+        return Ok(None);
+    }
+    wait_for_room(&maker.app, model).await;
     let response = maker.ask(owner, &request(job)).await;
     if response.status() != StatusCode::OK {
         return Ok(None);

@@ -18,8 +18,15 @@ use crate::storage::{DEFAULT_OWNER, Storage};
 
 /// Paths that need no key: whoever restarts servers asks the first, the chat the second before
 /// anyone is known; by the others people come in.
-const OPEN: &[&str] =
-    &["/health", "/app/features", "/app/session", "/app/setup", "/app/invitations/accept"];
+const OPEN: &[&str] = &[
+    "/health",
+    "/app/features",
+    "/app/session",
+    "/app/setup",
+    "/app/invitations/accept",
+    "/app/oidc",
+    "/app/oidc/callback",
+];
 
 /// Who was sent a link reads what it shows: what follows is a secret of its own.
 const SHARED: &str = "/app/shared/";
@@ -75,7 +82,8 @@ async fn caller(app: &App, headers: &HeaderMap, page: Page) -> Result<Caller, Ap
                 return Ok(caller);
             }
         }
-        let token = cookie::read(headers, is_secure(&app.config, headers));
+        let secure = is_secure(&app.config, headers);
+        let token = cookie::read(&cookie::SESSION, headers, secure);
         if let Some(token) = token
             && let Some(session) = storage.users.find_session(token, unix_seconds() as i64).await?
         {

@@ -76,7 +76,7 @@ fn busiest(counts: &[u64]) -> Vec<usize> {
 }
 
 /// The largest count divided by the mean; 1 where nothing is counted yet.
-fn imbalance(counts: &[u64]) -> f64 {
+pub(crate) fn imbalance(counts: &[u64]) -> f64 {
     let (sum, max) = (counts.iter().sum::<u64>(), counts.iter().max().copied().unwrap_or(0));
     match sum {
         0 => 1.0,

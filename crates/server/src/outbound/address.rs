@@ -35,6 +35,16 @@ impl Address {
     /// # Errors
     /// [`AddressError`].
     pub fn parse(text: &str) -> Result<Address, AddressError> {
+        let uri = Address::endpoint(text)?;
+        Ok(Address { text: uri.to_string().trim_end_matches('/').to_owned() })
+    }
+
+    /// Reads the address of one thing, to which nothing is added and of which nothing is taken: a
+    /// slash at its end may matter.
+    ///
+    /// # Errors
+    /// [`AddressError`].
+    pub fn endpoint(text: &str) -> Result<Uri, AddressError> {
         let text = text.trim();
         if text.contains(['?', '#']) {
             return Err(AddressError::Query);
@@ -50,7 +60,7 @@ impl Address {
         if authority.host().is_empty() {
             return Err(AddressError::Unreadable);
         }
-        Ok(Address { text: text.trim_end_matches('/').to_owned() })
+        Ok(uri)
     }
 
     /// The address with a path behind it, which begins with a slash and may have a query.
@@ -81,6 +91,7 @@ mod tests {
         assert_eq!(joined, "https://api.example.com:8443/v1/models?limit=2");
         assert!(Address::parse("http://127.0.0.1:1").unwrap().join("/x").is_ok());
         assert!(Address::parse("http://[::1]:8080/v1").is_ok());
+        assert_eq!(Address::endpoint(" http://h/mcp/ ").unwrap(), "http://h/mcp/");
         for (text, error) in [
             ("", AddressError::Unreadable),
             ("https://", AddressError::Unreadable),

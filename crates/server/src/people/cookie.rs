@@ -1,41 +1,56 @@
-//! Turns the token of a session into a cookie, and cookies into the token.
+//! Turns the token of a session, or of a sign-in on its way, into a cookie, and cookies into it.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use myriad_store::limits::SESSION_SECONDS;
 
-/// On plain HTTP, which is this machine or a network that its owner trusts.
-const PLAIN: &str = "myriad-session";
+use crate::limits::OIDC_JOURNEY_SECONDS;
 
-/// Behind HTTPS: browsers take this name only with `Secure`, for the whole host and no other.
-const SECURE: &str = "__Host-myriad-session";
+/// What a cookie is for.
+pub struct Sort {
+    /// On plain HTTP, which is this machine or a network that its owner trusts.
+    plain: &'static str,
+    /// Behind HTTPS: browsers take this name only with `Secure`, for the whole host and no other.
+    secure: &'static str,
+    /// How long a browser keeps it.
+    seconds: i64,
+    /// Bytes of its value, at most: whatever is longer is none.
+    bytes_max: usize,
+}
 
-/// Letters and digits of a token, at most: whatever is longer is none.
-const TOKEN_BYTES_MAX: usize = 64;
+/// Who is signed in. The server decides when that ends.
+pub const SESSION: Sort = Sort {
+    plain: "myriad-session",
+    secure: "__Host-myriad-session",
+    seconds: SESSION_SECONDS,
+    bytes_max: 64,
+};
 
-/// The token that a request brings.
-pub fn read(headers: &HeaderMap, secure: bool) -> Option<&str> {
-    let name = if secure { SECURE } else { PLAIN };
+/// Who is on the way to an issuer and back.
+pub const JOURNEY: Sort = Sort {
+    plain: "myriad-journey",
+    secure: "__Host-myriad-journey",
+    seconds: OIDC_JOURNEY_SECONDS,
+    bytes_max: 256,
+};
+
+/// The value that a request brings.
+pub fn read<'a>(sort: &Sort, headers: &'a HeaderMap, secure: bool) -> Option<&'a str> {
+    let name = if secure { sort.secure } else { sort.plain };
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|it| it.split_once('='));
-    let token = pairs.find(|(found, _)| found.trim() == name)?.1.trim();
-    let right = |byte: u8| byte.is_ascii_alphanumeric();
-    ((1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(right)).then_some(token)
+    let value = pairs.find(|(found, _)| found.trim() == name)?.1.trim();
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || b"._".contains(&byte);
+    ((1..=sort.bytes_max).contains(&value.len()) && value.bytes().all(right)).then_some(value)
 }
 
-/// The header that gives a browser a session. The server decides when it ends.
-pub fn set(token: &str, secure: bool) -> Option<HeaderValue> {
-    write(token, SESSION_SECONDS, secure)
-}
-
-/// The header that takes it away.
-pub fn clear(secure: bool) -> Option<HeaderValue> {
-    write("", 0, secure)
-}
-
-fn write(token: &str, seconds: i64, secure: bool) -> Option<HeaderValue> {
-    let (name, end) = if secure { (SECURE, "; Secure") } else { (PLAIN, "") };
-    let value = format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}");
-    // Tokens are letters and digits, which every header can carry.
+/// The header that gives a browser this value, or with none takes it away.
+pub fn write(sort: &Sort, value: Option<&str>, secure: bool) -> Option<HeaderValue> {
+    let (name, end) = if secure { (sort.secure, "; Secure") } else { (sort.plain, "") };
+    let seconds = if value.is_some() { sort.seconds } else { 0 };
+    let value = value.unwrap_or_default();
+    // Lax, and not Strict: who comes back from an issuer comes from another site.
+    let value = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{end}");
+    // Values are letters and digits, which every header can carry.
     HeaderValue::from_str(&value).ok()
 }
 
@@ -50,7 +65,7 @@ mod tests {
             for cookie in cookies {
                 headers.append(header::COOKIE, HeaderValue::from_static(cookie));
             }
-            read(&headers, secure).map(str::to_owned)
+            read(&SESSION, &headers, secure).map(str::to_owned)
         };
         let plain = ["a=b; myriad-session=Token1; c=d"];
         assert_eq!(found(&plain, false).as_deref(), Some("Token1"));
@@ -63,12 +78,14 @@ mod tests {
 
     #[test]
     fn scripts_and_other_sites_do_not_get_it() {
-        let value = set("T", true).unwrap();
+        let value = write(&SESSION, Some("T"), true).unwrap();
         let value = value.to_str().unwrap();
         for part in ["__Host-", "; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
             assert!(value.contains(part), "{value}");
         }
-        assert!(!set("T", false).unwrap().to_str().unwrap().contains("Secure"));
-        assert!(clear(false).unwrap().to_str().unwrap().contains("=; Path=/; Max-Age=0;"));
+        let plain = write(&JOURNEY, Some("T"), false).unwrap();
+        assert!(!plain.to_str().unwrap().contains("Secure"));
+        let none = write(&JOURNEY, None, false).unwrap();
+        assert!(none.to_str().unwrap().contains("journey=; Path=/; Max-Age=0;"));
     }
 }

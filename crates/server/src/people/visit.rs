@@ -10,7 +10,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use std::convert::Infallible;
 
-use super::{Caller, cookie};
+use super::Caller;
+use super::cookie::{self, Sort};
 use crate::app::App;
 use crate::serve::ServerConfig;
 
@@ -28,18 +29,21 @@ pub(crate) struct Visit {
     pub local: bool,
     /// The session that the browser has by now, valid or not.
     pub token: Option<String>,
+    /// What a sign-in on its way has left with the browser, valid or not.
+    pub journey: Option<String>,
     secure: bool,
 }
 
 impl Visit {
     /// An answer after which the browser has this session, or none.
     pub fn with_cookie(&self, token: Option<&str>, answer: impl IntoResponse) -> Response {
+        self.with(&cookie::SESSION, token, answer)
+    }
+
+    /// An answer after which the browser has a cookie of this sort, or none.
+    pub fn with(&self, sort: &Sort, value: Option<&str>, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
-        let cookie = match token {
-            Some(token) => cookie::set(token, self.secure),
-            None => cookie::clear(self.secure),
-        };
-        if let Some(cookie) = cookie {
+        if let Some(cookie) = cookie::write(sort, value, self.secure) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         let never = HeaderValue::from_static("no-store");
@@ -59,7 +63,8 @@ impl FromRequestParts<Arc<App>> for Visit {
             caller: parts.extensions.get::<Caller>().cloned(),
             address: forwarded_for(&app.config, headers).or(peer),
             local: peer.is_some_and(|address| address.is_loopback()) && is_direct(headers),
-            token: cookie::read(headers, secure).map(str::to_owned),
+            token: cookie::read(&cookie::SESSION, headers, secure).map(str::to_owned),
+            journey: cookie::read(&cookie::JOURNEY, headers, secure).map(str::to_owned),
             secure,
         })
     }

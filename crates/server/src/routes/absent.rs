@@ -23,7 +23,6 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// What Myriad has not, by its whole path.
 const PATHS: &[(&str, &str)] = &[
-    ("/api/pull", "downloads by its API (`myriad pull` gets models)"),
     ("/api/push", "uploads of models"),
     ("/api/create", "creation of models"),
     ("/api/copy", "copies of models"),

@@ -98,6 +98,7 @@ pub async fn delete(
     let (document, _) = rows::chat(storage, &owner, &id).await?;
     storage.delete(&document).await?;
     app.runs.stop_all(&rows::message_row(&owner, &id, ""));
+    app.runs.permissions.forget(&document.id);
     Ok(Json(json!({ "id": id, "object": "chat.deleted", "deleted": true })))
 }
 

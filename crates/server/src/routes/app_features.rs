@@ -14,9 +14,13 @@ use crate::app::App;
 pub struct Features {
     /// Whether conversations are kept here; else the browser keeps them.
     history: bool,
+    /// Whether models may call tools here.
+    tools: bool,
 }
 
 /// Open to everyone: a page without a key has to know where to look.
 pub async fn show(State(app): State<Arc<App>>) -> Json<Features> {
-    Json(Features { history: app.storage("history").is_ok() })
+    let history = app.storage("history").is_ok();
+    // Calls are the server's, as answers are where it keeps them.
+    Json(Features { history, tools: history && !app.config.tools.is_empty() })
 }

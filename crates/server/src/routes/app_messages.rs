@@ -20,13 +20,16 @@ use crate::chats::rows;
 use crate::chats::runs::Job;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
-use crate::limits::{APP_LOOK_EVERY, APP_LOST_AFTER, APP_MESSAGES_AT_ONCE};
+use crate::limits::{APP_LOOK_EVERY, APP_LOST_AFTER, APP_MESSAGES_AT_ONCE, APP_TOOLS_MAX};
 use crate::storage::Owner;
 use crate::wire::app_chats::{
     AppChat, AppMessage, ChatChange, Measures, Role, Status, id as id_of,
 };
 use crate::wire::fields::Fields;
 use crate::wire::query::Parameters;
+
+/// What the chat's requests have beside those of others.
+const TOOLS: &str = "app_tools";
 
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -62,7 +65,11 @@ pub async fn run(
     let storage = app.storage(WHAT)?;
     let (document, message) = rows::message(storage, &owner, &chat, &id).await?;
     let sent = upload.read(&app.large_bodies).await?;
-    let request = request(&sent)?;
+    let (request, tools) = request(&sent)?;
+    if !tools.is_empty() && app.config.tools.is_empty() {
+        let message = "This server has no tools: its operator configures them (--tools).";
+        return Err(ApiError::unsupported(TOOLS, message));
+    }
     let unfinished = matches!(message.status, Status::Streaming | Status::Failed);
     if message.role != Role::Assistant || !unfinished {
         let message = format!(
@@ -73,7 +80,7 @@ pub async fn run(
     }
     let message = begun(message, &request);
     let run = Run::new(&document.id, owner, true);
-    let run = app.runs.begin(Job { run, chat, document, message, request })?;
+    let run = app.runs.begin(Job { run, chat, document, message, request, tools })?;
     Ok(follow(run, 0, app.config.keep_alive, None))
 }
 
@@ -130,6 +137,7 @@ pub async fn stop_run(
     if message.status == Status::Streaming {
         // Its question is still on its way here, and will find that nobody wants it.
         message.status = Status::Stopped;
+        message.stop_calls();
         let document = rows::message_with(document, &message);
         let change = Change::new().update(document.clone());
         storage.store.commit(rows::indexed(change, &document, &message)).await?;
@@ -146,17 +154,19 @@ fn begun(message: AppMessage, request: &Map<String, Value>) -> AppMessage {
         model: model.or(message.model),
         status: Status::Streaming,
         failure: None,
+        calls: Vec::new(),
         measures: None::<Measures>,
         seed: request.get("seed").and_then(Value::as_i64).or(message.seed),
         ..message
     }
 }
 
-/// A request for a chat completion; the server streams it to itself. All else of it is read where
-/// it is answered, and what is wrong with it is the answer's failure.
-fn request(sent: &[u8]) -> Result<Map<String, Value>, ApiError> {
+/// A request for a chat completion, which the server streams to itself, and the names of tools
+/// that the model may call. All else of it is read where it is answered, and what is wrong with it
+/// is the answer's failure.
+fn request(sent: &[u8]) -> Result<(Map<String, Value>, Vec<String>), ApiError> {
     // Its depth is checked before anything recurses on it.
-    let fields = Fields::of_body(sent)?;
+    let mut fields = Fields::of_body(sent)?;
     if fields.peek("messages").is_none() {
         return Err(ApiError::missing("messages"));
     }
@@ -164,9 +174,19 @@ fn request(sent: &[u8]) -> Result<Map<String, Value>, ApiError> {
         let message = "A message has one answer. Right would be 1.";
         return Err(ApiError::unsupported("n", message));
     }
+    let tools: Vec<String> = fields.take(TOOLS, "an array of names")?.unwrap_or_default();
+    if tools.len() > APP_TOOLS_MAX {
+        let message = format!("'{TOOLS}' has too many elements: at most {APP_TOOLS_MAX}.");
+        return Err(ApiError::invalid(TOOLS, message));
+    }
+    if !tools.is_empty() && fields.peek("tools").is_some() {
+        let message = format!("'tools' and '{TOOLS}' exclude each other.");
+        return Err(ApiError::invalid("tools", message));
+    }
     let mut request: Map<String, Value> = serde_json::from_slice(sent)
         .map_err(|_| ApiError::bad_request("The request body is not a JSON object."))?;
+    request.remove(TOOLS);
     request.insert("stream".to_owned(), true.into());
     request.insert("stream_options".to_owned(), serde_json::json!({ "include_usage": true }));
-    Ok(request)
+    Ok((request, tools))
 }

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use myriad_store::Change;
 use myriad_token::{AnswerEvent, Tokenizer};
 
-use super::prompt::{PARAM, Prompt, encode};
+use super::prompt::{PARAM, Prompt, check_length, encode};
 use super::stored_chats;
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
+use crate::answers::waiting::{self, Tongue};
 use crate::app::{App, fingerprint, unix_seconds};
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
-use crate::layers::upload::Upload;
+use crate::layers::upload::{Held, Upload};
 use crate::random;
-use crate::runtime::{Finish, GenerateRequest, OutputToken, TextEvent};
+use crate::runtime::{Finish, GenerateRequest, OutputToken, Runtime, TextEvent};
 use crate::storage::Owner;
 use crate::upstreams::{self, Asked};
 use crate::wire::chat::{
@@ -27,6 +29,7 @@ use crate::wire::chat::{
 };
 use crate::wire::generation::finish_reason;
 use crate::wire::logprobs::ChatLogprobs;
+use crate::wire::named::Named;
 use crate::wire::stored_chats::StoredChat;
 use crate::wire::usage::Usage;
 
@@ -42,12 +45,35 @@ pub async fn create(
     let body = upload.read(&app.large_bodies).await?;
     let work = move |app: &App| match Asked::of(app, &body)? {
         Some(asked) => Ok(Errand::Elsewhere(asked)),
-        None => prepare(app, &body).map(|(request, prompt)| Errand::Here(request.into(), prompt)),
+        None => Ok(Errand::Here(Named::of(&body), body)),
     };
-    let (request, prompt) = match app.blocking(work).await? {
-        Errand::Here(request, prompt) => (*request, prompt),
+    let (named, body) = match app.blocking(work).await? {
+        Errand::Here(named, body) => (named, body),
         Errand::Elsewhere(asked) => return upstreams::answer(&app, asked).await,
     };
+    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(false).then(Tongue::openai);
+    let work = {
+        let app = Arc::clone(&app);
+        move |lease| answer(app, lease, body, ticket)
+    };
+    waiting::answer(&app, asked, tongue, work).await
+}
+
+/// Who answers.
+enum Errand {
+    Here(Named, Held),
+    Elsewhere(Asked),
+}
+
+async fn answer(
+    app: Arc<App>,
+    lease: Lease,
+    body: Held,
+    ticket: Ticket,
+) -> Result<Response, ApiError> {
+    let model = lease.clone();
+    let (request, prompt) = app.blocking(move |app| prepare(app, &model, &body)).await?;
     let generation = &request.generation;
     let requests = (0..generation.n).map(|index| GenerateRequest {
         prompt: prompt.ids.clone(),
@@ -56,9 +82,8 @@ pub async fn create(
         rules: prompt.rules.clone(),
         ..generation.request_of(index)
     });
-    let choices =
-        Choices::start(&app.runtime, requests.collect(), generation.n, PARAM, &ticket).await?;
-    let mut writer = Writer::new(&app, &request, prompt.ids);
+    let choices = Choices::start(&lease, requests.collect(), generation.n, PARAM, &ticket).await?;
+    let mut writer = Writer::new(&lease, &request, prompt.ids);
     writer.stored =
         request.stored.map(|chat| Stored { chat, owner: ticket.owner, choices: Vec::new() });
     if generation.stream {
@@ -67,23 +92,16 @@ pub async fn create(
     Ok(Json(writer.whole(&app, choices).await?).into_response())
 }
 
-/// Who answers.
-enum Errand {
-    Here(Box<ChatRequest>, Prompt),
-    Elsewhere(Asked),
-}
-
-fn prepare(app: &App, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
-    let request = ChatRequest::parse(body, app.runtime.tokenizer().vocab_size())?;
-    app.check_model(request.model.as_deref())?;
+fn prepare(app: &App, runtime: &Runtime, body: &[u8]) -> Result<(ChatRequest, Prompt), ApiError> {
+    let request = ChatRequest::parse(body, runtime.tokenizer().vocab_size())?;
     if request.stored.is_some() {
         app.storage("store")?;
     }
-    let mut prompt = encode(app, &request.chat)?;
+    let mut prompt = encode(runtime, &request.chat)?;
     // Before it is copied for each choice: a prompt may be a thousand times too long.
-    app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
+    check_length(runtime, prompt.ids.len(), request.max_tokens, PARAM)?;
     // Last: nothing else takes so long.
-    prompt.hold(app, &request.chat, &request.response_format)?;
+    prompt.hold(runtime, &request.chat, &request.response_format)?;
     Ok((request, prompt))
 }
 
@@ -113,13 +131,13 @@ struct Stored {
 }
 
 impl Writer {
-    fn new(app: &App, request: &ChatRequest, prompt: Vec<u32>) -> Writer {
+    fn new(runtime: &Runtime, request: &ChatRequest, prompt: Vec<u32>) -> Writer {
         let generation = &request.generation;
         Writer {
             id: random::identifier("chatcmpl-"),
             created: unix_seconds(),
-            model: app.runtime.name().to_owned(),
-            tokenizer: Arc::clone(app.runtime.tokenizer()),
+            model: runtime.name().to_owned(),
+            tokenizer: Arc::clone(runtime.tokenizer()),
             logprobs: request.logprobs.is_some(),
             token_ids: generation.return_token_ids,
             include_usage: generation.include_usage,
@@ -221,7 +239,7 @@ impl Writer {
         let mut whole: Vec<_> = (0..choices.count()).map(|index| self.begun(index)).collect();
         while let Some((index, event)) = choices.next().await {
             if matches!(event, TextEvent::Failed) {
-                return Err(app.engine_failed());
+                return Err(choices.failure());
             }
             if let Some(piece) = self.piece(index, event) {
                 add(&mut whole[index], piece);

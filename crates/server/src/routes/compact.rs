@@ -13,12 +13,13 @@ use super::prompt::Prompt;
 use super::responses::{PARAM, read, written};
 use crate::answers::choices::Choices;
 use crate::app::{App, unix_seconds};
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::limits::SUMMARY_TOKENS_MAX;
 use crate::random;
-use crate::runtime::{GenerateRequest, TextEvent};
+use crate::runtime::{GenerateRequest, Runtime, TextEvent};
 use crate::wire::chat::Chat;
 use crate::wire::responses::ResponsesRequest;
 use crate::wire::responses::compaction::Summary;
@@ -52,24 +53,26 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
 ) -> Result<Json<Compaction>, ApiError> {
     let parse = ResponsesRequest::parse_compaction;
-    let (request, before, input) = read(&app, &upload, &ticket.owner, parse).await?;
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    let (request, before, input) = read(&app, &lease, body, &ticket.owner, parse).await?;
     let items = [before.items, input].concat();
+    let model = lease.clone();
     let (request, items, prompt) = app
-        .blocking(move |app| {
-            let prompt = prompt(app, &request, &items)?;
+        .blocking(move |_| {
+            let prompt = prompt(&model, &request, &items)?;
             Ok((request, items, prompt))
         })
         .await?;
     let mut generate = GenerateRequest {
         prompt: prompt.ids,
-        max_tokens: Some(room(&app)),
+        max_tokens: Some(room(&lease)),
         parsing: prompt.parsing,
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
     generate.sampling.temperature = 0.0;
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
-    let (summary, usage) = whole(&app, choices).await?;
+    let choices = Choices::start(&lease, vec![generate], 1, PARAM, &ticket).await?;
+    let (summary, usage) = whole(choices).await?;
     let told = |item: &Item| matches!(item, Item::Message { role, .. } if role != "assistant");
     let mut output: Vec<Item> = items.into_iter().filter(told).collect();
     let id = random::identifier("cmp_");
@@ -84,15 +87,15 @@ pub async fn create(
 }
 
 /// Tokens that a summary may have.
-fn room(app: &App) -> usize {
-    SUMMARY_TOKENS_MAX.min(app.runtime.context_max() / 4)
+fn room(runtime: &Runtime) -> usize {
+    SUMMARY_TOKENS_MAX.min(runtime.context_max() / 4)
 }
 
-async fn whole(app: &App, mut choices: Choices) -> Result<(String, ResponseUsage), ApiError> {
+async fn whole(mut choices: Choices) -> Result<(String, ResponseUsage), ApiError> {
     let mut summary = String::new();
     while let Some((_, event)) = choices.next().await {
         match event {
-            TextEvent::Failed => return Err(app.engine_failed()),
+            TextEvent::Failed => return Err(choices.failure()),
             TextEvent::Text { text, .. } => summary.push_str(&text),
             _ => {}
         }
@@ -100,7 +103,11 @@ async fn whole(app: &App, mut choices: Choices) -> Result<(String, ResponseUsage
     Ok((summary.trim().to_owned(), choices.usage().into()))
 }
 
-fn prompt(app: &App, request: &ResponsesRequest, items: &[Item]) -> Result<Prompt, ApiError> {
+fn prompt(
+    runtime: &Runtime,
+    request: &ResponsesRequest,
+    items: &[Item],
+) -> Result<Prompt, ApiError> {
     if items.is_empty() {
         return Err(ApiError::invalid(PARAM, "'input' is empty. Right would be an item at least."));
     }
@@ -117,7 +124,7 @@ fn prompt(app: &App, request: &ResponsesRequest, items: &[Item]) -> Result<Promp
         thinking: Thinking { effort: Some("none".into()), hints: true, ..Thinking::default() },
     };
     // What does not fit is what compaction is for.
-    let mut prompt = written(app, &chat, Some(room(app)), true)?;
-    prompt.hold(app, &chat, &request.format)?;
+    let mut prompt = written(runtime, &chat, Some(room(runtime)), true)?;
+    prompt.hold(runtime, &chat, &request.format)?;
     Ok(prompt)
 }

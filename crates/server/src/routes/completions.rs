@@ -9,15 +9,17 @@ use bytes::Bytes;
 use myriad_engine::TokenScore;
 use myriad_token::{AnswerRules, FimTokens, Specials, Tokenizer};
 
-use super::prompt::compiled;
+use super::prompt::{check_length, compiled};
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
+use crate::answers::waiting::{self, Tongue};
 use crate::app::{App, fingerprint, unix_seconds};
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
-use crate::layers::upload::Upload;
+use crate::layers::upload::{Held, Upload};
 use crate::random;
-use crate::runtime::{GenerateRequest, OutputToken, TextEvent};
+use crate::runtime::{GenerateRequest, OutputToken, Runtime, TextEvent};
 use crate::wire::completions::{Completion, CompletionChoice, CompletionRequest};
 use crate::wire::generation::finish_reason;
 use crate::wire::logprobs::CompletionLogprobs;
@@ -34,7 +36,24 @@ pub async fn create(
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompts, rules) = app.blocking(move |app| prepare(app, &body)).await?;
+    let (body, named) = app.named(body).await?;
+    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(false).then(Tongue::openai);
+    let work = {
+        let app = Arc::clone(&app);
+        move |lease| answer(app, lease, body, ticket)
+    };
+    waiting::answer(&app, asked, tongue, work).await
+}
+
+async fn answer(
+    app: Arc<App>,
+    lease: Lease,
+    body: Held,
+    ticket: Ticket,
+) -> Result<Response, ApiError> {
+    let model = lease.clone();
+    let (request, prompts, rules) = app.blocking(move |_| prepare(&model, &body)).await?;
     let generation = &request.generation;
     let mut requests = Vec::with_capacity(prompts.len() * request.best_of);
     for prompt in &prompts {
@@ -47,12 +66,12 @@ pub async fn create(
             ..generation.request_of(index)
         }));
     }
-    let choices = Choices::start(&app.runtime, requests, request.best_of, PARAM, &ticket).await?;
-    let writer = Writer::new(&app, &request, prompts);
+    let choices = Choices::start(&lease, requests, request.best_of, PARAM, &ticket).await?;
+    let writer = Writer::new(&lease, &request, prompts);
     if generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }
-    Ok(Json(writer.whole(&app, choices).await?).into_response())
+    Ok(Json(writer.whole(choices).await?).into_response())
 }
 
 /// A prompt in ids, and as it is shown before its answer.
@@ -64,14 +83,13 @@ struct Encoded {
 }
 
 fn prepare(
-    app: &App,
+    runtime: &Runtime,
     body: &[u8],
 ) -> Result<(CompletionRequest, Vec<Encoded>, AnswerRules), ApiError> {
-    let tokenizer = app.runtime.tokenizer();
+    let tokenizer = runtime.tokenizer();
     let mut request = CompletionRequest::parse(body, tokenizer.vocab_size())?;
-    app.check_model(request.model.as_deref())?;
     let prompts = std::mem::take(&mut request.prompts);
-    let fim = request.suffix.as_deref().map(|suffix| Fim::new(app, suffix)).transpose()?;
+    let fim = request.suffix.as_deref().map(|suffix| Fim::new(runtime, suffix)).transpose()?;
     let mut encoded = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let prompt = match &fim {
@@ -79,10 +97,10 @@ fn prepare(
             None => Encoded::new(tokenizer, prompt),
         };
         // Before it is copied for each choice: a prompt may be a thousand times too long.
-        app.check_length(prompt.ids.len(), Some(request.max_tokens), PARAM)?;
+        check_length(runtime, prompt.ids.len(), Some(request.max_tokens), PARAM)?;
         encoded.push(prompt);
     }
-    let grammar = compiled(app, &request.response_format)?;
+    let grammar = compiled(runtime, &request.response_format)?;
     let rules = AnswerRules { grammar, budget: None };
     Ok((request, encoded, rules))
 }
@@ -110,10 +128,10 @@ struct Fim {
 }
 
 impl Fim {
-    fn new(app: &App, suffix: &str) -> Result<Fim, ApiError> {
-        let tokenizer = app.runtime.tokenizer();
+    fn new(runtime: &Runtime, suffix: &str) -> Result<Fim, ApiError> {
+        let tokenizer = runtime.tokenizer();
         let Some(tokens) = tokenizer.fim() else {
-            let name = app.runtime.name();
+            let name = runtime.name();
             let message = format!(
                 "The model '{name}' has no tokens to fill in the middle of a text: 'suffix' cannot \
                  be honoured."
@@ -192,14 +210,14 @@ impl Progress {
 }
 
 impl Writer {
-    fn new(app: &App, request: &CompletionRequest, prompts: Vec<Encoded>) -> Writer {
+    fn new(runtime: &Runtime, request: &CompletionRequest, prompts: Vec<Encoded>) -> Writer {
         let generation = &request.generation;
         let count = prompts.len() * request.best_of;
         Writer {
             id: random::identifier("cmpl-"),
             created: unix_seconds(),
-            model: app.runtime.name().to_owned(),
-            tokenizer: Arc::clone(app.runtime.tokenizer()),
+            model: runtime.name().to_owned(),
+            tokenizer: Arc::clone(runtime.tokenizer()),
             prompts,
             per_prompt: request.best_of,
             shown: generation.n,
@@ -328,7 +346,7 @@ impl Writer {
         }
     }
 
-    async fn whole(mut self, app: &App, mut choices: Choices) -> Result<Completion, ApiError> {
+    async fn whole(mut self, mut choices: Choices) -> Result<Completion, ApiError> {
         let begun = |index| CompletionChoice {
             logprobs: self.logprobs.then(CompletionLogprobs::default),
             token_ids: self.token_ids.then(Vec::new),
@@ -337,7 +355,7 @@ impl Writer {
         let mut whole: Vec<_> = (0..choices.count()).map(begun).collect();
         while let Some((index, event)) = choices.next().await {
             if matches!(event, TextEvent::Failed) {
-                return Err(app.engine_failed());
+                return Err(choices.failure());
             }
             for part in self.parts(index, event) {
                 add(&mut whole[index], part);

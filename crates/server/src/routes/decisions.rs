@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 
 use super::judge::{self, Question};
 use crate::app::App;
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
@@ -21,22 +22,22 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     ticket: Ticket,
 ) -> Result<Json<Decision>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let prepared = app.blocking(move |app| {
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    let model = lease.clone();
+    let prepared = app.blocking(move |_| {
         let request = DecisionRequest::parse(&body)?;
-        app.check_model(request.model.as_deref())?;
         let questions = request.questions.iter().map(|question| {
             let asked = Question { text: question.text(), labels: question.labels() };
             (request.input.as_str(), asked)
         });
-        let requests = judge::prepare(app, questions, PARAM, request.cache_salt)?;
+        let requests = judge::prepare(&model, questions, PARAM, request.cache_salt)?;
         Ok((request.questions, requests))
     });
     let (questions, requests) = prepared.await?;
-    let judgments = judge::ask(&app, requests, PARAM, &ticket).await?;
+    let judgments = judge::ask(&lease, requests, PARAM, &ticket).await?;
     let answers = questions.into_iter().zip(&judgments.probabilities);
     Ok(Json(Decision {
-        model: app.runtime.name().to_owned(),
+        model: lease.name().to_owned(),
         answers: answers.map(|(question, shares)| question.answer(shares)).collect(),
         usage: DecisionUsage::new(&judgments.usage),
     }))

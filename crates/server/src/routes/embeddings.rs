@@ -8,9 +8,10 @@ use axum::{Extension, Json};
 use myriad_engine::Output;
 use myriad_model::normalise;
 
-use super::ollama::untagged;
+use super::ollama::meant;
 use crate::answers::vectors::{self, Vectors, Wish};
 use crate::app::App;
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
@@ -70,7 +71,7 @@ pub async fn ollama_single(
 
 /// The vectors of a request, as long as it wants them.
 struct Made {
-    runtime: Arc<Runtime>,
+    runtime: Lease,
     request: EmbeddingsRequest,
     vectors: Vectors,
 }
@@ -82,8 +83,12 @@ async fn make(
     parse: Parse,
 ) -> Result<Made, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
-    let prepared = app.blocking(move |app| prepare(app, parse(&body)?)).await?;
-    let (runtime, request, wishes) = prepared;
+    let (body, named) = app.named(body).await?;
+    // Only Ollama's clients put a tag behind names.
+    let name = named.model.map(|model| meant(&app, model));
+    let runtime = app.lease(name.as_deref(), Purpose::Vectors).await?;
+    let model = runtime.clone();
+    let (request, wishes) = app.blocking(move |_| prepare(&model, parse(&body)?)).await?;
     let mut vectors = vectors::compute(&runtime, wishes, &id).await?;
     if let Some(dimensions) = request.dimensions {
         for vector in &mut vectors.values {
@@ -95,15 +100,9 @@ async fn make(
 }
 
 fn prepare(
-    app: &App,
+    runtime: &Runtime,
     request: EmbeddingsRequest,
-) -> Result<(Arc<Runtime>, EmbeddingsRequest, Vec<Wish>), ApiError> {
-    // Only Ollama's clients put a tag behind names.
-    let named = request.model.as_deref();
-    let runtime = app.embedding(named).or_else(|error| match named.map(untagged) {
-        Some(name) if Some(name) != named => app.embedding(Some(name)),
-        _ => Err(error),
-    })?;
+) -> Result<(EmbeddingsRequest, Vec<Wish>), ApiError> {
     let (tokenizer, param) = (runtime.tokenizer(), request.param);
     let width = runtime.model().map_or(usize::MAX, |model| model.config().hidden);
     request.check(tokenizer.vocab_size(), width)?;
@@ -118,7 +117,7 @@ fn prepare(
         Wish { ids, output: Output::Vector, param: param.to_owned() }
     };
     let wishes = request.inputs.iter().map(wish).collect();
-    Ok((Arc::clone(runtime), request, wishes))
+    Ok((request, wishes))
 }
 
 /// Leaves `limit` ids; the last one, which may end the text, stays.

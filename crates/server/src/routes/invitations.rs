@@ -68,6 +68,7 @@ pub async fn accept(
     let mut fields = Fields::of_body(&body)?;
     let token = people::token(&mut fields)?;
     let password = people::password(&mut fields, "password")?;
+    app.check_passwords()?;
     let (users, now) = (&app.accounts()?.users, unix_seconds() as i64);
     let invitation = users.invited(&token, now).await?.ok_or_else(over)?;
     let user = match &invitation.user {
@@ -101,7 +102,8 @@ pub async fn accept(
     session::enter(&app, &visit, user, &token).await
 }
 
-fn over() -> ApiError {
+/// What a link that opens nothing is told.
+pub fn over() -> ApiError {
     let message = "This link is not valid: it was used, withdrawn, or its time is over. Ask an \
                    administrator for another one.";
     ApiError { code: Some("invitation_over"), ..ApiError::invalid("token", message) }

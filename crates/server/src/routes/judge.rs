@@ -3,18 +3,16 @@
 //! The input stands before the question, so that all questions about one input share its part of
 //! the prompt in the cache.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt, TryStreamExt, stream};
 use myriad_engine::Usage;
 use myriad_token::{Message, RenderOptions, Specials, Tokenizer};
 
-use super::prompt::{END_TOKENS, end_of, template};
-use crate::app::{App, unix_seconds};
+use super::prompt::{END_TOKENS, check_length, end_of, template};
+use crate::app::unix_seconds;
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
 use crate::limits::{JUDGED_TOGETHER, JUDGED_TOKENS_MAX};
-use crate::runtime::LabelRequest;
+use crate::runtime::{LabelRequest, Runtime};
 use crate::wire::thinking::Thinking;
 
 /// A question about an input, and what an answer may be.
@@ -40,7 +38,7 @@ pub struct Judgments {
 /// # Errors
 /// 400 where the model has no chat template, or a prompt does not fit.
 pub fn prepare<'a>(
-    app: &App,
+    runtime: &Runtime,
     questions: impl IntoIterator<Item = (&'a str, Question)>,
     param: &str,
     cache_salt: u64,
@@ -48,11 +46,11 @@ pub fn prepare<'a>(
     let mut requests = Vec::new();
     let mut tokens = 0;
     for (input, question) in questions {
-        let prompt = encode(app, &framed(input, &question.text), param)?;
-        let tokenizer = app.runtime.tokenizer();
+        let prompt = encode(runtime, &framed(input, &question.text), param)?;
+        let tokenizer = runtime.tokenizer();
         let labels = ids_behind(tokenizer, &prompt, &question.labels);
         let longest = labels.iter().map(Vec::len).max();
-        app.check_length(prompt.len(), longest, param)?;
+        check_length(runtime, prompt.len(), longest, param)?;
         tokens += prompt.len();
         if tokens > JUDGED_TOKENS_MAX {
             let message = format!(
@@ -71,14 +69,14 @@ pub fn prepare<'a>(
 /// # Errors
 /// 429 or 503 where the engine is full or gone; 500 where it failed.
 pub async fn ask(
-    app: &Arc<App>,
+    runtime: &Runtime,
     requests: Vec<LabelRequest>,
     param: &str,
     ticket: &Ticket,
 ) -> Result<Judgments, ApiError> {
     let scores = requests.into_iter().map(|mut request| {
         request.cache_salt = ticket.owner.cache_salt(request.cache_salt);
-        app.runtime.score_labels(request)
+        runtime.score_labels(request)
     });
     let mut scores = stream::iter(scores).buffered(JUDGED_TOGETHER);
     let mut judgments = Judgments::default();
@@ -111,9 +109,9 @@ fn framed(input: &str, question: &str) -> String {
 }
 
 /// A user's message as a prompt behind which the answer's text begins, without reasoning.
-fn encode(app: &App, text: &str, param: &str) -> Result<Vec<u32>, ApiError> {
-    let (template, manners) = (template(app, param)?, app.runtime.manners());
-    let tokenizer = app.runtime.tokenizer();
+fn encode(runtime: &Runtime, text: &str, param: &str) -> Result<Vec<u32>, ApiError> {
+    let (template, manners) = (template(runtime, param)?, runtime.manners());
+    let tokenizer = runtime.tokenizer();
     let off = manners.switch.is_some();
     let enabled = (off || manners.budget).then_some(false);
     let options = RenderOptions {

@@ -10,17 +10,19 @@ use bytes::Bytes;
 use myriad_token::AnswerEvent;
 use serde_json::{Value, json};
 
-use super::prompt::{PARAM, Prompt, encode};
+use super::prompt::{PARAM, Prompt, check_length, encode};
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces, named};
+use crate::answers::waiting::{self, Tongue};
 use crate::app::App;
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::dialect;
 use crate::layers::journal::RequestId;
 use crate::layers::ticket::Ticket;
-use crate::layers::upload::Upload;
+use crate::layers::upload::{Held, Upload};
 use crate::random;
-use crate::runtime::{Finish, GenerateRequest, TextEvent};
+use crate::runtime::{Finish, GenerateRequest, Runtime, TextEvent};
 use crate::wire::anthropic::MessagesRequest;
 use crate::wire::usage::Usage;
 
@@ -37,7 +39,34 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     check_version(&headers)?;
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompt) = app.blocking(move |app| prepare(app, &body, false)).await?;
+    let (body, named) = app.named(body).await?;
+    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(false).then(|| tongue(&ticket.request_id));
+    let work = {
+        let app = Arc::clone(&app);
+        move |lease| answer(app, lease, body, ticket)
+    };
+    waiting::answer(&app, asked, tongue, work).await
+}
+
+/// How Anthropic's streams wait.
+fn tongue(id: &RequestId) -> Tongue {
+    let id = id.clone();
+    Tongue {
+        alive: Box::new(|| named("ping", &json!({ "type": "ping" }))),
+        failed: Box::new(move |error| named("error", &dialect::anthropic(error, Some(&id)))),
+        ..Tongue::openai()
+    }
+}
+
+async fn answer(
+    app: Arc<App>,
+    lease: Lease,
+    body: Held,
+    ticket: Ticket,
+) -> Result<Response, ApiError> {
+    let model = lease.clone();
+    let (request, prompt) = app.blocking(move |_| prepare(&model, &body, false)).await?;
     let prompt_tokens = prompt.ids.len();
     let generate = GenerateRequest {
         prompt: prompt.ids,
@@ -46,12 +75,12 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
-    let writer = Writer::new(app.runtime.name(), prompt_tokens, ticket.request_id);
+    let choices = Choices::start(&lease, vec![generate], 1, PARAM, &ticket).await?;
+    let writer = Writer::new(lease.name(), prompt_tokens, ticket.request_id);
     if request.generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }
-    Ok(Json(writer.whole(&app, choices).await?).into_response())
+    Ok(Json(writer.whole(choices).await?).into_response())
 }
 
 /// The handler that counts the tokens of a prompt.
@@ -61,8 +90,8 @@ pub async fn count(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     check_version(&headers)?;
-    let body = upload.read(&app.large_bodies).await?;
-    let (_, prompt) = app.blocking(move |app| prepare(app, &body, true)).await?;
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    let (_, prompt) = app.blocking(move |_| prepare(&lease, &body, true)).await?;
     Ok(Json(json!({ "input_tokens": prompt.ids.len() })))
 }
 
@@ -78,14 +107,17 @@ fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-fn prepare(app: &App, body: &[u8], counts: bool) -> Result<(MessagesRequest, Prompt), ApiError> {
-    let vocab = app.runtime.tokenizer().vocab_size();
+fn prepare(
+    runtime: &Runtime,
+    body: &[u8],
+    counts: bool,
+) -> Result<(MessagesRequest, Prompt), ApiError> {
+    let vocab = runtime.tokenizer().vocab_size();
     let request = MessagesRequest::parse(body, vocab, counts)?;
-    app.check_model(Some(&request.model))?;
-    let mut prompt = encode(app, &request.chat)?;
+    let mut prompt = encode(runtime, &request.chat)?;
     if !counts {
-        app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
-        prompt.hold(app, &request.chat, &request.response_format)?;
+        check_length(runtime, prompt.ids.len(), request.max_tokens, PARAM)?;
+        prompt.hold(runtime, &request.chat, &request.response_format)?;
     }
     Ok((request, prompt))
 }
@@ -207,12 +239,12 @@ impl Writer {
         })
     }
 
-    async fn whole(mut self, app: &App, mut choices: Choices) -> Result<Value, ApiError> {
+    async fn whole(mut self, mut choices: Choices) -> Result<Value, ApiError> {
         let mut content: Vec<Value> = Vec::new();
         let mut grown = String::new();
         while let Some((_, event)) = choices.next().await {
             if matches!(event, TextEvent::Failed) {
-                return Err(app.engine_failed());
+                return Err(choices.failure());
             }
             for part in self.parts(event) {
                 match part {

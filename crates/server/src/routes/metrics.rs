@@ -11,7 +11,8 @@ use crate::metrics::{self, CONTENT_TYPE};
 
 /// All metrics.
 pub async fn show(State(app): State<Arc<App>>) -> Response {
-    let texts = app.runtimes().map(|runtime| runtime.metrics().encode());
+    let models = app.catalogue.runtimes();
+    let texts = models.iter().map(|runtime| runtime.metrics().encode());
     let text = metrics::merge(texts.chain(app.config.upstreams.metrics()));
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response()
 }

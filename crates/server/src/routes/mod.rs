@@ -1,13 +1,17 @@
 //! Turns paths into handlers, one file per endpoint, within the layers that hold for all.
 
 mod absent;
+mod app_calls;
 mod app_chats;
+mod app_engine;
 mod app_exchange;
 mod app_features;
 mod app_keys;
 mod app_messages;
+mod app_models;
 mod app_search;
 mod app_shares;
+mod app_tools;
 mod batches;
 mod chat;
 mod compact;
@@ -25,8 +29,10 @@ mod messages;
 mod metrics;
 mod models;
 mod moderations;
+mod oidc;
 mod ollama;
 mod ollama_models;
+mod ollama_pull;
 pub mod openapi;
 mod password;
 mod past;

@@ -8,34 +8,35 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::app::{App, timestamp_of};
+use crate::catalogue::Listed;
 use crate::errors::ApiError;
-use crate::runtime::Runtime;
 use crate::wire::models::{ModelCard, ModelList};
 
 /// All of them, in the shape of whose client asks: Anthropic's name their API's version.
 ///
 /// Those of other servers are not offered to Anthropic's clients, as they take chats of OpenAI's
 /// form alone.
-pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Json<Value> {
-    let models = || {
-        let names = |runtime| Runtime::names(runtime).iter().map(move |name| (runtime, name));
-        app.runtimes().map(|runtime| &**runtime).flat_map(names)
-    };
+pub async fn list(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    app.look().await?;
+    let models = app.catalogue.list();
+    let models = || models.iter().flat_map(|it| it.names.iter().map(move |name| (it, name)));
     if !headers.contains_key("anthropic-version") {
-        let own = models().map(|(runtime, name)| card(&app, runtime, name));
+        let own = models().map(|(listed, name)| card(&app, listed, name));
         let others = app.config.upstreams.models();
         let others = others.iter().map(|(id, owner)| card_of_upstream(&app, id, owner));
-        return Json(json!(ModelList { object: "list", data: own.chain(others).collect() }));
+        return Ok(Json(json!(ModelList { object: "list", data: own.chain(others).collect() })));
     }
-    let data: Vec<_> =
-        models().map(|(runtime, name)| anthropic_card(&app, runtime, name)).collect();
+    let data: Vec<_> = models().map(|(listed, name)| anthropic_card(&app, listed, name)).collect();
     let (first, last) = (models().next(), models().last());
-    Json(json!({
+    Ok(Json(json!({
         "data": data,
         "has_more": false,
         "first_id": first.map(|(_, name)| name),
         "last_id": last.map(|(_, name)| name),
-    }))
+    })))
 }
 
 /// One of them.
@@ -45,37 +46,45 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let anthropic = headers.contains_key("anthropic-version");
-    if !anthropic
-        && !app.has(&id)
-        && let Some(target) = app.config.upstreams.find(&id)?
-    {
-        return Ok(Json(json!(card_of_upstream(&app, &id, &target.place.about.name))));
+    if !app.has(&id) {
+        app.look().await?;
     }
-    let runtime = app.serving(Some(&id))?;
-    Ok(Json(match anthropic {
-        true => anthropic_card(&app, runtime, &id),
-        false => json!(card(&app, runtime, &id)),
-    }))
+    if let Some(listed) = app.catalogue.show(&id) {
+        return Ok(Json(match anthropic {
+            true => anthropic_card(&app, &listed, &id),
+            false => json!(card(&app, &listed, &id)),
+        }));
+    }
+    match app.config.upstreams.find(&id)? {
+        Some(target) if !anthropic => {
+            Ok(Json(json!(card_of_upstream(&app, &id, &target.place.about.name))))
+        }
+        _ => Err(app.unknown(&id)?),
+    }
 }
 
-fn anthropic_card(app: &App, runtime: &Runtime, name: &str) -> Value {
-    json!({
+fn anthropic_card(app: &App, listed: &Listed, name: &str) -> Value {
+    let mut card = json!({
         "type": "model",
         "id": name,
         "display_name": name,
         "created_at": timestamp_of(app.created),
-        "max_input_tokens": runtime.context_max(),
-        "max_tokens": runtime.context_max(),
-    })
+    });
+    if let Some(context) = listed.about.context {
+        card["max_input_tokens"] = context.into();
+        card["max_tokens"] = context.into();
+    }
+    card
 }
 
-fn card(app: &App, runtime: &Runtime, name: &str) -> ModelCard {
+fn card(app: &App, listed: &Listed, name: &str) -> ModelCard {
     ModelCard {
         id: name.to_owned(),
         object: "model",
         created: app.created,
         owned_by: "myriad".to_owned(),
-        max_model_len: Some(runtime.context_max()),
+        max_model_len: listed.about.context,
+        capabilities: vec![if listed.embeds { "embedding" } else { "completion" }],
     }
 }
 
@@ -86,5 +95,6 @@ fn card_of_upstream(app: &App, id: &str, upstream: &str) -> ModelCard {
         created: app.created,
         owned_by: upstream.to_owned(),
         max_model_len: None,
+        capabilities: Vec::new(),
     }
 }

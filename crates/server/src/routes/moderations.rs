@@ -7,6 +7,7 @@ use axum::{Extension, Json};
 
 use super::judge::{self, Question};
 use crate::app::App;
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
@@ -23,24 +24,24 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     ticket: Ticket,
 ) -> Result<Json<ModerationResponse>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let requests = app.blocking(move |app| {
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    let model = lease.clone();
+    let requests = app.blocking(move |_| {
         let request = ModerationRequest::parse(&body)?;
-        app.check_model(request.model.as_deref())?;
         let questions = request.inputs.iter().flat_map(|input| {
             CATEGORIES.iter().map(|category| {
                 let labels = ANSWERS.map(str::to_owned).to_vec();
                 (input.as_str(), Question { text: category.question(), labels })
             })
         });
-        judge::prepare(app, questions, PARAM, 0)
+        judge::prepare(&model, questions, PARAM, 0)
     });
-    let judgments = judge::ask(&app, requests.await?, PARAM, &ticket).await?;
+    let judgments = judge::ask(&lease, requests.await?, PARAM, &ticket).await?;
     // The first answer is yes.
     let yes: Vec<f64> = judgments.probabilities.iter().map(|shares| shares[0]).collect();
     Ok(Json(ModerationResponse {
         id: random::identifier("modr-"),
-        model: app.runtime.name().to_owned(),
+        model: lease.name().to_owned(),
         results: yes.chunks(CATEGORIES.len()).map(Moderation::new).collect(),
     }))
 }

@@ -10,15 +10,17 @@ use bytes::Bytes;
 use myriad_token::{AnswerEvent, Specials};
 use serde_json::{Value, json};
 
-use super::prompt::{PARAM, Prompt, encode};
+use super::prompt::{PARAM, Prompt, check_length, encode};
 use crate::answers::choices::Choices;
 use crate::answers::stream::{self, Pieces, line};
+use crate::answers::waiting::{self, Tongue};
 use crate::app::{App, timestamp};
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::dialect;
 use crate::layers::ticket::Ticket;
-use crate::layers::upload::Upload;
-use crate::runtime::{Finish, GenerateRequest, TextEvent};
+use crate::layers::upload::{Held, Upload};
+use crate::runtime::{Finish, GenerateRequest, Runtime, TextEvent};
 use crate::wire::ollama::{Input, OllamaRequest};
 use crate::wire::usage::Usage;
 
@@ -51,8 +53,42 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let since = Instant::now();
     let body = upload.read(&app.large_bodies).await?;
-    let (request, prompt) = app.blocking(move |app| prepare(app, &body, parse)).await?;
-    let mut writer = Writer::new(app.runtime.name(), shape, since);
+    let (body, named) = app.named(body).await?;
+    let name = named.model.map(|model| meant(&app, model));
+    let asked = app.ask(name.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(true).then(|| {
+        let writer = Writer::new(name.as_deref().unwrap_or_default(), shape, since);
+        Tongue {
+            content_type: Writer::CONTENT_TYPE,
+            alive: Box::new(move || writer.nothing()),
+            failed: Box::new(|error| line(&dialect::ollama(error))),
+        }
+    });
+    let asks = Asks { parse, shape, since };
+    let work = {
+        let app = Arc::clone(&app);
+        move |lease| answered(app, lease, body, ticket, asks)
+    };
+    waiting::answer(&app, asked, tongue, work).await
+}
+
+/// Which of the two endpoints is asked, and since when.
+struct Asks {
+    parse: Parse,
+    shape: Shape,
+    since: Instant,
+}
+
+async fn answered(
+    app: Arc<App>,
+    lease: Lease,
+    body: Held,
+    ticket: Ticket,
+    asks: Asks,
+) -> Result<Response, ApiError> {
+    let (model, parse) = (lease.clone(), asks.parse);
+    let (request, prompt) = app.blocking(move |_| prepare(&model, &body, parse)).await?;
+    let mut writer = Writer::new(lease.name(), asks.shape, asks.since);
     let Some(prompt) = prompt else { return Ok(Json(writer.loaded()).into_response()) };
     let generate = GenerateRequest {
         prompt: prompt.ids,
@@ -61,34 +97,38 @@ async fn answer(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
+    let choices = Choices::start(&lease, vec![generate], 1, PARAM, &ticket).await?;
     if request.generation.stream {
         return Ok(stream::respond(app, choices, writer));
     }
-    Ok(Json(writer.whole(&app, choices).await?).into_response())
+    Ok(Json(writer.whole(choices).await?).into_response())
 }
 
 /// The request and its prompt; none where the model is only to be loaded.
 fn prepare(
-    app: &App,
+    runtime: &Runtime,
     body: &[u8],
     parse: Parse,
 ) -> Result<(OllamaRequest, Option<Prompt>), ApiError> {
-    let request = parse(body, app.runtime.tokenizer().vocab_size())?;
-    app.check_model(Some(untagged(&request.model)))?;
+    let request = parse(body, runtime.tokenizer().vocab_size())?;
     let mut prompt = match &request.input {
         None => return Ok((request, None)),
-        Some(Input::Chat(chat)) => encode(app, chat)?,
+        Some(Input::Chat(chat)) => encode(runtime, chat)?,
         Some(Input::Raw(text)) => {
-            Prompt::raw(app.runtime.tokenizer().encode_prompt(text, Specials::Parse))
+            Prompt::raw(runtime.tokenizer().encode_prompt(text, Specials::Parse))
         }
     };
-    app.check_length(prompt.ids.len(), request.max_tokens, PARAM)?;
+    check_length(runtime, prompt.ids.len(), request.max_tokens, PARAM)?;
     match &request.input {
-        Some(Input::Chat(chat)) => prompt.hold(app, chat, &request.response_format)?,
-        _ => prompt.hold_text(app, &request.response_format)?,
+        Some(Input::Chat(chat)) => prompt.hold(runtime, chat, &request.response_format)?,
+        _ => prompt.hold_text(runtime, &request.response_format)?,
     }
     Ok((request, Some(prompt)))
+}
+
+/// The model that a client means: as it says, or without the tag.
+pub fn meant(app: &App, model: String) -> String {
+    if app.has(&model) { model } else { untagged(&model).to_owned() }
 }
 
 /// Ollama's clients put a tag behind names that have none.
@@ -230,6 +270,11 @@ impl Writer {
         line
     }
 
+    /// A line that says nothing.
+    fn nothing(&self) -> Bytes {
+        line(&self.line(&Piece::default(), false))
+    }
+
     fn loaded(&mut self) -> Value {
         self.done_reason = "load";
         let mut line = self.line(&Piece::default(), true);
@@ -237,11 +282,11 @@ impl Writer {
         line
     }
 
-    async fn whole(mut self, app: &App, mut choices: Choices) -> Result<Value, ApiError> {
+    async fn whole(mut self, mut choices: Choices) -> Result<Value, ApiError> {
         let mut whole = Piece::default();
         while let Some((_, event)) = choices.next().await {
             if matches!(event, TextEvent::Failed) {
-                return Err(app.engine_failed());
+                return Err(choices.failure());
             }
             let piece = self.piece(event);
             whole.text.push_str(&piece.text);
@@ -274,6 +319,6 @@ impl Pieces for Writer {
 
     /// Clients take every line for JSON: there is nothing that means nothing, but an empty piece.
     fn keep_alive(&self) -> Option<Bytes> {
-        Some(line(&self.line(&Piece::default(), false)))
+        Some(self.nothing())
     }
 }

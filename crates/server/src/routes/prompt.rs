@@ -8,9 +8,9 @@ use myriad_token::{
 };
 use serde_json::{Map, Value};
 
-use crate::app::{App, unix_seconds};
+use crate::app::unix_seconds;
 use crate::errors::ApiError;
-use crate::runtime::Parsing;
+use crate::runtime::{Parsing, Runtime};
 use crate::wire::chat::Chat;
 use crate::wire::response_format::ResponseFormat;
 
@@ -47,11 +47,11 @@ impl Prompt {
     /// or the model's way to write calls.
     pub fn hold(
         &mut self,
-        app: &App,
+        runtime: &Runtime,
         chat: &Chat,
         response_format: &ResponseFormat,
     ) -> Result<(), ApiError> {
-        let (tools, format) = (&chat.tools, app.runtime.manners().format);
+        let (tools, format) = (&chat.tools, runtime.manners().format);
         let opening = match format.opening(&self.end) {
             // An answer that has begun does not begin with reasoning.
             Opening::Free if chat.continue_final_message => Opening::Text,
@@ -71,12 +71,12 @@ impl Prompt {
             // All of it is the text, whatever that looks like.
             self.parsing = None;
         }
-        self.bound_reasoning(app, chat, opening)?;
+        self.bound_reasoning(runtime, chat, opening)?;
         if text.is_none() && calls.is_none() {
             return Ok(());
         }
         let source = AnswerGrammar { format, opening, calls, text };
-        let grammar = app.runtime.grammars().compile(source);
+        let grammar = runtime.grammars().compile(source);
         self.rules.grammar = Some(grammar.map_err(|error| match error {
             GrammarError::Tool { index, .. } => {
                 ApiError::invalid(format!("tools[{index}]"), format!("Invalid schema: {error}."))
@@ -95,18 +95,22 @@ impl Prompt {
     ///
     /// # Errors
     /// 400 naming what cannot be enforced.
-    pub fn hold_text(&mut self, app: &App, format: &ResponseFormat) -> Result<(), ApiError> {
-        self.rules.grammar = compiled(app, format)?;
+    pub fn hold_text(
+        &mut self,
+        runtime: &Runtime,
+        format: &ResponseFormat,
+    ) -> Result<(), ApiError> {
+        self.rules.grammar = compiled(runtime, format)?;
         Ok(())
     }
 
     fn bound_reasoning(
         &mut self,
-        app: &App,
+        runtime: &Runtime,
         chat: &Chat,
         opening: Opening,
     ) -> Result<(), ApiError> {
-        let (manners, tokenizer) = (app.runtime.manners(), app.runtime.tokenizer());
+        let (manners, tokenizer) = (runtime.manners(), runtime.tokenizer());
         let bound = chat.thinking.bound(manners).filter(|_| manners.reasons());
         let Some(tokens) = bound.filter(|_| opening != Opening::Text) else { return Ok(()) };
         let calls = !chat.tools.offered.is_empty();
@@ -124,9 +128,9 @@ impl Prompt {
 ///
 /// # Errors
 /// As [`Prompt::hold_text`].
-pub fn compiled(app: &App, format: &ResponseFormat) -> Result<Option<Grammar>, ApiError> {
+pub fn compiled(runtime: &Runtime, format: &ResponseFormat) -> Result<Option<Grammar>, ApiError> {
     let Some(text) = &format.text else { return Ok(None) };
-    let grammar = app.runtime.grammars().compile(AnswerGrammar::of_text(text.clone()));
+    let grammar = runtime.grammars().compile(AnswerGrammar::of_text(text.clone()));
     grammar.map(Some).map_err(|error| format.refused(&error))
 }
 
@@ -134,18 +138,18 @@ pub fn compiled(app: &App, format: &ResponseFormat) -> Result<Option<Grammar>, A
 ///
 /// # Errors
 /// 400 naming what the template cannot show.
-pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
-    let template = template(app, PARAM)?;
-    let manners = app.runtime.manners();
+pub fn encode(runtime: &Runtime, chat: &Chat) -> Result<Prompt, ApiError> {
+    let template = template(runtime, PARAM)?;
+    let manners = runtime.manners();
     let tools: Vec<Value> = chat.tools.offered.iter().map(|tool| tool.definition()).collect();
     let options = RenderOptions {
         add_generation_prompt: chat.add_generation_prompt,
         now_unix_seconds: i64::try_from(unix_seconds()).unwrap_or(i64::MAX),
         continue_final_message: chat.continue_final_message,
-        extra: variables(app, chat, &tools)?,
+        extra: variables(runtime, chat, &tools)?,
     };
     let messages = manners.messages(&chat.messages, &tools);
-    let tokenizer = app.runtime.tokenizer();
+    let tokenizer = runtime.tokenizer();
     let ids = template.encode(tokenizer, &messages, &options).map_err(|error| {
         let param = match error {
             TemplateError::TwoContinuations | TemplateError::CannotContinue => {
@@ -173,14 +177,28 @@ pub fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
 ///
 /// # Errors
 /// 400 where it has none.
-pub fn template<'a>(app: &'a App, param: &str) -> Result<&'a Arc<ChatTemplate>, ApiError> {
-    app.runtime.template().ok_or_else(|| {
-        let name = app.runtime.name();
+pub fn template<'a>(runtime: &'a Runtime, param: &str) -> Result<&'a Arc<ChatTemplate>, ApiError> {
+    runtime.template().ok_or_else(|| {
+        let name = runtime.name();
         let message = format!(
             "The model '{name}' has no chat template: it continues texts. Use /v1/completions."
         );
         ApiError::unsupported(param, message)
     })
+}
+
+/// A prompt, which came from `param`, must fit with what is asked for.
+///
+/// # Errors
+/// 400.
+pub fn check_length(
+    runtime: &Runtime,
+    prompt: usize,
+    max_tokens: Option<usize>,
+    param: &str,
+) -> Result<(), ApiError> {
+    let fits = runtime.check_length(prompt, max_tokens);
+    fits.map_err(|error| ApiError::from_generate(error, param))
 }
 
 /// The text at a prompt's end, where its reasoning may have begun.
@@ -191,8 +209,12 @@ pub fn end_of(tokenizer: &Tokenizer, ids: &[u32]) -> String {
 
 /// What the template is given besides the messages: the client's own variables win over what
 /// follows from other fields, but for the tools.
-fn variables(app: &App, chat: &Chat, tools: &[Value]) -> Result<Map<String, Value>, ApiError> {
-    let manners = app.runtime.manners();
+fn variables(
+    runtime: &Runtime,
+    chat: &Chat,
+    tools: &[Value],
+) -> Result<Map<String, Value>, ApiError> {
+    let manners = runtime.manners();
     let mut variables = chat.thinking.variables(manners)?;
     variables.extend(chat.template_kwargs.clone());
     if manners.shows_tools && !tools.is_empty() {

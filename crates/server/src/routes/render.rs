@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::prompt::encode;
 use crate::app::App;
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
 use crate::wire::chat::ChatRequest;
@@ -29,15 +30,14 @@ pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
 ) -> Result<Json<Rendered>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    app.blocking(move |app| {
-        let tokenizer = app.runtime.tokenizer();
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    app.blocking(move |_| {
+        let tokenizer = lease.tokenizer();
         let request = ChatRequest::parse(&body, tokenizer.vocab_size())?;
-        app.check_model(request.model.as_deref())?;
-        let token_ids = encode(app, &request.chat)?.ids;
+        let token_ids = encode(&lease, &request.chat)?.ids;
         let text = tokenizer.decode(&token_ids, true);
         Ok(Json(Rendered {
-            model: app.runtime.name().to_owned(),
+            model: lease.name().to_owned(),
             prompt: String::from_utf8_lossy(&text).into_owned(),
             token_ids,
         }))

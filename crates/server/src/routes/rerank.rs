@@ -11,6 +11,7 @@ use myriad_engine::Output;
 
 use crate::answers::vectors::{self, Wish};
 use crate::app::App;
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
 use crate::layers::upload::Upload;
@@ -25,13 +26,13 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     Extension(id): Extension<RequestId>,
 ) -> Result<Json<Reranked>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let (runtime, request, wishes) = app
-        .blocking(move |app| {
+    let (body, runtime) = app.body_and_lease(&upload, Purpose::Vectors).await?;
+    let model = runtime.clone();
+    let (request, wishes) = app
+        .blocking(move |_| {
             let request = RerankRequest::parse(&body)?;
-            let runtime = Arc::clone(app.embedding(request.model.as_deref())?);
-            let wishes = wishes(&runtime, &request);
-            Ok((runtime, request, wishes))
+            let wishes = wishes(&model, &request);
+            Ok((request, wishes))
         })
         .await?;
     let computed = vectors::compute(&runtime, wishes, &id).await?;

@@ -9,17 +9,19 @@ use myriad_store::{Change, Document, Kind};
 use serde_json::{Value, json};
 
 use super::past::{self, Before};
-use super::prompt::{self, Prompt};
+use super::prompt::{self, Prompt, check_length};
 use super::{conversations, kept_responses};
 use crate::answers::choices::Choices;
 use crate::answers::response::Writer;
 use crate::answers::run::{End, Leash, Run, follow};
+use crate::answers::waiting::{self, Tongue};
 use crate::app::{App, unix_seconds};
+use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
-use crate::layers::upload::Upload;
+use crate::layers::upload::{Held, Upload};
 use crate::random;
-use crate::runtime::{GenerateRequest, TextEvent};
+use crate::runtime::{GenerateRequest, Runtime, TextEvent};
 use crate::storage::{Owner, position};
 use crate::wire::chat::Chat;
 use crate::wire::responses::dialogue::{check_results, messages, shortened};
@@ -39,14 +41,32 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
+    let body = upload.read(&app.large_bodies).await?;
+    let (body, named) = app.named(body).await?;
+    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(false).then(Tongue::openai);
+    let work = {
+        let app = Arc::clone(&app);
+        move |lease| answer(app, lease, body, ticket)
+    };
+    waiting::answer(&app, asked, tongue, work).await
+}
+
+async fn answer(
+    app: Arc<App>,
+    lease: Lease,
+    body: Held,
+    ticket: Ticket,
+) -> Result<Response, ApiError> {
     let parse = ResponsesRequest::parse;
-    let (request, before, input) = read(&app, &upload, &ticket.owner, parse).await?;
+    let (request, before, input) = read(&app, &lease, body, &ticket.owner, parse).await?;
     if request.keep == Keep::Stored {
         app.storage("store")?;
     }
+    let model = lease.clone();
     let (request, before, input, prompt) = app
-        .blocking(move |app| {
-            let prompt = prepare(app, &request, &before.items, &input, false)?;
+        .blocking(move |_| {
+            let prompt = prepare(&model, &request, &before.items, &input, false)?;
             Ok((request, before, input, prompt))
         })
         .await?;
@@ -57,12 +77,12 @@ pub async fn create(
         rules: prompt.rules,
         ..request.generation.request_of(0)
     };
-    let choices = Choices::start(&app.runtime, vec![generate], 1, PARAM, &ticket).await?;
+    let choices = Choices::start(&lease, vec![generate], 1, PARAM, &ticket).await?;
     let background = request.background;
     let streams = request.generation.stream;
-    let response = begun(&app, &request);
+    let response = begun(&lease, &request);
     let run = Run::new(&response.id, ticket.owner, streams || background);
-    let tokenizer = Arc::clone(app.runtime.tokenizer());
+    let tokenizer = Arc::clone(lease.tokenizer());
     let logprobs = request.generation.sampling.logprobs.is_some();
     let writer = Writer::new(response, tokenizer, logprobs, request.summary);
     run.show(json!(writer.response()));
@@ -91,28 +111,23 @@ pub async fn count(
     Extension(owner): Extension<Owner>,
 ) -> Result<Json<Value>, ApiError> {
     let parse = ResponsesRequest::parse;
-    let (request, before, input) = read(&app, &upload, &owner, parse).await?;
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Answers).await?;
+    let (request, before, input) = read(&app, &lease, body, &owner, parse).await?;
     let prompt =
-        app.blocking(move |app| prepare(app, &request, &before.items, &input, true)).await?;
+        app.blocking(move |_| prepare(&lease, &request, &before.items, &input, true)).await?;
     Ok(Json(json!({ "object": "response.input_tokens", "input_tokens": prompt.ids.len() })))
 }
 
-/// Reads the body of a request, and the items that it means.
+/// Reads the body of a request to a model, and the items that it means.
 pub async fn read(
     app: &Arc<App>,
-    upload: &Upload,
+    lease: &Lease,
+    body: Held,
     owner: &Owner,
     parse: Parse,
 ) -> Result<(ResponsesRequest, Before, Vec<Item>), ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let mut request = app
-        .blocking(move |app| {
-            let vocab = app.runtime.tokenizer().vocab_size();
-            let request = parse(&body, vocab)?;
-            app.check_model(request.model.as_deref())?;
-            Ok(request)
-        })
-        .await?;
+    let vocab = lease.tokenizer().vocab_size();
+    let mut request = app.blocking(move |_| parse(&body, vocab)).await?;
     let before = past::load(app, owner, &request).await?;
     let sent = std::mem::take(&mut request.input);
     let mut input = past::resolve(app, owner, sent, &before.items).await?;
@@ -125,7 +140,7 @@ pub async fn read(
 
 /// The prompt; where tokens are only counted it may be too long.
 fn prepare(
-    app: &App,
+    runtime: &Runtime,
     request: &ResponsesRequest,
     before: &[Item],
     input: &[Item],
@@ -146,44 +161,44 @@ fn prepare(
         thinking: request.thinking.clone(),
     };
     if counts {
-        return encode(app, &chat);
+        return encode(runtime, &chat);
     }
-    let mut prompt = written(app, &chat, request.max_tokens, request.truncates)?;
-    prompt.hold(app, &chat, &request.format)?;
+    let mut prompt = written(runtime, &chat, request.max_tokens, request.truncates)?;
+    prompt.hold(runtime, &chat, &request.format)?;
     Ok(prompt)
 }
 
 /// The prompt of a chat; where it `truncates`, without as many of the oldest messages as it takes.
 pub fn written(
-    app: &App,
+    runtime: &Runtime,
     chat: &Chat,
     max_tokens: Option<usize>,
     truncates: bool,
 ) -> Result<Prompt, ApiError> {
-    let prompt = encode(app, chat)?;
-    match app.check_length(prompt.ids.len(), max_tokens, PARAM) {
-        Err(error) if truncates => fitted(app, chat, max_tokens).ok_or(error),
+    let prompt = encode(runtime, chat)?;
+    match check_length(runtime, prompt.ids.len(), max_tokens, PARAM) {
+        Err(error) if truncates => fitted(runtime, chat, max_tokens).ok_or(error),
         fits => fits.map(|()| prompt),
     }
 }
 
-fn encode(app: &App, chat: &Chat) -> Result<Prompt, ApiError> {
-    prompt::encode(app, chat).map_err(|error| match error.param.as_deref() {
+fn encode(runtime: &Runtime, chat: &Chat) -> Result<Prompt, ApiError> {
+    prompt::encode(runtime, chat).map_err(|error| match error.param.as_deref() {
         Some(prompt::PARAM) => ApiError { param: Some(PARAM.to_owned()), ..error },
         _ => error,
     })
 }
 
 /// The prompt without as many of the oldest messages as it takes, found by halving.
-fn fitted(app: &App, chat: &Chat, max_tokens: Option<usize>) -> Option<Prompt> {
+fn fitted(runtime: &Runtime, chat: &Chat, max_tokens: Option<usize>) -> Option<Prompt> {
     let (mut fewest, mut most) = (1, chat.messages.len().saturating_sub(1));
     let mut best = None;
     while fewest <= most {
         let middle = fewest.midpoint(most);
         let messages = shortened(&chat.messages, middle);
         // A template may refuse what is left; fewer messages may please it.
-        let prompt = encode(app, &Chat { messages, ..chat.clone() }).ok();
-        let fits = prompt.filter(|it| app.runtime.check_length(it.ids.len(), max_tokens).is_ok());
+        let prompt = encode(runtime, &Chat { messages, ..chat.clone() }).ok();
+        let fits = prompt.filter(|it| runtime.check_length(it.ids.len(), max_tokens).is_ok());
         match fits {
             Some(prompt) => {
                 best = Some(prompt);
@@ -196,7 +211,7 @@ fn fitted(app: &App, chat: &Chat, max_tokens: Option<usize>) -> Option<Prompt> {
 }
 
 /// The response before anything is computed.
-fn begun(app: &App, request: &ResponsesRequest) -> ResponseObject {
+fn begun(runtime: &Runtime, request: &ResponsesRequest) -> ResponseObject {
     ResponseObject {
         id: random::identifier("resp_"),
         object: "response".to_owned(),
@@ -205,7 +220,7 @@ fn begun(app: &App, request: &ResponsesRequest) -> ResponseObject {
         completed_at: None,
         error: None,
         incomplete_details: None,
-        model: app.runtime.name().to_owned(),
+        model: runtime.name().to_owned(),
         output: Vec::new(),
         usage: None,
         settings: request.settings.clone(),
@@ -244,7 +259,7 @@ impl Work {
             };
             match event {
                 Some((_, TextEvent::Failed)) => {
-                    let error = self.app.engine_failed();
+                    let error = choices.failure();
                     let last = self.writer.fail(&error);
                     return self.end(last, Some(error)).await;
                 }

@@ -32,7 +32,7 @@ fn list(app: &App) -> Json<Value> {
         "name": "myriad",
         "version": env!("CARGO_PKG_VERSION"),
         "chat": chat,
-        "models": app.runtimes().flat_map(|runtime| runtime.names()).collect::<Vec<_>>(),
+        "models": app.catalogue.list().into_iter().flat_map(|it| it.names).collect::<Vec<_>>(),
         "endpoints": *ENDPOINTS,
     }))
 }

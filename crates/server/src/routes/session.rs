@@ -15,7 +15,7 @@ use crate::layers::upload::Upload;
 use crate::limits::{PASSWORD_CHARS, USER_NAME_CHARS_MAX};
 use crate::people::{Caller, Visit};
 use crate::wire::fields::Fields;
-use crate::wire::people::{self, AccountLimits, SessionObject, UserObject};
+use crate::wire::people::{self, AccountLimits, OidcOffer, SessionObject, UserObject};
 
 /// Who one is here; for whoever is nobody, how to come in.
 pub async fn show(State(app): State<Arc<App>>, visit: Visit) -> Result<Response, ApiError> {
@@ -34,6 +34,7 @@ pub async fn create(
     let (name, password) =
         (people::text(&mut fields, "name")?, people::text(&mut fields, "password")?);
     fields.none_left()?;
+    app.check_passwords()?;
     let storage = app.accounts()?;
     let known = storage.users.named(&name).await?;
     let wrong = || ApiError::wrong_password("The name or the password is wrong.");
@@ -117,7 +118,12 @@ async fn describe(
         user: caller.and_then(|caller| caller.user.as_ref()).map(UserObject::from),
         role: caller.map(|caller| caller.role.name()),
         setup: setup::is_possible(app, visit).await?,
-        methods: if accounts { vec!["password"] } else { Vec::new() },
+        methods: methods(app, accounts),
+        oidc: app
+            .config
+            .oidc
+            .as_ref()
+            .map(|oidc| OidcOffer { name: oidc.config.name.clone(), signup: oidc.config.signup }),
         limits: AccountLimits {
             password_min: *PASSWORD_CHARS.start(),
             password_max: *PASSWORD_CHARS.end(),
@@ -126,4 +132,11 @@ async fn describe(
             owner_bytes_max: app.config.owner_bytes_max,
         },
     })
+}
+
+/// How an account can be signed in to.
+fn methods(app: &App, accounts: bool) -> Vec<&'static str> {
+    let password = (accounts && app.check_passwords().is_ok()).then_some("password");
+    let oidc = app.config.oidc.as_ref().map(|_| "oidc");
+    password.into_iter().chain(oidc).collect()
 }

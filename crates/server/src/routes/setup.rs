@@ -27,6 +27,7 @@ pub async fn create(
     let display_name = people::display_name(&mut fields, &name)?;
     let password = people::password(&mut fields, "password")?;
     fields.none_left()?;
+    app.check_passwords()?;
     let storage = app.accounts()?;
     if storage.users.any().await? {
         return Err(taken());

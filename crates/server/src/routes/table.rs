@@ -4,6 +4,7 @@
 //! know a route that another does not.
 
 mod app;
+mod console;
 mod people;
 
 use std::sync::Arc;
@@ -126,6 +127,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_others(components));
     routes.extend(app::of_app(components));
     routes.extend(people::rows(components));
+    routes.extend(console::rows(components));
     routes
 }
 

@@ -8,6 +8,7 @@ use myriad_token::Specials;
 
 use super::prompt::encode;
 use crate::app::App;
+use crate::catalogue::Purpose;
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
 use crate::wire::tokenize::{
@@ -19,25 +20,24 @@ pub async fn tokenize(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    app.blocking(move |app| {
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Tokens).await?;
+    app.blocking(move |_| {
         let request = TokenizeRequest::parse(&body)?;
-        let runtime = app.serving(request.model.as_deref())?;
-        let tokenizer = runtime.tokenizer();
+        let tokenizer = lease.tokenizer();
         let tokens = match &request.input {
             TokenizeInput::Text { text, add_special_tokens: true } => {
                 tokenizer.encode_prompt(text, Specials::Parse)
             }
             TokenizeInput::Text { text, .. } => tokenizer.encode(text, Specials::Parse),
-            TokenizeInput::Chat(chat) => {
-                app.check_model(request.model.as_deref())?;
-                encode(app, chat)?.ids
+            TokenizeInput::Chat(_) if lease.is_encoder() => {
+                return Err(ApiError::embeds_only(lease.name()));
             }
+            TokenizeInput::Chat(chat) => encode(&lease, chat)?.ids,
         };
         let text = |id: &u32| tokenizer.token_text(*id).unwrap_or_default().to_owned();
         Ok(Json(TokenizeResponse {
             count: tokens.len(),
-            max_model_len: runtime.context_max(),
+            max_model_len: lease.context_max(),
             token_strs: request.return_token_strs.then(|| tokens.iter().map(text).collect()),
             tokens,
         }))
@@ -50,10 +50,10 @@ pub async fn detokenize(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    app.blocking(move |app| {
+    let (body, lease) = app.body_and_lease(&upload, Purpose::Tokens).await?;
+    app.blocking(move |_| {
         let request = DetokenizeRequest::parse(&body)?;
-        let tokenizer = app.serving(request.model.as_deref())?.tokenizer();
+        let tokenizer = lease.tokenizer();
         request.check(tokenizer.vocab_size())?;
         let bytes = tokenizer.decode(&request.tokens, true);
         Ok(Json(DetokenizeResponse { prompt: String::from_utf8_lossy(&bytes).into_owned() }))

@@ -40,8 +40,23 @@ struct File {
     /// Answers that are played at the same time; more wait. [default: all]
     #[serde(default = "usual_parallel")]
     parallel: usize,
+    /// How it behaves as a model that is loaded.
+    #[serde(default)]
+    load: Load,
     /// The first whose `when` is in the prompt's text is the answer.
     answers: Vec<Answer>,
+}
+
+/// How a script is loaded.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Time that it takes.
+    pub ms: u64,
+    /// Bytes of memory that it says to take.
+    pub bytes: u64,
+    /// Why it fails in the end, where it does.
+    pub fails: Option<String>,
 }
 
 fn usual_context() -> usize {
@@ -125,6 +140,16 @@ impl Script {
         let source = file.chat_template.as_deref().unwrap_or(TEMPLATE);
         let template = Arc::new(ChatTemplate::new(source, &tokenizer)?);
         Ok(Script { file: Arc::new(file), tokenizer: Arc::new(tokenizer), template })
+    }
+
+    /// How it behaves when it is loaded.
+    pub fn load(&self) -> &Load {
+        &self.file.load
+    }
+
+    /// Tokens of prompt and answer together.
+    pub fn context(&self) -> usize {
+        self.file.context
     }
 
     pub(super) fn parallel(&self) -> usize {

@@ -20,7 +20,7 @@ use super::grammar::constraint;
 use super::steps::{Recipe, Steps};
 use super::{GenerateError, GenerateRequest, StartError};
 use crate::limits::ENGINE_FAILURES_MAX;
-use crate::metrics::{Metrics, Timing};
+use crate::metrics::{Metrics, Timing, TokenTime};
 
 /// What the other threads ask of the engine's.
 pub enum Command {
@@ -251,7 +251,11 @@ impl Worker {
             }
             Event::Token { id, token, score } => {
                 let Some(running) = self.running.get_mut(&id) else { return };
-                self.shared.metrics.token(running.timing.token(Instant::now()));
+                let time = running.timing.token(Instant::now());
+                if matches!(time, TokenTime::First(_)) {
+                    self.shared.metrics.prompt(running.computed_tokens());
+                }
+                self.shared.metrics.token(time);
                 let certain = running.assembly.push(&self.tokenizer, token, score);
                 let stopped = certain.stopped.clone();
                 running.show(certain);
@@ -262,6 +266,7 @@ impl Worker {
             }
             Event::Computed { id, values } => {
                 let Some(running) = self.running.get_mut(&id) else { return };
+                self.shared.metrics.prompt(running.computed_tokens());
                 let _ = running.sender.send(TextEvent::Computed { values });
             }
             Event::Finished { id, reason, usage, end_score } => {
@@ -335,6 +340,11 @@ impl Worker {
 }
 
 impl Running {
+    /// Tokens of its prompt that were not in the cache.
+    fn computed_tokens(&self) -> usize {
+        self.usage.prompt_tokens.saturating_sub(self.usage.cached_tokens)
+    }
+
     fn show(&mut self, certain: Certain) {
         for event in certain.events {
             let _ = self.sender.send(event);

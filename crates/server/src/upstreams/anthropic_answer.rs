@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::config::Key;
 use super::exchange::no;
 use super::failure::Failure;
 use super::shape::{Envelope, Translate, piece, usage};
+use crate::outbound::Key;
 
 /// A whole answer.
 ///

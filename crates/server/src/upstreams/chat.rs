@@ -13,7 +13,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::Kind;
 use super::count::Request;
-use super::events::Events;
 use super::exchange::{self, no};
 use super::failure::Failure;
 use super::shape::Translate;
@@ -22,6 +21,7 @@ use crate::answers::stream::{DONE, KEEP_ALIVE, data, event_stream};
 use crate::app::App;
 use crate::errors::ApiError;
 use crate::limits::SMALL_TEXT_BYTES_MAX;
+use crate::outbound::Events;
 use crate::wire::fields::Fields;
 use crate::wire::generation::take_stream;
 
@@ -175,7 +175,7 @@ impl Live {
                     Err(failure) => self.fail(&failure),
                 },
                 Ok(Ok(None)) => self.end(),
-                Ok(Err(failure)) => self.fail(&failure),
+                Ok(Err(error)) => self.fail(&error.into()),
             }
         }
     }

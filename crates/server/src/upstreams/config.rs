@@ -1,14 +1,12 @@
 //! Turns the operator's TOML file into the servers that requests may be sent on to.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use serde::Deserialize;
 
-use crate::outbound::{Address, AddressError, Patience};
+use crate::outbound::{Address, AddressError, Key, KeyError, KeyPlace, Patience};
 
 /// Until the head of an answer: models that think before they speak take minutes.
 const FIRST_BYTE_SECONDS: u64 = 300;
@@ -21,9 +19,6 @@ const MAX_TOKENS: u64 = 8192;
 
 /// Bytes of a server's name: it stands before each model's.
 const NAME_BYTES_MAX: usize = 64;
-
-/// Bytes of a key.
-const KEY_BYTES_MAX: usize = 4096;
 
 /// One other server.
 #[derive(Clone, Debug)]
@@ -56,30 +51,6 @@ pub enum Kind {
     Anthropic,
 }
 
-/// A key, which is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// The header's value: `before` and the key. Header maps do not show it either.
-    pub(crate) fn header(&self, before: &str) -> Option<HeaderValue> {
-        let mut value = HeaderValue::from_str(&format!("{before}{}", self.0)).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-
-    /// Another server's words without the key, should it repeat it.
-    pub(crate) fn hidden_in(&self, text: &str) -> String {
-        text.replace(&self.0, "[key]")
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Key")
-    }
-}
-
 /// What is wrong with the file. No variant repeats a key; a first text is a server's name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -99,18 +70,9 @@ pub enum UpstreamsError {
     /// The address is none.
     #[error("upstream '{0}': url: {1}")]
     Address(String, AddressError),
-    /// There are two places for one key.
-    #[error("upstream '{0}': key_env and key_file exclude each other")]
-    TwoKeys(String),
-    /// The variable is not there.
-    #[error("upstream '{0}': key_env: the variable {1} is not set")]
-    NoVariable(String, String),
-    /// The file with the key cannot be read.
-    #[error("upstream '{0}': key_file: {path}: {2}", path = .1.display())]
-    NoKeyFile(String, PathBuf, std::io::Error),
-    /// What stands in the variable or file is no key.
-    #[error("upstream '{0}': the key in {1} is empty, too long, or no text of one line")]
-    Key(String, String),
+    /// The key is not where it should be, or none.
+    #[error("upstream '{0}': {1}")]
+    Key(String, KeyError),
     /// A number that must not be.
     #[error("upstream '{0}': {1} is 0; right would be at least 1")]
     Zero(String, &'static str),
@@ -186,7 +148,9 @@ impl Entry {
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(letter) {
             return Err(UpstreamsError::Name(number, name));
         }
-        let key = self.key(folder, variable)?;
+        let place = KeyPlace { variable: self.key_env, file: self.key_file };
+        let key = place.read(folder, variable);
+        let key = key.map_err(|error| UpstreamsError::Key(name.clone(), error))?;
         let address = Address::parse(&self.url)
             .map_err(|error| UpstreamsError::Address(name.clone(), error))?;
         if self.models.as_ref().is_some_and(Vec::is_empty) {
@@ -213,40 +177,6 @@ impl Entry {
             name,
         })
     }
-
-    fn key(
-        &self,
-        folder: &Path,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Option<Key>, UpstreamsError> {
-        let name = || self.name.clone();
-        let (text, place) = match (&self.key_env, &self.key_file) {
-            (Some(_), Some(_)) => return Err(UpstreamsError::TwoKeys(name())),
-            (None, None) => return Ok(None),
-            (Some(variable_name), None) => match variable(variable_name) {
-                Some(text) => (text, variable_name.clone()),
-                None => {
-                    return Err(UpstreamsError::NoVariable(name(), variable_name.clone()));
-                }
-            },
-            (None, Some(path)) => {
-                let path = folder.join(path);
-                match std::fs::read_to_string(&path) {
-                    Ok(text) => (text, path.display().to_string()),
-                    Err(source) => {
-                        return Err(UpstreamsError::NoKeyFile(name(), path, source));
-                    }
-                }
-            }
-        };
-        let text = text.trim();
-        let right = (1..=KEY_BYTES_MAX).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_graphic());
-        match right {
-            true => Ok(Some(Key(text.to_owned()))),
-            false => Err(UpstreamsError::Key(name(), place)),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -271,13 +201,8 @@ mod tests {
         let list = parsed(&entry("key_env = \"GOOD\"")).unwrap();
         assert_eq!((list[0].prefix.as_str(), list[0].max_tokens), ("a/", MAX_TOKENS));
         assert_eq!(list[0].patience.idle, Duration::from_secs(IDLE_SECONDS));
-        let key = list[0].key.as_ref().unwrap();
-        let header = key.header("Bearer ").unwrap();
-        assert_eq!(header.as_bytes(), b"Bearer sk-SECRET");
-        for shown in [format!("{list:?}"), format!("{header:?}")] {
-            assert!(!shown.contains("SECRET"), "{shown}");
-        }
-        assert_eq!(key.hidden_in("no sk-SECRET here"), "no [key] here");
+        assert!(list[0].key.is_some());
+        assert!(!format!("{list:?}").contains("SECRET"));
         assert!(parsed("").unwrap().is_empty());
     }
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 use axum::http::{StatusCode, header};
 use serde_json::Value;
 
-use super::config::Key;
 use crate::errors::ApiError;
-use crate::outbound::{Answer, OutboundError};
+use crate::outbound::{Answer, Key, OutboundError};
 
 /// Bytes of an error's body.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -37,7 +36,12 @@ pub enum Failure {
 
 impl From<OutboundError> for Failure {
     fn from(error: OutboundError) -> Failure {
-        Failure::Outbound(error)
+        match error {
+            OutboundError::EventTooLarge(_) | OutboundError::EventText => {
+                Failure::Unreadable(error.to_string())
+            }
+            error => Failure::Outbound(error),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ mod anthropic_answer;
 mod chat;
 mod config;
 mod count;
-mod events;
 mod exchange;
 mod failure;
 mod openai;

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
-use super::config::Key;
 use super::exchange::no;
 use super::failure::Failure;
 use super::shape::{Envelope, Translate, usage, with_both_names};
 use crate::errors::ApiError;
+use crate::outbound::Key;
 use crate::wire::fields::Fields;
 
 /// The body to send; `stream` where the answer is to come in pieces. Usage is asked for always: it

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::app_calls::{self, AppCall, CallState};
 use super::fields::{Fields, wrong_type};
 use crate::errors::ApiError;
 use crate::limits::{
@@ -77,6 +78,9 @@ pub struct AppMessage {
     /// The comparison that it is an answer of, until one of them is kept.
     #[serde(default)]
     pub comparison: Option<String>,
+    /// The calls of tools in it, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<AppCall>,
 }
 
 /// Who says a message.
@@ -257,6 +261,7 @@ impl AppMessage {
             measures: fields.take("measures", "an object of the chat's measures, or null")?,
             seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
             comparison: self::id(&mut fields, "comparison")?,
+            calls: app_calls::take(&mut fields)?,
         };
         if message.role == Role::User && message.status == Status::Streaming {
             let message = "A question is not on its way. Right would be \"done\".";
@@ -264,6 +269,13 @@ impl AppMessage {
         }
         fields.none_left()?;
         Ok(message)
+    }
+
+    /// Ends the calls that go on, as the answer does.
+    pub fn stop_calls(&mut self) {
+        for call in self.calls.iter_mut().filter(|call| !call.state.is_over()) {
+            call.state = CallState::Stopped;
+        }
     }
 }
 

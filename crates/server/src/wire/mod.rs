@@ -5,7 +5,9 @@
 //! have.
 
 pub mod anthropic;
+pub mod app_calls;
 pub mod app_chats;
+pub mod app_models;
 pub mod batches;
 pub mod chat;
 pub mod completions;
@@ -21,6 +23,7 @@ pub mod metadata;
 pub mod models;
 pub mod moderation_policy;
 pub mod moderations;
+pub mod named;
 pub mod ollama;
 pub mod people;
 pub mod policy;

@@ -28,10 +28,30 @@ pub struct SessionObject {
     pub role: Option<&'static str>,
     /// Whether the one who asks may make the first account.
     pub setup: bool,
-    /// Ways to sign in: `password`.
+    /// Ways to sign in: `password`, `oidc`.
     pub methods: Vec<&'static str>,
+    /// Who else may say who somebody is.
+    pub oidc: Option<OidcOffer>,
     /// What holds for accounts.
     pub limits: AccountLimits,
+}
+
+/// An issuer of OpenID Connect.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OidcOffer {
+    /// What people call it.
+    pub name: String,
+    /// Whether whoever it knows gets an account.
+    pub signup: bool,
+}
+
+/// Where a browser goes to sign in.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OidcWay {
+    /// `oidc.way`
+    pub object: &'static str,
+    /// The issuer's address, good for ten minutes.
+    pub url: String,
 }
 
 /// What holds for accounts.
@@ -66,6 +86,8 @@ pub struct UserObject {
     pub state: &'static str,
     /// Whether there is a password to sign in with.
     pub has_password: bool,
+    /// Whether it is linked to an identity of the OpenID Connect issuer.
+    pub has_identity: bool,
     /// Seconds since 1970.
     pub created_at: i64,
     /// When it was last used, to the hour, in seconds since 1970.
@@ -82,6 +104,7 @@ impl From<&User> for UserObject {
             role: user.role.name(),
             state: user.state.name(),
             has_password: user.password.is_some(),
+            has_identity: user.subject.is_some(),
             created_at: user.created_at,
             last_seen_at: user.seen_at,
         }
@@ -346,7 +369,19 @@ pub fn role(fields: &mut Fields<'_>) -> Result<Option<Role>, ApiError> {
 /// # Errors
 /// 400 naming it.
 pub fn token(fields: &mut Fields<'_>) -> Result<String, ApiError> {
-    fields.string("token", TOKEN_BYTES_MAX)?.ok_or_else(|| ApiError::missing("token"))
+    optional_token(fields, "token")?.ok_or_else(|| ApiError::missing("token"))
+}
+
+/// Takes the token of an invitation that need not be there.
+///
+/// # Errors
+/// 400 naming it.
+pub fn optional_token(fields: &mut Fields<'_>, field: &str) -> Result<Option<String>, ApiError> {
+    let Some(token) = fields.string(field, TOKEN_BYTES_MAX)? else { return Ok(None) };
+    match token.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        true => Ok(Some(token)),
+        false => Err(ApiError::invalid(field, format!("'{field}' is no token of a link."))),
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ const FROM_ONE: &str = r#"{"type":"integer","minimum":1}"#;
 const SHARE: &str = r#"{"type":"number","minimum":0,"maximum":1}"#;
 const PENALTY: &str = r#"{"type":"number","minimum":-2,"maximum":2}"#;
 const IDS: &str = r#"{"type":"array","items":{"type":"integer","minimum":0}}"#;
+const NAMES: &str = r#"{"type":"array","items":{"type":"string"},"maxItems":64}"#;
 const ANY: &str = "{}";
 const BIASES: &str = r#"{
     "type": "object",
@@ -226,6 +227,12 @@ const COMPLETIONS: &[Field] = &[
 
 /// The parameters of `/v1/chat/completions`.
 pub const CHAT_FIELDS: &[&[Field]] = &[CHAT, COMMON, GENERATION];
+
+/// Those of an answer in the chat in the browser.
+pub const RUN_FIELDS: &[&[Field]] = &[CHAT, COMMON, GENERATION, RUN];
+
+const RUN: &[Field] =
+    &[field("app_tools", Honour, NAMES, "names of tools as `/app/tools` has them")];
 
 /// The parameters of `/v1/completions`.
 pub const COMPLETION_FIELDS: &[&[Field]] = &[COMPLETIONS, COMMON, GENERATION];
@@ -415,7 +422,7 @@ mod tests {
 
     #[test]
     fn no_row_stands_twice_and_every_schema_is_one() {
-        for tables in [CHAT_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS, COMPACTION_FIELDS] {
+        for tables in [RUN_FIELDS, COMPLETION_FIELDS, RESPONSE_FIELDS, COMPACTION_FIELDS] {
             let names: Vec<_> = tables.iter().copied().flatten().map(|field| field.name).collect();
             let unique: BTreeSet<_> = names.iter().collect();
             assert_eq!(unique.len(), names.len(), "{names:?}");

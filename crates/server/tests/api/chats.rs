@@ -424,8 +424,8 @@ fn a_server_that_keeps_nothing_says_so() {
         let error = live.send(method, &path, &[], b"").error(400);
         assert!(error["message"].as_str().unwrap().contains("--no-store"), "{method} {path}");
     }
-    assert_eq!(live.get("/app/features").good(), json!({ "history": false }));
-    assert_eq!(start().get("/app/features").good(), json!({ "history": true }));
+    assert_eq!(live.get("/app/features").good(), json!({ "history": false, "tools": false }));
+    assert_eq!(start().get("/app/features").good(), json!({ "history": true, "tools": false }));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use myriad_model::synthetic::{self, Parts, Shape, Tensor};
 use myriad_model::{Family, Model, PAGE_TOKENS};
 use myriad_server::runtime::scripted::Script;
 use myriad_server::{
-    LoadedModel, Models, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on,
+    LoadedModel, Models, Others, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on,
 };
 use myriad_store::NewKey;
 use myriad_token::{ChatTemplate, Tokenizer};
@@ -46,6 +46,8 @@ pub struct Setup {
     pub embedder: bool,
     /// Another template than that of the model.
     pub chat_template: Option<&'static str>,
+    /// What can be loaded besides.
+    pub others: Option<Others>,
     /// What a test double answers, instead of the random model.
     pub script: Option<Value>,
     /// Whether there is a data folder; without `content` for keys alone.
@@ -71,6 +73,7 @@ impl Default for Setup {
             classifier: false,
             embedder: false,
             chat_template: None,
+            others: None,
             script: None,
             storage: None,
             config: ServerConfig { port: 0, ..ServerConfig::default() },
@@ -190,7 +193,12 @@ impl Live {
         let port = listener.local_addr().expect("an address").port();
         let (stop, stopped) = oneshot::channel::<()>();
         let embedder = setup.embedder.then(|| encoder(&setup));
-        let models = Models { main: Arc::clone(&runtime), embedder };
+        let others = setup.others.take();
+        let models = Models {
+            main: Arc::clone(&runtime).into(),
+            embedder: embedder.map(Into::into),
+            others,
+        };
         let thread = std::thread::spawn(move || {
             let shutdown = async move { drop(stopped.await) };
             executor

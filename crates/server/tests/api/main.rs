@@ -1,7 +1,9 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
 mod anthropic;
+mod app_tools;
 mod batches;
+mod catalogue;
 mod chat;
 mod chats;
 mod compaction;
@@ -16,8 +18,10 @@ mod files;
 mod gates;
 mod harness;
 mod hostile;
+mod issuer;
 mod judge;
 mod logs;
+mod oidc;
 mod ollama;
 mod people;
 mod reasoned;
@@ -27,6 +31,7 @@ mod responses;
 mod shutdown;
 mod stored_chats;
 mod structured;
+mod tool_server;
 mod tools;
 mod uploads;
 mod upstreams;

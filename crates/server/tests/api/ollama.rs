@@ -188,7 +188,8 @@ fn errors_are_in_ollamas_shape() {
         ("/api/generate", json!({ "model": MODEL, "prompt": "a", "suffix": "b" }), 400, "suffix"),
         ("/api/generate", json!({ "model": MODEL, "context": [1] }), 400, "context"),
         ("/api/embed", json!({ "model": MODEL, "input": "a" }), 400, "makes no vectors"),
-        ("/api/pull", json!({ "model": MODEL }), 404, "myriad pull"),
+        ("/api/pull", json!({ "model": MODEL }), 400, "and no others"),
+        ("/api/push", json!({ "model": MODEL }), 404, "uploads of models"),
         ("/api/nothing", json!({}), 404, "/api/nothing"),
     ] {
         let message = refused(&live.post(path, &body), status);

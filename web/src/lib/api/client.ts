@@ -91,9 +91,11 @@ export const key = {
 export async function models(signal?: AbortSignal): Promise<Model[]> {
   const response = await request('/v1/models', signal ? { signal } : {});
   const list = (await response.json()) as {
-    data: { id: string; max_model_len?: number; owned_by?: string }[];
+    data: { id: string; max_model_len?: number; owned_by?: string; capabilities?: string[] }[];
   };
-  return list.data.map(({ id, max_model_len, owned_by }) => ({
+  // What makes vectors alone answers nobody.
+  const answers = list.data.filter(({ capabilities }) => capabilities?.[0] !== 'embedding');
+  return answers.map(({ id, max_model_len, owned_by }) => ({
     id,
     context: max_model_len ?? null,
     upstream: owned_by === undefined || owned_by === 'myriad' ? null : owned_by,

@@ -23,6 +23,8 @@ export interface Session {
 export interface ApiKey {
   id: string;
   name: string;
+  /** Whose documents it reaches. */
+  owner: string;
   prefix: string;
   created_at: number;
   expires_at: number | null;
@@ -52,6 +54,7 @@ export const people = {
   changePassword: (old_password: string, new_password: string) =>
     ask<Session>('POST', '/app/password', { old_password, new_password }),
   keys: async () => (await ask<List<ApiKey>>('GET', '/app/keys')).data,
+  allKeys: async () => (await ask<List<ApiKey>>('GET', '/app/keys?all=true')).data,
   createKey: (name: string) => ask<ApiKey & { key: string }>('POST', '/app/keys', { name }),
   revokeKey: (id: string) => ask<object>('DELETE', `/app/keys/${id}`),
   users: async () => (await ask<List<Person>>('GET', '/app/users')).data,

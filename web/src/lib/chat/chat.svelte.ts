@@ -11,6 +11,7 @@ import {
 import { i18n } from '../i18n/index.svelte';
 import { freshId, freshSeed } from '../id';
 import { preferences } from '../preferences.svelte';
+import { shelf } from '../shelf.svelte';
 import { chooseStore, declineToMove, leftInBrowser, moveToServer, store } from '../store';
 import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
 import { fill, requestFor } from './answer';
@@ -105,6 +106,8 @@ class Chat {
   async loadModels(): Promise<void> {
     try {
       this.models = await models();
+      // What loads first is said where a model is chosen.
+      if (this.models.some(({ upstream }) => upstream === null)) void shelf.look();
       this.modelsFailure = null;
     } catch (error) {
       this.modelsFailure = failureOf(error);
@@ -123,6 +126,9 @@ class Chat {
     const asked = this.#asked.get(model) ?? reasons(model).catch(() => false);
     this.#asked.set(model, asked);
     const found = await asked;
+    // Of a model that is not loaded the server cannot say yet: it is asked again.
+    const state = shelf.find(model)?.state;
+    if (!found && state !== undefined && state !== 'ready') this.#asked.delete(model);
     this.#reasons.set(model, found);
     return found;
   }

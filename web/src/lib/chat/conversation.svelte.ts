@@ -1,6 +1,6 @@
 // One conversation as the page shows it: its tree, the path through it, and whether an answer is on its way.
 import type { Conversation, Message } from '../store/types';
-import { comparedWith, pathTo } from './tree';
+import { comparedWith, pathTo, placeOf, placesOf, siblings } from './tree';
 
 export class LiveConversation {
   about = $state() as Conversation;
@@ -18,6 +18,14 @@ export class LiveConversation {
 
   /** The answers that are compared at the path's end. */
   readonly compared = $derived(comparedWith(this.messages, this.path.at(-1)));
+
+  /** Which messages stand at one place: each of them asks, and to go through all for each would be slow. */
+  readonly #places = $derived(placesOf(this.messages));
+
+  /** The versions at a message's place, in the order in which they were made. */
+  versions(message: Message): Message[] {
+    return siblings(this.#places.get(placeOf(message)) ?? [], message);
+  }
 
   message(id: string | null): Message | undefined {
     return this.messages.find((message) => message.id === id);

@@ -21,6 +21,21 @@ export function siblings(messages: Iterable<Message>, of: Message): Message[] {
     .sort((a, b) => a.created - b.created);
 }
 
+/** Messages of one place are versions of each other. */
+export const placeOf = ({ parent, role }: Message): string => `${role} ${parent ?? ''}`;
+
+/** The messages of each place. */
+export function placesOf(messages: Iterable<Message>): Map<string, Message[]> {
+  const places = new Map<string, Message[]>();
+  for (const message of messages) {
+    const place = placeOf(message);
+    const there = places.get(place);
+    if (there) there.push(message);
+    else places.set(place, [message]);
+  }
+  return places;
+}
+
 /** Models whose answers stand side by side: as many columns as a screen has room for. */
 export const COMPARED_MAX = 4;
 

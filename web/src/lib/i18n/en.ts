@@ -1,5 +1,6 @@
 // The words of the chat in English: the table that gives all others their keys.
 
+import { consoleEn } from './console';
 import { peopleEn } from './people';
 
 export const en = {
@@ -268,6 +269,7 @@ export const en = {
   keyEdit: 'Edit the last message, from an empty field',
   keyHelp: 'This list',
   ...peopleEn,
+  ...consoleEn,
 };
 
 type Widened<T> = T extends string

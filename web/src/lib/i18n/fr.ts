@@ -1,5 +1,6 @@
 // The words of the chat in French.
 import type { Messages } from './en';
+import { consoleFr } from './console';
 import { peopleFr } from './people';
 
 export const fr: Messages = {
@@ -256,4 +257,5 @@ export const fr: Messages = {
   keyEdit: 'Modifier le dernier message, depuis un champ vide',
   keyHelp: 'Cette liste',
   ...peopleFr,
+  ...consoleFr,
 };

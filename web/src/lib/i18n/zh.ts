@@ -1,5 +1,6 @@
 // The words of the chat in Chinese.
 import type { Messages } from './en';
+import { consoleZh } from './console';
 import { peopleZh } from './people';
 
 export const zh: Messages = {
@@ -246,4 +247,5 @@ export const zh: Messages = {
   keyEdit: '在输入框为空时编辑最后一条消息',
   keyHelp: '此列表',
   ...peopleZh,
+  ...consoleZh,
 };

@@ -123,6 +123,29 @@ export function spansOf(html: string): Span[] {
   return spans;
 }
 
+/** So many lines are laid out as one: a line that comes then moves only these. */
+const GROUP_LINES = 40;
+
+/** The spans, those over several lines cut, in groups of whole lines. */
+export function groupsOf(spans: Span[]): Span[][] {
+  const groups: Span[][] = [];
+  let group: Span[] = [];
+  let lines = 0;
+  for (const { text, kind } of spans) {
+    let start = 0;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n', end + 1)) {
+      lines += 1;
+      if (lines < GROUP_LINES) continue;
+      group.push({ text: text.slice(start, end + 1), kind });
+      groups.push(group);
+      [group, lines, start] = [[], 0, end + 1];
+    }
+    if (start < text.length) group.push({ text: text.slice(start), kind });
+  }
+  if (group.length > 0) groups.push(group);
+  return groups;
+}
+
 function unescaped(text: string): string {
   return text
     .replace(/&lt;/g, '<')

@@ -5,9 +5,10 @@ use axum::routing::{delete, get, post, put};
 use super::{EVENTS, Input, JSON, LINES, Route};
 use crate::chats::answer::AnswerEvent;
 use crate::openapi::Components;
-use crate::routes::{app_chats, app_exchange, app_features, app_messages, app_search, app_shares};
+use crate::routes::{app_calls, app_chats, app_exchange, app_features, app_messages};
+use crate::routes::{app_search, app_shares, app_tools};
 use crate::wire::app_chats::{AppChat, AppMessage};
-use crate::wire::policy::CHAT_FIELDS;
+use crate::wire::policy::RUN_FIELDS;
 
 pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
     use Input::{Fields, Lines, Named};
@@ -51,7 +52,7 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
         Route::post(
             run,
             "Answers into a message, whoever listens",
-            Fields(CHAT_FIELDS),
+            Fields(RUN_FIELDS),
             post(app_messages::run),
         )
         .gives::<AnswerEvent>(known, EVENTS),
@@ -60,6 +61,15 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
             .gives::<AnswerEvent>(known, EVENTS),
         Route::delete(run, "Stops an answer", delete(app_messages::stop_run))
             .gives::<AppMessage>(known, JSON),
+        Route::get("/app/tools", "The tools that models may call", get(app_tools::list))
+            .gives::<app_tools::AppTools>(known, JSON),
+        Route::post(
+            "/app/chats/{id}/messages/{message}/calls/{call}",
+            "Lets a call of a tool go out, or not",
+            Named("CallDecision"),
+            post(app_calls::decide),
+        )
+        .gives_named(JSON, "CallDecided"),
         Route::post(
             share,
             "Makes a link to one, or copies it anew",

@@ -16,6 +16,7 @@ fn of_one(known: &mut Components) -> Vec<Route> {
     let session = "/app/session";
     let (change, accept) = (post(password::change), post(invitations::accept));
     let (enter, make) = (post(session::create), post(app_keys::create));
+    let unlink = delete(oidc::unlink);
     vec![
         Route::get(session, "Who one is, or how to come in; needs no key", get(session::show))
             .gives::<SessionObject>(known, JSON),
@@ -37,6 +38,21 @@ fn of_one(known: &mut Components) -> Vec<Route> {
             accept,
         )
         .gives::<SessionObject>(known, JSON),
+        Route::post(
+            "/app/oidc",
+            "Says where to sign in by OpenID Connect; needs no key",
+            Named("OidcRequest"),
+            post(oidc::begin),
+        )
+        .gives::<OidcWay>(known, JSON),
+        Route::get(
+            "/app/oidc/callback",
+            "Where the issuer sends browsers back to; needs no key",
+            get(oidc::finish),
+        )
+        .asks(&["code", "state", "iss", "error"]),
+        Route::delete("/app/oidc/link", "Takes the identity from one's account", unlink)
+            .gives_named(JSON, "Deleted"),
         Route::post("/app/password", "Changes one's password", Named("PasswordRequest"), change)
             .gives::<SessionObject>(known, JSON),
         Route::get(

@@ -2,8 +2,7 @@
 
 use futures_util::StreamExt;
 
-use super::failure::Failure;
-use crate::outbound::Pieces;
+use super::{OutboundError, Pieces};
 
 /// Bytes of one event: arguments of a tool call may come in one.
 const EVENT_BYTES_MAX: usize = 4 << 20;
@@ -15,13 +14,17 @@ pub struct Events {
 }
 
 impl Events {
+    /// Those of a body.
     pub fn new(pieces: Pieces) -> Events {
         Events { pieces, lines: Lines::default() }
     }
 
     /// The data of the next event; `None` at the end. An event that was not whole by then is none.
     /// May be dropped while it waits: nothing is lost.
-    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+    ///
+    /// # Errors
+    /// Those of [`Pieces`]; [`OutboundError::EventTooLarge`], [`OutboundError::EventText`].
+    pub async fn next(&mut self) -> Result<Option<String>, OutboundError> {
         loop {
             if let Some(data) = self.lines.event()? {
                 return Ok(Some(data));
@@ -47,7 +50,7 @@ struct Lines {
 
 impl Lines {
     /// The next event that is whole.
-    fn event(&mut self) -> Result<Option<String>, Failure> {
+    fn event(&mut self) -> Result<Option<String>, OutboundError> {
         while let Some(line) = self.line()? {
             if line.is_empty() {
                 if let Some(data) = self.data.take() {
@@ -67,14 +70,12 @@ impl Lines {
         }
         let waiting = self.buffer.len() - self.at + self.data.as_ref().map_or(0, String::len);
         match waiting > EVENT_BYTES_MAX {
-            true => {
-                Err(Failure::Unreadable(format!("an event of more than {EVENT_BYTES_MAX} bytes")))
-            }
+            true => Err(OutboundError::EventTooLarge(EVENT_BYTES_MAX)),
             false => Ok(None),
         }
     }
 
-    fn line(&mut self) -> Result<Option<String>, Failure> {
+    fn line(&mut self) -> Result<Option<String>, OutboundError> {
         let from = self.scanned.max(self.at);
         let Some(end) = self.buffer[from..].iter().position(|byte| *byte == b'\n') else {
             self.buffer.drain(..self.at);
@@ -86,7 +87,7 @@ impl Lines {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = std::str::from_utf8(line).map(str::to_owned);
         (self.at, self.scanned) = (end + 1, end + 1);
-        text.map(Some).map_err(|_| Failure::Unreadable("an event that is not UTF-8".into()))
+        text.map(Some).map_err(|_| OutboundError::EventText)
     }
 }
 
@@ -94,7 +95,7 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn events(pieces: &[&[u8]]) -> Result<Vec<String>, Failure> {
+    fn events(pieces: &[&[u8]]) -> Result<Vec<String>, OutboundError> {
         let (mut lines, mut events) = (Lines::default(), Vec::new());
         for piece in pieces {
             lines.buffer.extend_from_slice(piece);
@@ -119,9 +120,9 @@ mod tests {
     #[test]
     fn endless_lines_endless_events_and_odd_bytes_are_refused() {
         let line = vec![b'a'; EVENT_BYTES_MAX + 1];
-        assert!(matches!(events(&[b"data: ", &line]), Err(Failure::Unreadable(_))));
+        assert!(matches!(events(&[b"data: ", &line]), Err(OutboundError::EventTooLarge(_))));
         let lines = b"data: 0123456789\n".repeat(EVENT_BYTES_MAX / 8);
-        assert!(matches!(events(&[&lines]), Err(Failure::Unreadable(_))));
-        assert!(matches!(events(&[b"data: \xff\n"]), Err(Failure::Unreadable(_))));
+        assert!(matches!(events(&[&lines]), Err(OutboundError::EventTooLarge(_))));
+        assert!(matches!(events(&[b"data: \xff\n"]), Err(OutboundError::EventText)));
     }
 }
