@@ -127,6 +127,17 @@ fn what_cannot_be_served_is_refused_with_what_to_do() {
     assert!(error.contains("no address of this machine"), "{error}");
     let error = home.run(&["serve", "tiny", "--port", "0", "--api-key", ""]).bad();
     assert!(error.contains("an API key is empty"), "{error}");
+    let issuer = ["serve", "tiny", "--port", "0", "--oidc-issuer", "https://id.example.com"];
+    let error = home.run(&issuer).bad();
+    assert!(error.contains("--oidc-client-id ID"), "{error}");
+    let client = [&issuer[..], &["--oidc-client-id", "myriad"]].concat();
+    let error = home.run(&client).bad();
+    assert!(error.contains("--public-url https://"), "{error}");
+    let plain = [&client[..], &["--public-url", "chat.example.com"]].concat();
+    assert!(home.run(&plain).bad().contains("does not begin with 'https://'"));
+    let nowhere = [&client[..], &["--public-url", "https://a.example"]].concat();
+    let nowhere = [&nowhere[..], &["--oidc-client-secret-file", "/nowhere/at/all"]].concat();
+    assert!(home.run(&nowhere).bad().contains("--oidc-client-secret-file /nowhere/at/all"));
     let mut empty = home.myriad(&["serve", "tiny", "--port", "0"]);
     let ran = common::Ran::from(empty.env("MYRIAD_API_KEY", "").output().unwrap());
     assert!(ran.bad().contains("MYRIAD_API_KEY"));

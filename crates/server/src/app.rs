@@ -11,6 +11,7 @@ use crate::catalogue::{Asked, Catalogue, Lease, Models, Purpose};
 use crate::chats::runs::Runs;
 use crate::errors::ApiError;
 use crate::layers::upload::{Held, Upload};
+use crate::ledger::Ledger;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::oidc::Oidc;
 use crate::people::People;
@@ -39,6 +40,8 @@ pub struct App {
     pub runs: Runs,
     /// Passwords and logins.
     pub people: People,
+    /// What was used and is not written yet.
+    pub ledger: Arc<Ledger>,
     /// When the server was made, in seconds since 1970.
     pub created: u64,
 }
@@ -50,8 +53,19 @@ impl App {
         let runtime = Arc::clone(&models.main.runtime);
         let catalogue = Catalogue::new(models);
         let (recent, created) = (Arc::default(), unix_seconds());
-        let (runs, people) = (Runs::default(), People::default());
-        App { catalogue, runtime, config, large_bodies, batches, recent, runs, people, created }
+        let (runs, people, ledger) = (Runs::default(), People::default(), Arc::default());
+        App {
+            catalogue,
+            runtime,
+            config,
+            large_bodies,
+            batches,
+            recent,
+            runs,
+            people,
+            ledger,
+            created,
+        }
     }
 
     /// Whether requests must show a key or a session. A database that fails says so where these

@@ -15,6 +15,7 @@ mod chats;
 mod connections;
 pub mod errors;
 mod layers;
+mod ledger;
 pub mod limits;
 pub mod metrics;
 pub mod oidc;

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+pub use myriad_store::limits::USAGE_DAYS_MAX;
+
 /// Largest request body. A prompt of 1 M tokens is about 5 MB; base64 images come later.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -408,6 +410,24 @@ pub const APP_RECORD_MESSAGES_MAX: usize = 65_536;
 
 /// Messages that are read back at once: each may be large.
 pub const APP_MESSAGES_PAGE: usize = 64;
+
+/// Presets of one owner, and prompts: a list that is read as a whole.
+pub const APP_LIBRARY_MAX: usize = 500;
+
+/// Bytes of a prompt's text, and of a preset's parameters.
+pub const APP_ITEM_BYTES_MAX: usize = 64 << 10;
+
+/// Documents that are looked up at once where all of an owner's are gone through.
+pub const DATA_PAGE: usize = 64;
+
+/// Documents that are deleted at the same time: enough to share the disk's delay.
+pub const DATA_DELETED_TOGETHER: usize = 16;
+
+/// Time between two writes of what was used: a server that is killed loses no more.
+pub const LEDGER_EVERY: Duration = Duration::from_secs(10);
+
+/// Sums that wait to be written, each of some 200 bytes: a thousand accounts with ten models.
+pub const LEDGER_ROWS_MAX: usize = 10_000;
 
 /// Conversations that a search shows.
 pub const APP_HITS_MAX: usize = 100;

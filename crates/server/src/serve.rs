@@ -14,7 +14,7 @@ use crate::oidc::Oidc;
 use crate::storage::Storage;
 use crate::tools::Tools;
 use crate::upstreams::Upstreams;
-use crate::{batches, chats, connections, limits, routes, sweeper};
+use crate::{batches, chats, connections, ledger, limits, routes, sweeper};
 
 /// How a server listens and whom it lets in.
 #[derive(Clone, Debug)]
@@ -130,6 +130,7 @@ pub async fn serve_on(
     check_keys(&config.api_keys)?;
     let grace = config.shutdown_grace;
     let app = Arc::new(App::new(models.into(), config));
+    let (ledger, storage) = (Arc::clone(&app.ledger), app.config.storage.clone());
     let mut background = background(&app);
     let routes = routes::router(app);
     let shutdown = async move {
@@ -138,6 +139,11 @@ pub async fn serve_on(
         background.shutdown().await;
     };
     connections::run(listener, routes, grace, shutdown).await;
+    if let Some(storage) = storage.filter(|storage| storage.content)
+        && let Err(error) = ledger.flush(&storage).await
+    {
+        tracing::error!(%error, "writing down what was used");
+    }
     Ok(())
 }
 
@@ -148,6 +154,7 @@ fn background(app: &Arc<App>) -> JoinSet<()> {
     if let Some(storage) = &app.config.storage {
         tasks.spawn(sweeper::run(Arc::clone(storage)));
         if storage.content {
+            tasks.spawn(ledger::run(Arc::clone(&app.ledger), Arc::clone(storage)));
             tasks.spawn(batches::run(Arc::clone(app), Arc::clone(storage)));
             tasks.spawn(chats::runs::run(Arc::clone(app), Arc::clone(storage)));
         }

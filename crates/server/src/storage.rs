@@ -23,6 +23,11 @@ pub const DEFAULT_OWNER: &str = "default";
 pub struct Owner(Arc<str>);
 
 impl Owner {
+    /// The owner of this name, whether it has anything or not.
+    pub fn named(name: &str) -> Owner {
+        Owner(name.into())
+    }
+
     /// The owner's name.
     pub fn as_str(&self) -> &str {
         &self.0

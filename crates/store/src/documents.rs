@@ -69,6 +69,10 @@ kinds! {
     AppMessage = "app_message",
     /// A copy of such a conversation that a link shows.
     Share = "share",
+    /// A model with its parameters, under a name, of the chat in the browser.
+    Preset = "preset",
+    /// A text to begin with, of the chat in the browser.
+    Prompt = "prompt",
 }
 
 /// One object.
@@ -96,6 +100,16 @@ pub struct Document {
     pub revision: i64,
     /// The rest, as JSON.
     pub body: String,
+}
+
+impl Kind {
+    /// The kind that a row names.
+    pub(crate) fn named(name: &str) -> Result<Kind, sqlx::Error> {
+        Kind::of(name).ok_or_else(|| {
+            // A program of the same layout wrote it, or nobody did.
+            sqlx::Error::Decode(format!("there is no kind of document '{name}'").into())
+        })
+    }
 }
 
 impl Document {
@@ -400,10 +414,7 @@ impl Store {
 impl<'r> FromRow<'r, AnyRow> for Document {
     fn from_row(row: &'r AnyRow) -> Result<Document, sqlx::Error> {
         let kind: String = row.try_get("kind")?;
-        let kind = Kind::of(&kind).ok_or_else(|| {
-            // A program of the same layout wrote it, or nobody did.
-            sqlx::Error::Decode(format!("there is no kind of document '{kind}'").into())
-        })?;
+        let kind = Kind::named(&kind)?;
         Ok(Document {
             kind,
             id: row.try_get("id")?,

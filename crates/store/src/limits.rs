@@ -41,6 +41,12 @@ pub const SESSIONS_MAX: usize = 100;
 /// How long an invitation, or a link to a new password, can be used.
 pub const INVITATION_SECONDS: i64 = 7 * 24 * 3600;
 
+/// Days that usage is asked for, at most: ten years.
+pub const USAGE_DAYS_MAX: i64 = 3660;
+
+/// Rows of usage that are read at once: a year of a thousand accounts, some 100 bytes each.
+pub const USAGE_ROWS_MAX: i64 = 400_000;
+
 /// Words of a search that are looked for, the longest of them: more tell nothing apart.
 pub const WORDS_MAX: usize = 4;
 

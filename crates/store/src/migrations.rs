@@ -26,6 +26,7 @@ const LAYOUTS: &[Layout] = &[
         sqlite: include_str!("migrations/4.sqlite.sql"),
         postgres: include_str!("migrations/4.postgres.sql"),
     },
+    Layout::of_both(include_str!("migrations/5.sql")),
 ];
 
 /// Any number will do, as long as all programs that share the database take the same.

@@ -187,6 +187,7 @@ const GIVE: &[&str] = &[
         " WHERE owner = $2"
     ),
     "UPDATE keys SET owner = $1 WHERE owner = $2",
+    "UPDATE usage_sums SET owner = $1 WHERE owner = $2",
 ];
 
 /// Statements that delete what an owner has.
@@ -194,6 +195,7 @@ const DELETE_OWNED: &[&str] = &[
     "DELETE FROM documents WHERE owner = $1",
     "DELETE FROM texts WHERE owner = $1",
     "DELETE FROM keys WHERE owner = $1",
+    "DELETE FROM usage_sums WHERE owner = $1",
     "DELETE FROM sessions WHERE user_id = $1",
     "DELETE FROM invitations WHERE user_id = $1",
 ];

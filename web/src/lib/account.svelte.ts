@@ -1,9 +1,13 @@
 // Who is signed in, and whether the page must ask.
 import { ApiFailure, key, onUnauthorized } from './api/client';
 import { people, type Session } from './api/people';
+import { ARRIVALS, type Arrival } from './i18n/issuer';
 
 /** An invitation, or a link to a new password: what opens stands where no server sees it. */
 const LINK = /^#\/(invite|renew)\/(\w+)$/;
+
+/** How somebody came back from the issuer: the server says it in the address. */
+const ARRIVED = /^#\/arrived\/(\w+)$/;
 
 class Account {
   /** Null: the server has not said yet, or cannot. */
@@ -14,6 +18,8 @@ class Account {
   lost = $state(false);
   /** What the address carries: a token, and whether it is for a new account. */
   link = $state.raw<{ token: string; isNew: boolean } | null>(null);
+  /** How somebody came back from the issuer, until it is told. */
+  arrival = $state.raw<Arrival | null>(null);
   #entered: () => void = () => {};
   /** Whose page it was before the session ended. */
   #last: string | null = null;
@@ -32,8 +38,20 @@ class Account {
   }
 
   #follow(): void {
+    const arrived = ARRIVED.exec(location.hash)?.[1];
+    if (arrived !== undefined) {
+      this.arrival = ARRIVALS.find((arrival) => arrival === arrived) ?? 'failed';
+      history.replaceState(null, '', '/');
+    }
     const found = LINK.exec(location.hash);
     this.link = found?.[2] ? { token: found[2], isNew: found[1] === 'invite' } : null;
+  }
+
+  /** Tells it once. */
+  takeArrival(): Arrival | null {
+    const { arrival } = this;
+    this.arrival = null;
+    return arrival;
   }
 
   async load(): Promise<void> {

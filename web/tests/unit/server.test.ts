@@ -1,6 +1,7 @@
 // Holds the server's store to what it promises: only what differs is sent, and what was lost is sent again.
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ServerStore } from '../../src/lib/store/server';
+import { ServerLibrary } from '../../src/lib/store/server-library';
 import type { Conversation } from '../../src/lib/store/types';
 import { conversation, message } from './samples';
 
@@ -9,6 +10,7 @@ interface Sent {
   path: string;
   body: unknown;
 }
+const prompt = (id: string, name: string) => ({ id, name, text: 'x' });
 let sent: Sent[];
 /** Answers by what is asked; a number is a status. */
 let answer: (asked: Sent) => unknown;
@@ -106,4 +108,17 @@ test('a server that keeps nothing is told from one that is away', async () => {
   expect(await ServerStore.isThere()).toBe(true);
   answer = () => 404;
   expect(await new ServerStore().read('gone')).toBeNull();
+});
+
+test('presets and prompts go to the server whole, one by one, and come sorted', async () => {
+  const [ask, all] = [prompt('q', 'Ask'), prompt('r', 'All')];
+  answer = ({ method }) => (method === 'GET' ? { presets: [], prompts: [ask, all] } : ask);
+  const library = new ServerLibrary();
+  await library.save('prompts', ask);
+  expect(sent[0]).toEqual({ method: 'PUT', path: '/app/library/prompts/q', body: ask });
+  await library.remove('presets', 'p');
+  expect(sent[1]).toMatchObject({ method: 'DELETE', path: '/app/library/presets/p' });
+  expect((await library.all()).prompts).toEqual([all, ask]);
+  answer = () => 400;
+  await expect(library.save('prompts', ask)).rejects.toThrow();
 });

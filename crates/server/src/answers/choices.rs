@@ -12,6 +12,7 @@ use crate::catalogue::Lease;
 use crate::errors::ApiError;
 use crate::layers::journal::RequestId;
 use crate::layers::ticket::Ticket;
+use crate::ledger::Meter;
 use crate::runtime::{GenerateRequest, Generation, TextEvent};
 use crate::wire::usage::Usage;
 
@@ -24,8 +25,19 @@ pub struct Choices {
     finished: usize,
     request_id: RequestId,
     since: Instant,
+    tally: Tally,
     /// Keeps the model loaded, and stays behind the generations: they end first.
     lease: Lease,
+}
+
+/// What is counted of the request at its end, also where nobody waits for that.
+struct Tally {
+    meter: Meter,
+    model: String,
+    prompt: usize,
+    cached: usize,
+    /// Tokens that came out; of those that have ended, also what shows no text.
+    generated: usize,
 }
 
 /// A generation with its place in the answer.
@@ -55,6 +67,14 @@ impl Choices {
         ticket: &Ticket,
     ) -> Result<Choices, ApiError> {
         let since = Instant::now();
+        let prompts = requests.iter().step_by(per_prompt.max(1));
+        let tally = Tally {
+            meter: ticket.meter.clone(),
+            model: lease.name().to_owned(),
+            prompt: prompts.map(|request| request.prompt.len()).sum(),
+            cached: 0,
+            generated: 0,
+        };
         let started = requests.into_iter().map(|mut request| {
             request.cache_salt = ticket.owner.cache_salt(request.cache_salt);
             lease.generate(request)
@@ -72,6 +92,7 @@ impl Choices {
             request_id: ticket.request_id.clone(),
             since,
             lease: lease.clone(),
+            tally,
         })
     }
 
@@ -84,9 +105,18 @@ impl Choices {
     /// [`TextEvent::Failed`].
     pub async fn next(&mut self) -> Option<(usize, TextEvent)> {
         let (index, event) = self.events.next().await?;
-        if let TextEvent::Finished { usage, reasoning_tokens, .. } = &event {
-            self.finished += 1;
-            self.usage.add(usage, *reasoning_tokens, index % self.per_prompt == 0);
+        match &event {
+            TextEvent::Started { cached_tokens } if index % self.per_prompt == 0 => {
+                self.tally.cached += cached_tokens;
+            }
+            TextEvent::Text { tokens, .. } | TextEvent::Part { tokens, .. } => {
+                self.tally.generated += tokens.len();
+            }
+            TextEvent::Finished { usage, reasoning_tokens, .. } => {
+                self.finished += 1;
+                self.usage.add(usage, *reasoning_tokens, index % self.per_prompt == 0);
+            }
+            _ => {}
         }
         Some((index, event))
     }
@@ -104,7 +134,9 @@ impl Choices {
 
 impl Drop for Choices {
     fn drop(&mut self) {
-        let usage = self.usage;
+        let (usage, tally) = (self.usage, &self.tally);
+        let generated = tally.generated.max(usage.completion_tokens());
+        tally.meter.count(&tally.model, tally.prompt, tally.cached, generated);
         tracing::info!(
             request_id = self.request_id.as_str(),
             choices = self.count,

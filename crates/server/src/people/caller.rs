@@ -18,25 +18,28 @@ pub struct Caller {
     pub user: Option<User>,
     /// The token of its session, where it came by one.
     pub session: Option<Arc<str>>,
+    /// The id of its API key, where it came by one of the store.
+    pub key: Option<Arc<str>>,
 }
 
 impl Caller {
     /// Whoever has the machine: everyone on it where nothing is locked, and a configured key.
     pub fn operator() -> Caller {
-        Caller { owner: Owner::default(), role: Role::Admin, user: None, session: None }
+        Caller { owner: Owner::default(), role: Role::Admin, user: None, session: None, key: None }
     }
 
     /// Whoever has this key; `user` is the account that owns it, if one does.
     pub fn of_key(key: Key, user: Option<User>) -> Caller {
         let role = user.as_ref().map_or(Role::User, |user| user.role);
-        Caller { owner: Owner::from(key), role, user, session: None }
+        let id = Some(key.id.as_str().into());
+        Caller { owner: Owner::from(key), role, user, session: None, key: id }
     }
 
     /// Whoever has this session.
     pub fn of_session(session: Session, token: &str) -> Caller {
         let user = session.user;
         let (owner, role) = (Owner::from(&user), user.role);
-        Caller { owner, role, user: Some(user), session: Some(token.into()) }
+        Caller { owner, role, user: Some(user), session: Some(token.into()), key: None }
     }
 
     /// The account.

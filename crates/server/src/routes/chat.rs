@@ -49,7 +49,7 @@ pub async fn create(
     };
     let (named, body) = match app.blocking(work).await? {
         Errand::Here(named, body) => (named, body),
-        Errand::Elsewhere(asked) => return upstreams::answer(&app, asked).await,
+        Errand::Elsewhere(asked) => return upstreams::answer(&app, asked, &ticket.meter).await,
     };
     let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
     let tongue = named.stream.unwrap_or(false).then(Tongue::openai);

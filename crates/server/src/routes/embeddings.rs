@@ -13,7 +13,7 @@ use crate::answers::vectors::{self, Vectors, Wish};
 use crate::app::App;
 use crate::catalogue::{Lease, Purpose};
 use crate::errors::ApiError;
-use crate::layers::journal::RequestId;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::runtime::Runtime;
 use crate::wire::embeddings::{
@@ -27,10 +27,10 @@ type Parse = fn(&[u8]) -> Result<EmbeddingsRequest, ApiError>;
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
+    ticket: Ticket,
 ) -> Result<Json<Embeddings>, ApiError> {
     let Made { runtime, request, vectors } =
-        make(app, upload, id, EmbeddingsRequest::openai).await?;
+        make(app, upload, ticket, EmbeddingsRequest::openai).await?;
     let data = vectors.values.into_iter().enumerate();
     let data = data.map(|(index, vector)| Embedding::new(index, vector, request.base64));
     Ok(Json(Embeddings {
@@ -45,10 +45,11 @@ pub async fn create(
 pub async fn ollama(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
+    ticket: Ticket,
 ) -> Result<Json<OllamaEmbeddings>, ApiError> {
     let since = Instant::now();
-    let Made { runtime, vectors, .. } = make(app, upload, id, EmbeddingsRequest::ollama).await?;
+    let Made { runtime, vectors, .. } =
+        make(app, upload, ticket, EmbeddingsRequest::ollama).await?;
     Ok(Json(OllamaEmbeddings {
         model: runtime.name().to_owned(),
         embeddings: vectors.values,
@@ -62,9 +63,9 @@ pub async fn ollama(
 pub async fn ollama_single(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
+    ticket: Ticket,
 ) -> Result<Json<OllamaEmbedding>, ApiError> {
-    let Made { vectors, .. } = make(app, upload, id, EmbeddingsRequest::ollama_single).await?;
+    let Made { vectors, .. } = make(app, upload, ticket, EmbeddingsRequest::ollama_single).await?;
     let embedding = vectors.values.into_iter().next().unwrap_or_default();
     Ok(Json(OllamaEmbedding { embedding }))
 }
@@ -79,7 +80,7 @@ struct Made {
 async fn make(
     app: Arc<App>,
     upload: Upload,
-    id: RequestId,
+    ticket: Ticket,
     parse: Parse,
 ) -> Result<Made, ApiError> {
     let body = upload.read(&app.large_bodies).await?;
@@ -89,7 +90,8 @@ async fn make(
     let runtime = app.lease(name.as_deref(), Purpose::Vectors).await?;
     let model = runtime.clone();
     let (request, wishes) = app.blocking(move |_| prepare(&model, parse(&body)?)).await?;
-    let mut vectors = vectors::compute(&runtime, wishes, &id).await?;
+    let mut vectors = vectors::compute(&runtime, wishes, &ticket.request_id).await?;
+    ticket.meter.count(runtime.name(), vectors.tokens, 0, 0);
     if let Some(dimensions) = request.dimensions {
         for vector in &mut vectors.values {
             vector.truncate(dimensions);

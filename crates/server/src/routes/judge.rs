@@ -90,6 +90,8 @@ pub async fn ask(
         judgments.usage.prompt_tokens += scores.usage.prompt_tokens;
         judgments.usage.cached_tokens += scores.usage.cached_tokens;
     }
+    let usage = &judgments.usage;
+    ticket.meter.count(runtime.name(), usage.prompt_tokens, usage.cached_tokens, 0);
     tracing::info!(
         request_id = ticket.request_id.as_str(),
         questions = judgments.probabilities.len(),

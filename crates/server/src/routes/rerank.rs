@@ -13,7 +13,7 @@ use crate::answers::vectors::{self, Wish};
 use crate::app::App;
 use crate::catalogue::Purpose;
 use crate::errors::ApiError;
-use crate::layers::journal::RequestId;
+use crate::layers::ticket::Ticket;
 use crate::layers::upload::Upload;
 use crate::random;
 use crate::runtime::Runtime;
@@ -24,7 +24,7 @@ use crate::wire::rerank::{DOCUMENTS, DocumentText, Meta, RankedDocument, RerankR
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(upload): Extension<Upload>,
-    Extension(id): Extension<RequestId>,
+    ticket: Ticket,
 ) -> Result<Json<Reranked>, ApiError> {
     let (body, runtime) = app.body_and_lease(&upload, Purpose::Vectors).await?;
     let model = runtime.clone();
@@ -35,7 +35,8 @@ pub async fn create(
             Ok((request, wishes))
         })
         .await?;
-    let computed = vectors::compute(&runtime, wishes, &id).await?;
+    let computed = vectors::compute(&runtime, wishes, &ticket.request_id).await?;
+    ticket.meter.count(runtime.name(), computed.tokens, 0, 0);
     let scores = match scores_pairs(&runtime) {
         true => computed.values.iter().map(|score| sigmoid(score[0])).collect(),
         false => cosines(&computed.values),

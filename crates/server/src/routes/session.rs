@@ -93,7 +93,8 @@ pub async fn enter(
 ) -> Result<Response, ApiError> {
     tracing::info!(user = %user.id, "signed in");
     let owner = (&user).into();
-    let caller = Caller { owner, role: user.role, user: Some(user), session: Some(token.into()) };
+    let (role, session) = (user.role, Some(token.into()));
+    let caller = Caller { owner, role, user: Some(user), session, key: None };
     let shown = describe(app, visit, Some(&caller)).await?;
     Ok(visit.with_cookie(Some(token), Json(shown)))
 }
@@ -112,13 +113,14 @@ async fn describe(
         (false, true) => "key",
         (false, false) => "single",
     };
+    let setup = setup::is_possible(app, visit).await?;
     Ok(SessionObject {
         object: "session",
         mode,
         user: caller.and_then(|caller| caller.user.as_ref()).map(UserObject::from),
         role: caller.map(|caller| caller.role.name()),
-        setup: setup::is_possible(app, visit).await?,
-        methods: methods(app, accounts),
+        setup,
+        methods: methods(app, accounts || setup),
         oidc: app
             .config
             .oidc
@@ -134,7 +136,7 @@ async fn describe(
     })
 }
 
-/// How an account can be signed in to.
+/// How an account can be signed in to, or made.
 fn methods(app: &App, accounts: bool) -> Vec<&'static str> {
     let password = (accounts && app.check_passwords().is_ok()).then_some("password");
     let oidc = app.config.oidc.as_ref().map(|_| "oidc");

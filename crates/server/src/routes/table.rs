@@ -5,6 +5,7 @@
 
 mod app;
 mod console;
+mod data;
 mod people;
 
 use std::sync::Arc;
@@ -63,6 +64,7 @@ const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 const BYTES: &str = "application/octet-stream";
 const PAGE: &str = "text/html";
+const CSV: &str = "text/csv";
 const METRICS: &str = "application/openmetrics-text";
 
 impl Route {
@@ -126,6 +128,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_app(components));
     routes.extend(of_others(components));
     routes.extend(app::of_app(components));
+    routes.extend(data::rows(components));
     routes.extend(people::rows(components));
     routes.extend(console::rows(components));
     routes

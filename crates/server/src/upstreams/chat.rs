@@ -20,6 +20,7 @@ use super::{Target, anthropic, anthropic_answer, openai};
 use crate::answers::stream::{DONE, KEEP_ALIVE, data, event_stream};
 use crate::app::App;
 use crate::errors::ApiError;
+use crate::ledger::Meter;
 use crate::limits::SMALL_TEXT_BYTES_MAX;
 use crate::outbound::Events;
 use crate::wire::fields::Fields;
@@ -73,20 +74,28 @@ impl Asked {
 }
 
 /// Asks the other server. Its answer's head comes first, so that what it refuses has a status.
-pub(crate) async fn answer(app: &App, asked: Asked) -> Result<Response, ApiError> {
+pub(crate) async fn answer(app: &App, asked: Asked, meter: &Meter) -> Result<Response, ApiError> {
     let name = asked.target.place.about.name.clone();
     let mut request = app.config.upstreams.counts.begin(&name);
     match exchanged(app, &asked).await {
         Ok(Exchanged::Whole(whole)) => {
             request.ended("ok");
+            count(meter, &asked.target.asked_as, &whole);
             Ok(Json(whole).into_response())
         }
-        Ok(Exchanged::Stream(events)) => Ok(streamed(app, asked, events, request)),
+        Ok(Exchanged::Stream(events)) => Ok(streamed(app, asked, events, request, meter.clone())),
         Err(failure) => {
             request.ended(failure.outcome());
             Err(failure.error(&name))
         }
     }
+}
+
+/// Counts what the other server says of an answer, in the shape that goes out.
+fn count(meter: &Meter, model: &str, answer: &Value) {
+    let tokens = |place| answer.pointer(place).and_then(Value::as_u64).unwrap_or(0) as usize;
+    let cached = tokens("/usage/prompt_tokens_details/cached_tokens");
+    meter.count(model, tokens("/usage/prompt_tokens"), cached, tokens("/usage/completion_tokens"));
 }
 
 enum Exchanged {
@@ -120,7 +129,7 @@ async fn exchanged(app: &App, asked: &Asked) -> Result<Exchanged, Failure> {
 
 /// The answer as it comes. An event is read when the one before it was taken, so that a slow client
 /// slows the other server down; a client that goes away drops the connection to it.
-fn streamed(app: &App, asked: Asked, events: Events, request: Request) -> Response {
+fn streamed(app: &App, asked: Asked, events: Events, request: Request, meter: Meter) -> Response {
     let about = &asked.target.place.about;
     let (model, key) = (&asked.target.asked_as, about.key.clone());
     let reader: Box<dyn Translate> = match about.kind {
@@ -133,6 +142,8 @@ fn streamed(app: &App, asked: Asked, events: Events, request: Request) -> Respon
         reader,
         include_usage: asked.include_usage,
         request,
+        meter,
+        model: model.clone(),
         queue: VecDeque::new(),
         keep_alive: app.config.keep_alive,
         silent_until: Instant::now() + app.config.keep_alive,
@@ -150,6 +161,8 @@ struct Live {
     reader: Box<dyn Translate>,
     include_usage: bool,
     request: Request,
+    meter: Meter,
+    model: String,
     queue: VecDeque<Bytes>,
     keep_alive: Duration,
     silent_until: Instant,
@@ -186,10 +199,11 @@ impl Live {
         }
         self.events = None;
         self.request.ended("ok");
-        if self.include_usage
-            && let Some(usage) = self.reader.last()
-        {
-            self.queue.push_back(data(&usage));
+        if let Some(last) = self.reader.last() {
+            count(&self.meter, &self.model, &last);
+            if self.include_usage {
+                self.queue.push_back(data(&last));
+            }
         }
         self.queue.push_back(Bytes::from_static(DONE));
     }

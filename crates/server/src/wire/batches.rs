@@ -29,6 +29,11 @@ pub const CANCELLING: &str = "cancelling";
 /// Its owner gave it up.
 pub const CANCELLED: &str = "cancelled";
 
+/// Whether the server works on a batch in this state.
+pub fn is_at_work(state: &str) -> bool {
+    [VALIDATING, IN_PROGRESS, FINALIZING, CANCELLING].contains(&state)
+}
+
 /// A batch as clients see it.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct BatchObject {

@@ -7,6 +7,8 @@
 pub mod anthropic;
 pub mod app_calls;
 pub mod app_chats;
+pub mod app_data;
+pub mod app_library;
 pub mod app_models;
 pub mod batches;
 pub mod chat;

@@ -9,4 +9,5 @@ mod harness;
 mod keys;
 mod kills;
 mod search;
+mod usage;
 mod users;

@@ -120,6 +120,11 @@ async fn names_are_one_persons_whatever_their_case() {
         conflicts(users.set_subject(&zoe.id, "https://id.example other").await, &zoe.id);
         let known = users.known_as("https://id.example zoe").await.unwrap().unwrap();
         assert_eq!(known.id, zoe.id);
+        conflicts(users.clear_subject(&zoe.id).await, &zoe.id);
+        users.set_password(&zoe, Some("hash")).await.unwrap();
+        users.clear_subject(&zoe.id).await.unwrap();
+        assert_eq!(users.known_as("https://id.example zoe").await.unwrap(), None);
+        conflicts(users.clear_subject(&zoe.id).await, &zoe.id);
         store.close().await;
         place.end().await;
     }

@@ -7,6 +7,8 @@ export interface Person {
   display_name: string;
   role: 'admin' | 'user';
   state: 'active' | 'disabled';
+  has_password: boolean;
+  has_identity: boolean;
   last_seen_at: number | null;
 }
 
@@ -17,6 +19,10 @@ export interface Session {
   role: 'admin' | 'user' | null;
   /** Whether the first account may be made from here. */
   setup: boolean;
+  /** How an account is signed in to. */
+  methods: ('password' | 'oidc')[];
+  /** Who else may say who somebody is. */
+  oidc: { name: string; signup: boolean } | null;
   limits: { password_min: number; password_max: number; name_max: number };
 }
 
@@ -51,6 +57,10 @@ export const people = {
   setUp: (name: string, password: string) => ask<Session>('POST', '/app/setup', { name, password }),
   accept: (token: string, name: string, password: string) =>
     ask<Session>('POST', '/app/invitations/accept', { token, name: name || null, password }),
+  /** Says where the issuer is; the cookie that brings one back comes along. */
+  setOut: (what: { invitation?: string; link?: boolean }) =>
+    ask<{ url: string }>('POST', '/app/oidc', what),
+  unlink: () => ask<object>('DELETE', '/app/oidc/link'),
   changePassword: (old_password: string, new_password: string) =>
     ask<Session>('POST', '/app/password', { old_password, new_password }),
   keys: async () => (await ask<List<ApiKey>>('GET', '/app/keys')).data,

@@ -16,6 +16,7 @@ import { chooseStore, declineToMove, leftInBrowser, moveToServer, store } from '
 import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
 import { fill, requestFor } from './answer';
 import { followAnswer } from './follow';
+import { shelf as library } from './library.svelte';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
 import { comparedWith, leafBelow, pathTo, titleOf } from './tree';
@@ -60,6 +61,7 @@ class Chat {
     addEventListener('hashchange', () => void this.#follow());
     void this.loadModels();
     await chooseStore();
+    void library.refresh();
     await this.reload();
     await this.#follow();
     this.loading = false;
@@ -89,6 +91,7 @@ class Chat {
       return true;
     });
     if (moved) this.movable = 0;
+    void library.refresh();
     await this.reload();
     // There they have other names.
     if (this.missing) this.go(null);

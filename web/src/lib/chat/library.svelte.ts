@@ -1,4 +1,5 @@
 // The presets and prompts as the page shows them.
+import { i18n } from '../i18n/index.svelte';
 import { freshId } from '../id';
 import { library as store } from '../store';
 import type { Library, Preset, Prompt } from '../store/types';
@@ -6,6 +7,8 @@ import type { Library, Preset, Prompt } from '../store/types';
 class Shelf {
   presets = $state.raw<Preset[]>([]);
   prompts = $state.raw<Prompt[]>([]);
+  /** Why the last change was not kept. */
+  failure = $state('');
   #loaded = false;
 
   /** Reads what is kept, once; where storage is closed there is none. */
@@ -15,14 +18,31 @@ class Shelf {
     await this.#reload();
   }
 
-  async save<K extends keyof Library>(kind: K, item: Library[K][number]): Promise<void> {
-    await store.save(kind, { ...item, id: item.id || freshId() });
-    await this.#reload();
+  /** Reads it again, where it was read: it is kept elsewhere by now. */
+  async refresh(): Promise<void> {
+    if (this.#loaded) await this.#reload();
   }
 
-  async remove(kind: keyof Library, id: string): Promise<void> {
-    await store.remove(kind, id);
+  /** Whether it is kept. */
+  save<K extends keyof Library>(kind: K, item: Library[K][number]): Promise<boolean> {
+    return this.#change(() => store.save(kind, { ...item, id: item.id || freshId() }));
+  }
+
+  remove(kind: keyof Library, id: string): Promise<boolean> {
+    return this.#change(() => store.remove(kind, id));
+  }
+
+  async #change(work: () => Promise<void>): Promise<boolean> {
+    this.failure = '';
+    try {
+      await work();
+    } catch (error) {
+      const said = error instanceof Error ? error.message : String(error);
+      this.failure = said || i18n.t.failedUnreachable;
+      return false;
+    }
     await this.#reload();
+    return true;
   }
 
   async add({ presets, prompts }: Library): Promise<void> {

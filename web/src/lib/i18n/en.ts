@@ -1,6 +1,8 @@
 // The words of the chat in English: the table that gives all others their keys.
 
 import { consoleEn } from './console';
+import { dataEn } from './data';
+import { issuerEn } from './issuer';
 import { peopleEn } from './people';
 
 export const en = {
@@ -196,8 +198,8 @@ export const en = {
   serverAway: 'The server cannot be reached. What could not be kept is sent with the next change.',
   moveOffer: (count: number) =>
     count === 1
-      ? 'One conversation is in this browser alone. Move it to the server, where all your devices see it?'
-      : `${count} conversations are in this browser alone. Move them to the server, where all your devices see them?`,
+      ? 'One conversation, preset or prompt is in this browser alone. Move it to the server, where all your devices see it?'
+      : `${count} conversations, presets and prompts are in this browser alone. Move them to the server, where all your devices see them?`,
   moveToServer: 'Move to the server',
   notNow: 'Leave here',
   exportAll: 'Export all',
@@ -270,6 +272,8 @@ export const en = {
   keyHelp: 'This list',
   ...peopleEn,
   ...consoleEn,
+  ...dataEn,
+  ...issuerEn,
 };
 
 type Widened<T> = T extends string

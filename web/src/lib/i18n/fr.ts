@@ -1,6 +1,8 @@
 // The words of the chat in French.
 import type { Messages } from './en';
 import { consoleFr } from './console';
+import { dataFr } from './data';
+import { issuerFr } from './issuer';
 import { peopleFr } from './people';
 
 export const fr: Messages = {
@@ -188,8 +190,8 @@ export const fr: Messages = {
     'Le serveur est injoignable. Ce qui n’a pas pu être conservé partira avec la prochaine modification.',
   moveOffer: (count: number) =>
     count === 1
-      ? 'Une discussion n’est que dans ce navigateur. La déplacer sur le serveur, où tous vos appareils la voient ?'
-      : `${count} discussions ne sont que dans ce navigateur. Les déplacer sur le serveur, où tous vos appareils les voient ?`,
+      ? 'Une discussion, un préréglage ou un prompt n’est que dans ce navigateur. Le déplacer sur le serveur, où tous vos appareils le voient ?'
+      : `${count} discussions, préréglages et prompts ne sont que dans ce navigateur. Les déplacer sur le serveur, où tous vos appareils les voient ?`,
   moveToServer: 'Déplacer sur le serveur',
   notNow: 'Laisser ici',
   exportAll: 'Tout exporter',
@@ -258,4 +260,6 @@ export const fr: Messages = {
   keyHelp: 'Cette liste',
   ...peopleFr,
   ...consoleFr,
+  ...dataFr,
+  ...issuerFr,
 };

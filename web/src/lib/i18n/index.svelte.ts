@@ -25,6 +25,16 @@ class I18n {
   number(value: number, digits = 0): string {
     return new Intl.NumberFormat(this.locale, { maximumFractionDigits: digits }).format(value);
   }
+  /** A size, in the unit that leaves one to three digits before the point. */
+  bytes(value: number): string {
+    const units = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte'];
+    const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, value)) / 3));
+    return new Intl.NumberFormat(this.locale, {
+      style: 'unit',
+      unit: units[power] ?? 'byte',
+      maximumFractionDigits: power === 0 ? 0 : 1,
+    }).format(value / 1000 ** power);
+  }
   percent(share: number): string {
     const digits = share >= 0.1 || share === 0 ? 0 : share >= 0.001 ? 1 : 3;
     return new Intl.NumberFormat(this.locale, {

@@ -1,6 +1,8 @@
 // The words of the chat in Chinese.
 import type { Messages } from './en';
 import { consoleZh } from './console';
+import { dataZh } from './data';
+import { issuerZh } from './issuer';
 import { peopleZh } from './people';
 
 export const zh: Messages = {
@@ -183,7 +185,7 @@ export const zh: Messages = {
   dataTextServer: '对话保存在服务器上，您的所有设备都能看到。',
   serverAway: '无法连接服务器。未能保存的内容会随下一次更改一起发送。',
   moveOffer: (count: number) =>
-    `有 ${count} 个对话只在此浏览器中。要移到服务器，让您的所有设备都能看到吗？`,
+    `有 ${count} 项对话、预设和提示词只在此浏览器中。要移到服务器，让您的所有设备都能看到吗？`,
   moveToServer: '移到服务器',
   notNow: '留在这里',
   exportAll: '全部导出',
@@ -248,4 +250,6 @@ export const zh: Messages = {
   keyHelp: '此列表',
   ...peopleZh,
   ...consoleZh,
+  ...dataZh,
+  ...issuerZh,
 };

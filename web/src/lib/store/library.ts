@@ -56,7 +56,8 @@ export class BrowserLibrary implements LibraryStore {
   }
 }
 
-const sorted = <T extends { name: string }>(items: T[]): T[] =>
+/** By their names, as lists show them. */
+export const sorted = <T extends { name: string }>(items: T[]): T[] =>
   items.sort((a, b) => a.name.localeCompare(b.name));
 
 /** Reads presets and prompts of a file, under fresh ids; what is neither is left out. */
