@@ -199,9 +199,9 @@ fn parameters(path: &str) -> impl Iterator<Item = Value> + '_ {
 /// A parameter of a list.
 fn of_query(name: &str) -> Value {
     let schema = match name {
-        "limit" => json!({ "type": "integer", "minimum": 1 }),
+        "limit" | "page" => json!({ "type": "integer", "minimum": 1 }),
         "starting_after" | "updated_since" => json!({ "type": "integer", "minimum": 0 }),
-        "stream" => json!({ "type": "boolean" }),
+        "stream" | "files" => json!({ "type": "boolean" }),
         "order" => json!({ "enum": ["asc", "desc"] }),
         _ => json!({ "type": "string" }),
     };

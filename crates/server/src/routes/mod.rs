@@ -6,6 +6,7 @@ mod app_chats;
 mod app_engine;
 mod app_exchange;
 mod app_features;
+mod app_files;
 mod app_keys;
 mod app_messages;
 mod app_models;

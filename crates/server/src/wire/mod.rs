@@ -7,6 +7,7 @@
 pub mod anthropic;
 pub mod app_calls;
 pub mod app_chats;
+pub mod app_files;
 pub mod app_models;
 pub mod batches;
 pub mod chat;

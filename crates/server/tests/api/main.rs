@@ -1,6 +1,7 @@
 //! Turns a small random model behind a live socket into answers, whole and streamed, and refusals.
 
 mod anthropic;
+mod app_files;
 mod app_tools;
 mod batches;
 mod catalogue;
