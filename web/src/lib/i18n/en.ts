@@ -1,6 +1,7 @@
 // The words of the chat in English: the table that gives all others their keys.
 
 import { consoleEn } from './console';
+import { filesEn } from './files';
 import { peopleEn } from './people';
 
 export const en = {
@@ -268,6 +269,7 @@ export const en = {
   keyCopy: 'Copy the last answer',
   keyEdit: 'Edit the last message, from an empty field',
   keyHelp: 'This list',
+  ...filesEn,
   ...peopleEn,
   ...consoleEn,
 };

@@ -1,6 +1,7 @@
 // The words of the chat in French.
 import type { Messages } from './en';
 import { consoleFr } from './console';
+import { filesFr } from './files';
 import { peopleFr } from './people';
 
 export const fr: Messages = {
@@ -256,6 +257,7 @@ export const fr: Messages = {
   keyCopy: 'Copier la dernière réponse',
   keyEdit: 'Modifier le dernier message, depuis un champ vide',
   keyHelp: 'Cette liste',
+  ...filesFr,
   ...peopleFr,
   ...consoleFr,
 };

@@ -1,6 +1,7 @@
 // The words of the chat in Chinese.
 import type { Messages } from './en';
 import { consoleZh } from './console';
+import { filesZh } from './files';
 import { peopleZh } from './people';
 
 export const zh: Messages = {
@@ -246,6 +247,7 @@ export const zh: Messages = {
   keyCopy: '复制最后一个回答',
   keyEdit: '在输入框为空时编辑最后一条消息',
   keyHelp: '此列表',
+  ...filesZh,
   ...peopleZh,
   ...consoleZh,
 };
