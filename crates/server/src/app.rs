@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use myriad_store::Change;
+use myriad_token::Specials;
 use tokio::sync::{Semaphore, watch};
 
 use crate::answers::recent::Recent;
+use crate::attached::Extractions;
 use crate::catalogue::{Asked, Catalogue, Lease, Models, Purpose};
 use crate::chats::runs::Runs;
 use crate::errors::ApiError;
@@ -38,6 +40,8 @@ pub struct App {
     pub recent: Arc<Recent>,
     /// Answers of the chat in the browser.
     pub runs: Runs,
+    /// Places for files whose text is read.
+    pub extractions: Extractions,
     /// Passwords and logins.
     pub people: People,
     /// What was used and is not written yet.
@@ -48,23 +52,18 @@ pub struct App {
 
 impl App {
     pub fn new(models: Models, config: ServerConfig) -> App {
-        let large_bodies = Arc::new(Semaphore::new(LARGE_BODIES_MAX));
-        let batches = watch::Sender::new(());
-        let runtime = Arc::clone(&models.main.runtime);
-        let catalogue = Catalogue::new(models);
-        let (recent, created) = (Arc::default(), unix_seconds());
-        let (runs, people, ledger) = (Runs::default(), People::default(), Arc::default());
         App {
-            catalogue,
-            runtime,
+            runtime: Arc::clone(&models.main.runtime),
+            catalogue: Catalogue::new(models),
             config,
-            large_bodies,
-            batches,
-            recent,
-            runs,
-            people,
-            ledger,
-            created,
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
+            batches: watch::Sender::new(()),
+            recent: Arc::default(),
+            runs: Runs::default(),
+            extractions: Extractions::default(),
+            people: People::default(),
+            ledger: Arc::default(),
+            created: unix_seconds(),
         }
     }
 
@@ -225,6 +224,11 @@ impl App {
             Some(storage) => Ok(storage.store.commit(change).await?),
             None => Ok(()),
         }
+    }
+
+    /// Tokens of a text, as the model that the server was started with counts.
+    pub fn tokens_of(&self, text: &str) -> usize {
+        self.runtime.tokenizer().encode(text, Specials::AsText).len()
     }
 
     /// Runs work that takes long for one core (reading large JSON, tokenising, rendering) where it

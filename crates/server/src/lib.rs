@@ -5,10 +5,11 @@
 //! [`wire`] is the JSON of each endpoint (lenient in, strict out), [`runtime`] runs the engine on
 //! its own thread and is where text meets it. The only room that knows anyone's JSON, and the only
 //! async one. What a stranger may ask for is bounded in [`limits`], who asks is told in
-//! [`people`], what is kept goes to [`storage`].
+//! [`people`], what is kept goes to [`storage`]. `attached` is what a chat knows of its files.
 
 mod answers;
 mod app;
+mod attached;
 mod batches;
 pub mod catalogue;
 mod chats;
@@ -36,6 +37,7 @@ mod upstreams;
 pub mod wire;
 
 pub use app::timestamp_of;
+pub use attached::Extractor;
 pub use catalogue::{Description, Download, Loader, Models, Others, Served};
 pub use routes::openapi::text as openapi_document;
 pub use routes::web::is_built as has_chat;

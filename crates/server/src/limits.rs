@@ -440,6 +440,41 @@ pub const APP_EXCERPT_CHARS: usize = 140;
 /// See [`APP_EXCERPT_CHARS`].
 pub const APP_EXCERPT_BEFORE_CHARS: usize = 32;
 
+/// Bytes of a file that is added to a chat: books with pictures have some 20 MB.
+pub const APP_FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// Files of one message.
+pub const APP_FILES_MAX: usize = 16;
+
+/// How long a file that no conversation has is kept: a question that is being written takes less.
+pub const APP_FILE_SECONDS: i64 = 24 * 3600;
+
+/// Files whose text is read at the same time: each takes a core.
+pub const EXTRACTIONS_TOGETHER: usize = 2;
+
+/// How long one may take, with all that waits for the disk.
+pub const EXTRACT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of what the reader of a file answers: its text as JSON, where each letter may take two.
+pub const EXTRACT_OUTPUT_BYTES_MAX: u64 =
+    2 * myriad_extract::limits::TEXT_BYTES_MAX as u64 + (1 << 20);
+
+/// Files stand whole in a prompt up to this share of the context: half is left for the talk.
+pub const APP_WHOLE_SHARE: usize = 2;
+
+/// Passages of large files take this share of the context at most,
+pub const APP_PASSAGES_SHARE: usize = 4;
+/// and so many tokens: more of them help a model less than they cost.
+pub const APP_PASSAGE_TOKENS_MAX: usize = 2048;
+
+/// Passages that a message keeps, and their bytes.
+pub const APP_PASSAGES_MAX: usize = 64;
+/// See [`APP_PASSAGES_MAX`].
+pub const APP_PASSAGES_BYTES_MAX: usize = 256 << 10;
+
+/// Context of other servers' models, which say nothing of it.
+pub const APP_CONTEXT_ELSEWHERE: usize = 32_768;
+
 /// Answers of the chat that one owner has on their way: a few tabs, side by side.
 pub const APP_RUNS_MAX: usize = 16;
 

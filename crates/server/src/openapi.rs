@@ -199,11 +199,11 @@ fn parameters(path: &str) -> impl Iterator<Item = Value> + '_ {
 /// A parameter of a list.
 fn of_query(name: &str) -> Value {
     let schema = match name {
-        "limit" | "days" => json!({ "type": "integer", "minimum": 1 }),
+        "limit" | "days" | "page" => json!({ "type": "integer", "minimum": 1 }),
         "starting_after" | "updated_since" | "older_than_days" => {
             json!({ "type": "integer", "minimum": 0 })
         }
-        "stream" | "all" => json!({ "type": "boolean" }),
+        "stream" | "all" | "files" => json!({ "type": "boolean" }),
         "order" => json!({ "enum": ["asc", "desc"] }),
         _ => json!({ "type": "string" }),
     };

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::attached::Extractor;
 use crate::catalogue::Models;
 use crate::oidc::Oidc;
 use crate::storage::Storage;
@@ -34,6 +35,8 @@ pub struct ServerConfig {
     pub owner_bytes_max: u64,
     /// Lines of batches that are answered at the same time.
     pub batch_lines: usize,
+    /// Where the text of files is read.
+    pub extractor: Extractor,
     /// Whether a proxy in front is believed what it says of clients: their address, and that they
     /// speak HTTPS.
     pub trust_proxy: bool,
@@ -61,6 +64,7 @@ impl Default for ServerConfig {
             file_bytes_max: limits::FILE_BYTES_MAX,
             owner_bytes_max: limits::OWNER_BYTES_MAX,
             batch_lines: limits::BATCH_LINES,
+            extractor: Extractor::Inside,
             trust_proxy: false,
             allowed_origins: Vec::new(),
             oidc: None,

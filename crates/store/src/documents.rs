@@ -73,6 +73,12 @@ kinds! {
     Preset = "preset",
     /// A text to begin with, of the chat in the browser.
     Prompt = "prompt",
+    /// A file that was added to such a conversation; its text is a blob.
+    AppFile = "app_file",
+    /// That such a conversation, whose part it is, has a file: the one that its state names.
+    AppFileUse = "app_file_use",
+    /// What a model made of a file's passages; a part of the file, its numbers are a blob.
+    AppFileVectors = "app_file_vectors",
 }
 
 /// One object.

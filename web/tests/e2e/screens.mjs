@@ -1,4 +1,5 @@
 // Brings each screen of the chat about: they are photographed (tools/screenshots.mjs) and looked at (screens.test.mjs).
+import { book, note } from './files.mjs';
 import { answered, replies, say, server } from './harness.mjs';
 import { pair } from './pair.mjs';
 
@@ -181,9 +182,44 @@ const people = {
   },
 };
 
+const attached = (name, content) => ({
+  name,
+  mimeType: 'text/plain',
+  buffer: Buffer.from(content),
+});
+
+async function attach(page, ...files) {
+  await page.locator('input[type=file]').setInputFiles(files);
+  const { name } = files.at(-1);
+  await page.getByRole('button', { name: `Show the text of ${name}` }).waitFor();
+}
+
+const files = {
+  files: async (page) => {
+    await page.locator('input[type=file]').setInputFiles([attached('empty.txt', '')]);
+    await page.getByRole('alert').waitFor();
+    // The browser tells of the refusal in its console, too.
+    page.faults = page.faults.filter((fault) => !/status of 400/.test(fault));
+    await attach(page, attached('book.pdf', book), attached('note.md', note));
+    await page.locator('#composer').fill('What is the password of the cellar?');
+  },
+  sources: async (page) => {
+    await attach(page, attached('book.pdf', book));
+    await say(page, 'What is the password of the cellar?');
+    await page.getByRole('button', { name: /passages? used$/ }).click();
+    await page.locator('.source').last().waitFor();
+  },
+  passage: async (page) => {
+    await files.sources(page);
+    await page.getByRole('button', { name: /^Passage 1/ }).click();
+    await page.locator('mark').waitFor();
+  },
+};
+
 /** Which servers there are, and the screens that each shows: by name, what brings them about in a fresh page. */
 export const groups = [
   [() => server('--no-store'), alone],
   [() => pair('workshop'), sideBySide],
   [accounts, people],
+  [() => server(), files],
 ];

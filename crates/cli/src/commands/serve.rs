@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use myriad_server::{
-    Models, Others, Runtime, ServeError, Served, ServerConfig, Tools, Upstreams, bind, serve_on,
+    Extractor, Models, Others, Runtime, ServeError, Served, ServerConfig, Tools, Upstreams, bind,
+    serve_on,
 };
 use tokio::net::TcpListener;
 use tracing::info;
@@ -149,6 +150,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         api_keys: arguments.api_key.clone(),
         storage: Some(Arc::new(storage)),
         batch_lines: arguments.batch_lines as usize,
+        // This program again, in a process of its own.
+        extractor: Extractor::Program(std::env::current_exe().context("this program's own path")?),
         trust_proxy: arguments.trust_proxy,
         allowed_origins: arguments.allow_origin.clone(),
         oidc: arguments.issuer.open()?,

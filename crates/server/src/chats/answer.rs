@@ -21,6 +21,7 @@ use crate::errors::ApiError;
 use crate::limits::APP_RUN_TIME_MAX;
 use crate::wire::app_calls::AppCall;
 use crate::wire::app_chats::{AppMessage, Failure, Measures, Status};
+use crate::wire::app_files::{AppPassage, Reading};
 
 /// Bytes of an error that the server itself writes: a few hundred.
 const ERROR_BYTES_MAX: usize = 64 << 10;
@@ -40,6 +41,12 @@ pub struct AnswerEvent {
     /// The end: the message as it is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message: Option<Box<AppMessage>>,
+    /// Before the answer: how far the reading of large files is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reading: Option<Reading>,
+    /// Before the answer: the passages of large files that it is made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sources: Option<Vec<AppPassage>>,
     /// After the end: the conversation's title, where the model made one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) title: Option<String>,

@@ -8,22 +8,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use myriad_extract::Text;
 use myriad_store::{Change, Document, Kind, Query, StoreError};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::rows;
+use crate::attached;
 use crate::errors::ApiError;
-use crate::limits::{APP_MESSAGES_PAGE, APP_RECORD_MESSAGES_MAX};
+use crate::limits::{APP_MESSAGES_PAGE, APP_RECORD_MESSAGES_MAX, FILE_NAME_BYTES_MAX};
 use crate::random;
 use crate::storage::{Owner, Storage, positions};
 use crate::wire::app_chats::{AppChat, AppMessage, ChatChange, Status};
+use crate::wire::app_files::AppFile;
 use crate::wire::fields::Fields;
 
-/// `{"conversation": …, "messages": […]}`, piece by piece.
+/// `{"conversation": …, "messages": […]}`, piece by piece; for other servers with the texts of its
+/// files, too.
 pub fn record(
     storage: Arc<Storage>,
     chat: Document,
+    with_files: bool,
 ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send {
     let head = format!("{{\"conversation\":{},\"messages\":[", chat.body);
+    let files = stream::once(files(Arc::clone(&storage), chat.clone())).try_flatten();
+    let files = stream::iter(with_files.then_some(files)).flatten();
     let first = Messages { storage, chat, after: None, begun: false };
     let messages = stream::try_unfold(Some(first), |state| async move {
         match state {
@@ -32,7 +41,31 @@ pub fn record(
         }
     });
     let piece = |text: &'static [u8]| stream::iter([Ok(Bytes::from_static(text))]);
-    stream::iter([Ok(Bytes::from(head))]).chain(messages).chain(piece(b"]}"))
+    let messages = stream::iter([Ok(Bytes::from(head))]).chain(messages).chain(piece(b"]"));
+    messages.chain(files).chain(piece(b"}"))
+}
+
+/// `,"files":[…]`, one at a time; none where the conversation has none.
+async fn files(
+    storage: Arc<Storage>,
+    chat: Document,
+) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send, StoreError> {
+    let owner = Owner::from(&chat);
+    let ids = attached::rows::of_chat(&storage, &owner, &chat.id).await?;
+    let count = ids.len();
+    Ok(stream::iter(ids.into_iter().enumerate()).then(move |(index, id)| {
+        let (storage, owner) = (Arc::clone(&storage), owner.clone());
+        async move {
+            let before = if index == 0 { ",\"files\":[" } else { "," };
+            // One that was deleted meanwhile, or cannot be read, stays a name.
+            let file = match attached::rows::load(&storage, &owner, &id).await {
+                Ok(loaded) => json!({ "about": loaded.about, "text": loaded.text.pages }),
+                Err(_) => Value::Null,
+            };
+            let after = if index + 1 == count { "]" } else { "" };
+            Ok(Bytes::from(format!("{before}{file}{after}")))
+        }
+    }))
 }
 
 /// Where the messages of a conversation have been read to.
@@ -75,7 +108,7 @@ pub fn all(
         let next = last.filter(|_| page.more).map(Some);
         let chats = page.documents.into_iter().map(|chat| {
             let line = stream::iter([Ok(Bytes::from_static(b"\n"))]);
-            record(Arc::clone(&storage), chat).chain(line)
+            record(Arc::clone(&storage), chat, true).chain(line)
         });
         let records = stream::iter(chats.collect::<Vec<_>>()).flatten();
         Ok(Some((records, (storage, owner, next))))
@@ -83,15 +116,28 @@ pub fn all(
     pages.try_flatten()
 }
 
+/// What an import adds.
+pub struct Imported {
+    /// Keeps the conversation and its messages.
+    pub change: Change,
+    /// The name of the conversation's row.
+    pub chat_row: String,
+    /// Files with their texts.
+    pub files: Vec<(AppFile, Text)>,
+    /// Bytes of all of it.
+    pub bytes: usize,
+}
+
 /// A conversation as another server, or this one, wrote it: under fresh ids, so that none that is
-/// there is written over. Returns what keeps it, and how many bytes that is.
+/// there is written over.
 ///
 /// # Errors
 /// 400 naming the field that is wrong.
-pub fn imported(line: &[u8], owner: &Owner) -> Result<(Change, usize), ApiError> {
+pub fn imported(line: &[u8], owner: &Owner) -> Result<Imported, ApiError> {
     let mut fields = Fields::of_body(line)?;
     let about = fields.raw("conversation").ok_or_else(|| ApiError::missing("conversation"))?;
     let sent = fields.list("messages", APP_RECORD_MESSAGES_MAX)?;
+    let files = imported_files(&mut fields)?;
     fields.none_left()?;
     let wish = ChatChange::parse(Fields::of_value(about, "conversation".to_owned())?, None)?;
     let mut chat = AppChat::default();
@@ -103,6 +149,7 @@ pub fn imported(line: &[u8], owner: &Owner) -> Result<(Change, usize), ApiError>
         let place = format!("messages[{index}]");
         let mut message = AppMessage::parse(value, place.clone(), None)?;
         message.conversation.clone_from(&chat.id);
+        rename_files(&mut message, &files);
         if let Some(parent) = message.parent.take() {
             // Parents stand before their children, so that a tree has no circles.
             let known = ids.get(&parent).cloned();
@@ -120,7 +167,48 @@ pub fn imported(line: &[u8], owner: &Owner) -> Result<(Change, usize), ApiError>
     }
     let last = messages.last().map(|message: &AppMessage| message.id.clone());
     chat.leaf = chat.leaf.and_then(|leaf| ids.get(&leaf).cloned()).or(last);
-    Ok(kept(owner, &chat, &messages))
+    let (change, messages_bytes) = kept(owner, &chat, &messages);
+    let texts = files.values().flat_map(|(_, text)| &text.pages);
+    let bytes = messages_bytes + texts.map(String::len).sum::<usize>();
+    let chat_row = rows::chat_row(owner, &chat.id);
+    Ok(Imported { change, chat_row, files: files.into_values().collect(), bytes })
+}
+
+/// Files by the ids that they had, under those that they get.
+type Files = HashMap<String, (AppFile, Text)>;
+
+fn imported_files(fields: &mut Fields<'_>) -> Result<Files, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sent {
+        about: AppFile,
+        text: Vec<String>,
+    }
+    let right = "a list of files: objects of 'about' and 'text', or nulls";
+    let sent: Option<Vec<Option<Sent>>> = fields.take("files", right)?;
+    let sent: Vec<Sent> = sent.unwrap_or_default().into_iter().flatten().collect();
+    if sent.iter().any(|file| file.about.name.len() > FILE_NAME_BYTES_MAX) {
+        let message = format!("A name is too long. Right would be {FILE_NAME_BYTES_MAX} bytes.");
+        return Err(ApiError::invalid("files", message));
+    }
+    let file = |Sent { about, text }: Sent| {
+        let (kind, language) = (about.kind, about.language.clone());
+        let fresh = AppFile { id: random::identifier("file-"), ..about.clone() };
+        (about.id, (fresh, Text { kind, language, pages: text }))
+    };
+    Ok(sent.into_iter().map(file).collect())
+}
+
+/// Names of files that came along become those that they have here; others stay names alone.
+fn rename_files(message: &mut AppMessage, files: &Files) {
+    let fresh =
+        |id: &str| files.get(id).map_or_else(|| random::identifier("file-"), |it| it.0.id.clone());
+    for file in &mut message.files {
+        file.id = fresh(&file.id);
+    }
+    for source in &mut message.sources {
+        source.file = fresh(&source.file);
+    }
 }
 
 fn kept(owner: &Owner, chat: &AppChat, messages: &[AppMessage]) -> (Change, usize) {

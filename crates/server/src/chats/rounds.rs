@@ -26,6 +26,9 @@ const BREAK: &str = "\n\n";
 impl Answer {
     /// Asks, takes in what comes, and makes the calls in it, until there are none.
     pub(super) async fn read(&mut self) -> Outcome {
+        if let Err(error) = self.add_files().await {
+            return Outcome::Failed(failure("server", &error.message, error.code));
+        }
         let mut request = self.job.request.clone();
         let toolbox = match Toolbox::open(&self.maker.app, &self.job.tools).await {
             Ok(toolbox) => toolbox,

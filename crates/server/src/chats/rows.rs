@@ -7,6 +7,7 @@ use myriad_store::{Change, Document, Kind, StoreError};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::attached;
 use crate::errors::ApiError;
 use crate::limits::APPEND_TRIES;
 use crate::routes::documents::body;
@@ -93,6 +94,9 @@ pub async fn write(
         // meanwhile gets none.
         let (change, chat) = with_chat(storage, owner, id, wish, messages, makes).await?;
         let change = with_messages(app, change, owner, id, messages).await?;
+        let files = messages.iter().flat_map(|message| &message.files);
+        let row = chat_row(owner, id);
+        let change = attached::rows::with_uses(storage, change, owner, &row, files).await?;
         match storage.store.commit(change).await {
             Err(StoreError::Conflict(_)) if tries < APPEND_TRIES => tries += 1,
             done => {

@@ -24,6 +24,7 @@ use super::rows;
 use crate::answers::recent::Recent;
 use crate::answers::run::Run;
 use crate::app::App;
+use crate::attached::prompt::Named;
 use crate::errors::ApiError;
 use crate::limits::{APP_KEEP_EVERY, APP_RUNS_MAX};
 use crate::routes;
@@ -56,6 +57,8 @@ pub struct Job {
     pub request: Map<String, Value>,
     /// The tools that the model may call.
     pub tools: Vec<String>,
+    /// Files that its messages name.
+    pub files: Named,
 }
 
 impl Default for Runs {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::documents::{Ids, body};
 use super::files::reserve;
 use crate::app::App;
+use crate::attached;
 use crate::chats::{records, rows};
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
@@ -56,15 +57,18 @@ pub async fn list(
     Ok(Json(page_of(data?, page.more, json!(""))))
 }
 
-/// A conversation with its whole tree.
+/// A conversation with its whole tree; for exports with the texts of its files.
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
     Ids(id): Ids<String>,
+    mut parameters: Parameters,
 ) -> Result<Response, ApiError> {
+    let with_files = parameters.boolean("files")?.unwrap_or(false);
+    parameters.none_left()?;
     let storage = app.storage(WHAT)?;
     let (document, _) = rows::chat(storage, &owner, &id).await?;
-    let record = records::record(Arc::clone(storage), document);
+    let record = records::record(Arc::clone(storage), document, with_files);
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], Body::from_stream(record)).into_response())
 }
@@ -88,7 +92,7 @@ pub async fn put(
     Ok(Json(rows::write(&app, &owner, &id, &wish, &[], true).await?))
 }
 
-/// Deletes a conversation with its messages and links, and stops its answers.
+/// Deletes a conversation with its messages, links and files, and stops its answers.
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(owner): Extension<Owner>,
@@ -96,7 +100,9 @@ pub async fn delete(
 ) -> Result<Json<Value>, ApiError> {
     let storage = app.storage(WHAT)?;
     let (document, _) = rows::chat(storage, &owner, &id).await?;
+    let files = attached::rows::of_chat(storage, &owner, &document.id).await?;
     storage.delete(&document).await?;
+    attached::rows::release(storage, &owner, &files).await?;
     app.runs.stop_all(&rows::message_row(&owner, &id, ""));
     app.runs.permissions.forget(&document.id);
     Ok(Json(json!({ "id": id, "object": "chat.deleted", "deleted": true })))

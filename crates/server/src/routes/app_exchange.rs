@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::app_chats::{WHAT, room};
 use crate::app::App;
-use crate::chats::records;
+use crate::attached;
+use crate::chats::records::{self, Imported};
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
 use crate::limits::{APP_RECORD_BYTES_MAX, UPLOAD_SILENCE_MAX, UPLOAD_TIME_MAX};
@@ -88,8 +89,14 @@ impl Import<'_> {
 
     async fn keep(&self, line: &[u8]) -> Result<(), ApiError> {
         let storage = self.app.storage(WHAT)?;
-        let (change, bytes) = records::imported(line, self.owner)?;
+        let Imported { change, chat_row, files, bytes } = records::imported(line, self.owner)?;
         let _room = room(self.app, storage, self.owner, bytes).await?;
+        for (about, text) in &files {
+            attached::rows::keep(storage, self.owner, about, text).await?;
+        }
+        let names = files.iter().map(|(about, _)| about);
+        let change =
+            attached::rows::with_uses(storage, change, self.owner, &chat_row, names).await?;
         Ok(storage.store.commit(change).await?)
     }
 

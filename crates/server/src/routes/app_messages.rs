@@ -15,6 +15,7 @@ use super::app_chats::{WHAT, room};
 use super::documents::Ids;
 use crate::answers::run::{End, Run, follow};
 use crate::app::App;
+use crate::attached::prompt;
 use crate::chats::answer::ending;
 use crate::chats::rows;
 use crate::chats::runs::Job;
@@ -65,11 +66,12 @@ pub async fn run(
     let storage = app.storage(WHAT)?;
     let (document, message) = rows::message(storage, &owner, &chat, &id).await?;
     let sent = upload.read(&app.large_bodies).await?;
-    let (request, tools) = request(&sent)?;
+    let (mut request, tools) = request(&sent)?;
     if !tools.is_empty() && app.config.tools.is_empty() {
         let message = "This server has no tools: its operator configures them (--tools).";
         return Err(ApiError::unsupported(TOOLS, message));
     }
+    let files = prompt::take(&mut request)?;
     let unfinished = matches!(message.status, Status::Streaming | Status::Failed);
     if message.role != Role::Assistant || !unfinished {
         let message = format!(
@@ -80,7 +82,7 @@ pub async fn run(
     }
     let message = begun(message, &request);
     let run = Run::new(&document.id, owner, true);
-    let run = app.runs.begin(Job { run, chat, document, message, request, tools })?;
+    let run = app.runs.begin(Job { run, chat, document, message, request, tools, files })?;
     Ok(follow(run, 0, app.config.keep_alive, None))
 }
 
@@ -156,6 +158,7 @@ fn begun(message: AppMessage, request: &Map<String, Value>) -> AppMessage {
         failure: None,
         calls: Vec::new(),
         measures: None::<Measures>,
+        sources: Vec::new(),
         seed: request.get("seed").and_then(Value::as_i64).or(message.seed),
         ..message
     }

@@ -7,6 +7,7 @@ mod app_data;
 mod app_engine;
 mod app_exchange;
 mod app_features;
+mod app_files;
 mod app_keys;
 mod app_library;
 mod app_messages;

@@ -129,6 +129,7 @@ pub fn table(components: &mut Components) -> Vec<Route> {
     routes.extend(of_others(components));
     routes.extend(app::of_app(components));
     routes.extend(data::rows(components));
+    routes.extend(app::of_files(components));
     routes.extend(people::rows(components));
     routes.extend(console::rows(components));
     routes

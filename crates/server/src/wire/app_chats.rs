@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::app_calls::{self, AppCall, CallState};
+use super::app_files::{AppFile, AppPassage, take_files, take_sources};
 use super::fields::{Fields, wrong_type};
 use crate::errors::ApiError;
 use crate::limits::{
@@ -81,6 +82,12 @@ pub struct AppMessage {
     /// The calls of tools in it, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<AppCall>,
+    /// Files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<AppFile>,
+    /// Passages of large files that it was made with, as they were numbered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<AppPassage>,
 }
 
 /// Who says a message.
@@ -262,6 +269,8 @@ impl AppMessage {
             seed: fields.integer("seed", i64::MIN..=i64::MAX)?,
             comparison: self::id(&mut fields, "comparison")?,
             calls: app_calls::take(&mut fields)?,
+            files: take_files(&mut fields)?,
+            sources: take_sources(&mut fields)?,
         };
         if message.role == Role::User && message.status == Status::Streaming {
             let message = "A question is not on its way. Right would be \"done\".";

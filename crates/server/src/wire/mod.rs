@@ -8,6 +8,7 @@ pub mod anthropic;
 pub mod app_calls;
 pub mod app_chats;
 pub mod app_data;
+pub mod app_files;
 pub mod app_library;
 pub mod app_models;
 pub mod batches;

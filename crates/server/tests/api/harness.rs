@@ -2,21 +2,22 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use myriad_engine::EngineConfig;
-use myriad_formats::Gguf;
+use myriad_formats::{Gguf, ModelFolder};
 use myriad_kernels::{BlockType, Compute, Kernels, KvType};
 use myriad_model::synthetic::{self, Parts, Shape, Tensor};
-use myriad_model::{Family, Model, PAGE_TOKENS};
+use myriad_model::{Family, Model, PAGE_TOKENS, Source};
 use myriad_server::runtime::scripted::Script;
 use myriad_server::{
     LoadedModel, Models, Others, Runtime, RuntimeConfig, ServerConfig, Storage, bind, serve_on,
 };
 use myriad_store::NewKey;
-use myriad_token::{ChatTemplate, Tokenizer};
+use myriad_token::{ChatTemplate, Tokenizer, VocabSpec};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub classifier: bool,
     /// Whether there is an encoder beside the model, of the name [`ENCODER`].
     pub embedder: bool,
+    /// The folder of a real encoder, in place of a random one.
+    pub embedder_folder: Option<PathBuf>,
     /// Another template than that of the model.
     pub chat_template: Option<&'static str>,
     /// What can be loaded besides.
@@ -72,6 +75,7 @@ impl Default for Setup {
             encoder: false,
             classifier: false,
             embedder: false,
+            embedder_folder: None,
             chat_template: None,
             others: None,
             script: None,
@@ -120,11 +124,25 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
 /// A random encoder, on one thread.
 pub fn encoder(setup: &Setup) -> Arc<Runtime> {
     let file = Gguf::from_bytes(encoder_file(setup.classifier)).expect("a file");
+    start_encoder(&file, &file.vocab().expect("a vocabulary"), setup.queue_max)
+}
+
+/// An encoder that somebody trained.
+fn real_encoder(folder: &Path) -> Arc<Runtime> {
+    let folder = ModelFolder::open(folder).expect("a model");
+    start_encoder(&folder, &folder.vocab().expect("a vocabulary"), 256)
+}
+
+fn start_encoder<'a>(
+    source: impl Into<Source<'a>>,
+    vocab: &VocabSpec,
+    queue_max: usize,
+) -> Arc<Runtime> {
     let compute = Compute::new(Kernels::detect().expect("kernels"), 1);
-    let tokenizer = Tokenizer::new(&file.vocab().expect("a vocabulary")).expect("ids");
+    let tokenizer = Tokenizer::new(vocab).expect("ids");
     let model = LoadedModel {
         names: vec![ENCODER.into()],
-        model: Arc::new(Model::load(&file, &compute, &mut |_| ()).expect("a model")),
+        model: Arc::new(Model::load(source, &compute, &mut |_| ()).expect("a model")),
         compute,
         tokenizer: Arc::new(tokenizer),
         template: None,
@@ -139,7 +157,7 @@ pub fn encoder(setup: &Setup) -> Arc<Runtime> {
         snapshots: 0,
         speculate: true,
     };
-    let config = RuntimeConfig { queue_max: setup.queue_max, ..RuntimeConfig::from(engine) };
+    let config = RuntimeConfig { queue_max, ..RuntimeConfig::from(engine) };
     Runtime::start(model, config).expect("a runtime")
 }
 
@@ -192,7 +210,10 @@ impl Live {
         let listener = executor.block_on(bind(&setup.config)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (stop, stopped) = oneshot::channel::<()>();
-        let embedder = setup.embedder.then(|| encoder(&setup));
+        let embedder = match &setup.embedder_folder {
+            Some(folder) => Some(real_encoder(folder)),
+            None => setup.embedder.then(|| encoder(&setup)),
+        };
         let others = setup.others.take();
         let models = Models {
             main: Arc::clone(&runtime).into(),

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod app_data;
+mod app_files;
 mod app_tools;
 mod batches;
 mod catalogue;

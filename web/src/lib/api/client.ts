@@ -13,6 +13,8 @@ export interface Model {
 export interface ChatTurn {
   role: 'system' | 'user' | 'assistant';
   content: string;
+  /** Ids of files that the server puts before the content. */
+  files?: string[];
 }
 
 /** What a request may set; what is absent is the server's default. */
@@ -117,6 +119,8 @@ export async function reasons(model: string): Promise<boolean> {
 export async function* stream(chat: ChatRequest, signal: AbortSignal): AsyncGenerator<Piece> {
   const body = {
     ...chat,
+    // Files are the chat's own: where the page asks by itself, they are names alone.
+    messages: chat.messages.map(({ role, content }) => ({ role, content })),
     ...(chat.top_logprobs === undefined ? {} : { logprobs: true }),
     stream: true,
     stream_options: { include_usage: true },
@@ -203,7 +207,7 @@ export async function request(path: string, init: RequestInit): Promise<Response
 }
 
 /** OpenAI's error shape, or whatever a proxy in front says instead. */
-async function readFailure(response: Response): Promise<ApiFailure> {
+export async function readFailure(response: Response): Promise<ApiFailure> {
   const text = await response.text().catch(() => '');
   let message = text.slice(0, 400) || `${response.status} ${response.statusText}`;
   let code: string | null = null;

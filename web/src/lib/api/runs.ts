@@ -2,6 +2,7 @@
 //
 // The answer is the server's: it goes on without this page, and every page that follows sees the same.
 import type { Message } from '../store/types';
+import type { Passage } from './files';
 import { ApiFailure, request, type ChatRequest } from './client';
 import { events } from './sse';
 
@@ -9,6 +10,10 @@ import { events } from './sse';
 export interface RunEvent {
   content?: string;
   reasoning?: string;
+  /** Before the answer: how far the reading of large files is. */
+  reading?: { done: number; total: number };
+  /** Before the answer: the passages that it is made with. */
+  sources?: Passage[];
   /** The end: the message as the server keeps it. */
   message?: Message;
   /** After the end: the conversation's title, where the model made one. */

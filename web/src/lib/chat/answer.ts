@@ -14,8 +14,12 @@ export function requestFor(
   reasons: boolean,
 ): ChatRequest {
   const turns: ChatTurn[] = path
-    .filter((message) => message.content !== '')
-    .map(({ role, content }) => ({ role, content }));
+    .filter(({ content, files }) => content !== '' || files?.length)
+    .map(({ role, content, files }) => ({
+      role,
+      content,
+      ...(files?.length ? { files: files.map(({ id }) => id) } : {}),
+    }));
   const system = settings.system.trim();
   return {
     model,

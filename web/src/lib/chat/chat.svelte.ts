@@ -8,6 +8,7 @@ import {
   type ChatRequest,
   type Model,
 } from '../api/client';
+import type { ChatFile } from '../api/files';
 import { i18n } from '../i18n/index.svelte';
 import { freshId, freshSeed } from '../id';
 import { preferences } from '../preferences.svelte';
@@ -15,6 +16,7 @@ import { shelf } from '../shelf.svelte';
 import { chooseStore, declineToMove, leftInBrowser, moveToServer, store } from '../store';
 import { defaultSettings, type Conversation, type Message, type Settings } from '../store/types';
 import { fill, requestFor } from './answer';
+import { offered } from './attachments.svelte';
 import { followAnswer } from './follow';
 import { shelf as library } from './library.svelte';
 import { LiveConversation } from './conversation.svelte';
@@ -60,6 +62,7 @@ class Chat {
   async start(): Promise<void> {
     addEventListener('hashchange', () => void this.#follow());
     void this.loadModels();
+    void offered.learn();
     await chooseStore();
     void library.refresh();
     await this.reload();
@@ -186,20 +189,21 @@ class Chat {
   }
 
   /** Asks, at the end of the open conversation or as the first of a new one. */
-  async send(text: string): Promise<void> {
-    const live = this.open ?? this.#create(text);
+  async send(text: string, files: ChatFile[] = []): Promise<void> {
+    const live = this.open ?? this.#create(text || (files[0]?.name ?? ''));
     if (live.running) return;
-    await this.#ask(live, text, live.about.leaf);
+    await this.#ask(live, text, live.about.leaf, files);
   }
 
   /** Asks several models the same, at the end of the open conversation or as the first of a new one. */
-  async compare(text: string, models: string[]): Promise<void> {
-    const live = this.open ?? this.#create(text);
+  async compare(text: string, models: string[], files: ChatFile[] = []): Promise<void> {
+    const live = this.open ?? this.#create(text || (files[0]?.name ?? ''));
     if (live.running) return;
     const question = live.add({
       ...blank(live, live.about.leaf),
       role: 'user',
       content: text,
+      files,
       status: 'done',
     });
     const comparison = freshId();
@@ -225,7 +229,8 @@ class Chat {
 
   /** Asks something else in place of an earlier question: a branch beside it. */
   async edit(live: LiveConversation, message: Message, text: string): Promise<void> {
-    if (!live.running) await this.#ask(live, text, message.parent);
+    const { files } = $state.snapshot(message);
+    if (!live.running) await this.#ask(live, text, message.parent, files);
   }
 
   /** Answers once more: a branch beside the earlier answer, or in place of one that failed. */
@@ -328,11 +333,17 @@ class Chat {
     return live;
   }
 
-  async #ask(live: LiveConversation, text: string, parent: string | null): Promise<void> {
+  async #ask(
+    live: LiveConversation,
+    text: string,
+    parent: string | null,
+    files: ChatFile[] = [],
+  ): Promise<void> {
     const question = live.add({
       ...blank(live, parent),
       role: 'user',
       content: text,
+      files,
       status: 'done',
     });
     await this.#answer(live, [live.add(blank(live, question.id))], [question]);

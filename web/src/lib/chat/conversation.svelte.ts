@@ -11,6 +11,9 @@ export class LiveConversation {
   readonly stops = new Map<string, AbortController>();
   readonly path = $derived(pathTo(this.messages, this.about.leaf));
 
+  /** Whether the path has files: its answers are not drawn again, as the page has no texts of them. */
+  readonly withFiles = $derived(this.path.some(({ files }) => files && files.length > 0));
+
   constructor(about: Conversation, messages: Message[]) {
     this.about = about;
     this.messages = messages;

@@ -1,8 +1,12 @@
 // Turns the events of an answer that the server makes into a message that grows, through lost connections.
+import { SvelteMap } from 'svelte/reactivity';
 import { failureOf, type ApiFailure, type ChatRequest } from '../api/client';
 import * as runs from '../api/runs';
 import type { Message } from '../store/types';
 import { noMeasures, Screen } from './answer';
+
+/** How far the reading of large files is, by the message that waits for it. */
+export const reading = new SvelteMap<string, { done: number; total: number }>();
 
 /** Waits between two tries to take an answer up again; after the last one the page gives up. */
 const PATIENCE_MS = [250, 500, 1000, 2000, 4000, 8000, 8000, 16000, 16000];
@@ -82,6 +86,10 @@ class Follower {
     this.#last += 1;
     if (event.title !== undefined) this.#titled(event.title);
     if (event.message) this.#end(event.message);
+    if (event.reading) reading.set(this.#message.id, event.reading);
+    if (event.sources) this.#message.sources = event.sources;
+    if (event.reading || event.sources) return;
+    reading.delete(this.#message.id);
     if (this.#over) return;
     const now = performance.now() - this.#started;
     this.#firstToken ??= now;

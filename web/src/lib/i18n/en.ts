@@ -3,6 +3,7 @@
 import { consoleEn } from './console';
 import { dataEn } from './data';
 import { issuerEn } from './issuer';
+import { filesEn } from './files';
 import { peopleEn } from './people';
 
 export const en = {
@@ -270,6 +271,7 @@ export const en = {
   keyCopy: 'Copy the last answer',
   keyEdit: 'Edit the last message, from an empty field',
   keyHelp: 'This list',
+  ...filesEn,
   ...peopleEn,
   ...consoleEn,
   ...dataEn,

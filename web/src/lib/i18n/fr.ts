@@ -3,6 +3,7 @@ import type { Messages } from './en';
 import { consoleFr } from './console';
 import { dataFr } from './data';
 import { issuerFr } from './issuer';
+import { filesFr } from './files';
 import { peopleFr } from './people';
 
 export const fr: Messages = {
@@ -258,6 +259,7 @@ export const fr: Messages = {
   keyCopy: 'Copier la dernière réponse',
   keyEdit: 'Modifier le dernier message, depuis un champ vide',
   keyHelp: 'Cette liste',
+  ...filesFr,
   ...peopleFr,
   ...consoleFr,
   ...dataFr,

@@ -3,6 +3,7 @@ import type { Messages } from './en';
 import { consoleZh } from './console';
 import { dataZh } from './data';
 import { issuerZh } from './issuer';
+import { filesZh } from './files';
 import { peopleZh } from './people';
 
 export const zh: Messages = {
@@ -248,6 +249,7 @@ export const zh: Messages = {
   keyCopy: '复制最后一个回答',
   keyEdit: '在输入框为空时编辑最后一条消息',
   keyHelp: '此列表',
+  ...filesZh,
   ...peopleZh,
   ...consoleZh,
   ...dataZh,

@@ -1,4 +1,5 @@
 // Turns conversations into files that other programs and people read, and such files back.
+import type { ChatFile, Passage } from '../api/files';
 import { pathTo } from '../chat/tree';
 import { readLibrary } from './library';
 import { fromForeign, type Foreign } from './foreign';
@@ -34,9 +35,17 @@ export function toMarkdown(
       const quoted = message.reasoning.trim().replace(/^/gm, '> ');
       parts.push(`> **${names.thoughts}**\n>\n${quoted}`);
     }
+    for (const { name } of message.files ?? []) parts.push(`- ${codeSpan(name)}`);
     parts.push(message.content.trim());
   }
   return `${parts.join('\n\n')}\n`;
+}
+
+/** A text that Markdown shows as it is, whatever it says. */
+function codeSpan(text: string): string {
+  const longest = Math.max(0, ...(text.match(/`+/g) ?? []).map(({ length }) => length));
+  const fence = '`'.repeat(longest + 1);
+  return `${fence} ${text} ${fence}`;
 }
 
 /** Why a file cannot be imported. */
@@ -120,7 +129,37 @@ function readRecord(value: unknown, place: string): Record {
   if (conversation.leaf !== null && !seen.has(conversation.leaf)) {
     conversation.leaf = messages.at(-1)?.id ?? null;
   }
-  return { conversation, messages };
+  const files = list(value['files']).map((file) => {
+    const about = isObject(file) ? readFile(file['about']) : null;
+    return about && isObject(file) ? { about, text: list(file['text']).map(text) } : null;
+  });
+  return { conversation, messages, ...(files.length > 0 ? { files } : {}) };
+}
+
+const KINDS = ['text', 'code', 'markdown', 'csv', 'pdf', 'docx'] as const;
+
+function readFile(value: unknown): ChatFile | null {
+  if (!isObject(value) || !text(value['id'])) return null;
+  return {
+    id: text(value['id']),
+    name: text(value['name']),
+    kind: KINDS.find((kind) => kind === value['kind']) ?? 'text',
+    language: text(value['language']) || null,
+    bytes: number(value['bytes']) ?? 0,
+    pages: number(value['pages']),
+    tokens: number(value['tokens']) ?? 0,
+  };
+}
+
+function readPassage(value: unknown): Passage | null {
+  if (!isObject(value)) return null;
+  return {
+    file: text(value['file']),
+    name: text(value['name']),
+    page: number(value['page']),
+    text: text(value['text']),
+    score: number(value['score']) ?? 0,
+  };
 }
 
 function readMessage(value: unknown, conversation: string, place: string): Message {
@@ -130,6 +169,8 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
   if (role !== 'user' && role !== 'assistant') {
     throw new ImportFailure(`${place}.role: right would be "user" or "assistant"`);
   }
+  const files = list(value['files']).flatMap((file) => readFile(file) ?? []);
+  const sources = list(value['sources']).flatMap((source) => readPassage(source) ?? []);
   const measures = isObject(value['measures']) ? value['measures'] : null;
   return {
     id: text(value['id']),
@@ -152,6 +193,8 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
       totalMs: number(measures['totalMs']),
     },
     comparison: text(value['comparison']) || null,
+    ...(files.length > 0 ? { files } : {}),
+    ...(sources.length > 0 ? { sources } : {}),
     seed: number(value['seed']),
   };
 }
@@ -175,6 +218,7 @@ export function refreshed({ conversation, messages }: Record): Record {
 function isObject(value: unknown): value is { [key: string]: unknown } {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
+const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : []);
 const text = (value: unknown): string => (typeof value === 'string' ? value : '');
 const number = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) ? value : null;

@@ -46,10 +46,10 @@ export class ServerStore implements ConversationStore {
     return all.sort((a, b) => b.updated - a.updated);
   }
 
-  async read(id: string): Promise<Record | null> {
+  async read(id: string, withFiles = false): Promise<Record | null> {
     let record: Record;
     try {
-      record = await get<Record>(`${CHATS}/${id}`);
+      record = await get<Record>(`${CHATS}/${id}${withFiles ? '?files=true' : ''}`);
     } catch (error) {
       if (error instanceof ApiFailure && error.code === 'not_found') return null;
       throw error;

@@ -1,4 +1,5 @@
 // Says what a conversation is and what a place that keeps conversations can do.
+import type { ChatFile, Passage } from '../api/files';
 
 /** The parameters of a conversation; null is the server's default. */
 export interface Settings {
@@ -57,6 +58,10 @@ export interface Message {
   measures: Measures | null;
   /** The comparison that it is an answer of, until one of them is kept: all such siblings share it. */
   comparison?: string | null;
+  /** Files that came with it. */
+  files?: ChatFile[];
+  /** Passages of large files that it was made with, as the model saw them numbered. */
+  sources?: Passage[];
   /** The seed that it was drawn with: with it the server gives the same tokens again. */
   seed: number | null;
 }
@@ -73,6 +78,8 @@ export interface Hit {
 export interface Record {
   conversation: Conversation;
   messages: Message[];
+  /** In exports: the texts of its files. What is no longer there is null. */
+  files?: ({ about: ChatFile; text: string[] } | null)[];
 }
 
 /**
@@ -83,7 +90,8 @@ export interface ConversationStore {
   /** Answers that the server makes whether a page is open or not; null where the page makes them. */
   readonly runs: typeof import('../api/runs') | null;
   list(): Promise<Conversation[]>;
-  read(id: string): Promise<Record | null>;
+  /** For exports with the texts of its files. */
+  read(id: string, withFiles?: boolean): Promise<Record | null>;
   save(conversation: Conversation): Promise<void>;
   saveMessages(messages: Message[]): Promise<void>;
   remove(id: string): Promise<void>;

@@ -5,9 +5,10 @@ use axum::routing::{delete, get, post, put};
 use super::{EVENTS, Input, JSON, LINES, Route};
 use crate::chats::answer::AnswerEvent;
 use crate::openapi::Components;
-use crate::routes::{app_calls, app_chats, app_exchange, app_features, app_messages};
+use crate::routes::{app_calls, app_chats, app_exchange, app_features, app_files, app_messages};
 use crate::routes::{app_search, app_shares, app_tools};
 use crate::wire::app_chats::{AppChat, AppMessage};
+use crate::wire::app_files::{AppFile, AppFileText};
 use crate::wire::policy::RUN_FIELDS;
 
 pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
@@ -38,6 +39,7 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
         )
         .gives_named(JSON, "AppImport"),
         Route::get(one, "A conversation with its whole tree", get(app_chats::show))
+            .asks(&["files"])
             .gives_named(JSON, "AppRecord"),
         Route::put(one, "Makes or changes one", Named("AppChatChange"), put(app_chats::put))
             .gives::<AppChat>(known, JSON),
@@ -83,5 +85,24 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
             .gives_named(JSON, "Deleted"),
         Route::get("/app/shared/{token}", "What a link shows; needs no key", get(app_shares::open))
             .gives::<app_shares::Shared>(known, JSON),
+    ]
+}
+
+pub(super) fn of_files(known: &mut Components) -> Vec<Route> {
+    vec![
+        Route::post(
+            "/app/files",
+            "Reads the text of a file for a chat",
+            Input::Form("AppFileForm"),
+            post(app_files::create),
+        )
+        .gives::<AppFile>(known, JSON),
+        Route::get("/app/files/{id}", "Such a file", get(app_files::show))
+            .gives::<AppFile>(known, JSON),
+        Route::delete("/app/files/{id}", "Deletes one", delete(app_files::delete))
+            .gives_named(JSON, "Deleted"),
+        Route::get("/app/files/{id}/text", "A page of its text", get(app_files::text))
+            .asks(&["page"])
+            .gives::<AppFileText>(known, JSON),
     ]
 }
