@@ -18,6 +18,7 @@ import { fill, requestFor } from './answer';
 import { followAnswer } from './follow';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
+import { namesIn, toolbox } from './toolbox.svelte';
 import { comparedWith, leafBelow, pathTo, titleOf } from './tree';
 
 /** How often an answer on its way is kept, so that a closed page loses little. */
@@ -60,6 +61,7 @@ class Chat {
     addEventListener('hashchange', () => void this.#follow());
     void this.loadModels();
     await chooseStore();
+    void toolbox.look();
     await this.reload();
     await this.#follow();
     this.loading = false;
@@ -376,7 +378,9 @@ class Chat {
     const path = pathTo(live.messages, message.parent);
     const { settings } = live.about;
     const reasons = settings.thinking != null && (await this.learn(message.model));
-    return requestFor(message.model, settings, path, message.seed, reasons);
+    const request = requestFor(message.model, settings, path, message.seed, reasons);
+    const tools = store.runs ? namesIn(settings) : [];
+    return tools.length > 0 ? { ...request, app_tools: tools } : request;
   }
 
   /** Until an answer has ended. Without a request it is on its way on the server already. */

@@ -2,6 +2,7 @@
 
 import { consoleEn } from './console';
 import { peopleEn } from './people';
+import { toolsEn } from './tools';
 
 export const en = {
   appName: 'Myriad',
@@ -270,6 +271,7 @@ export const en = {
   keyHelp: 'This list',
   ...peopleEn,
   ...consoleEn,
+  ...toolsEn,
 };
 
 type Widened<T> = T extends string

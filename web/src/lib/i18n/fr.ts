@@ -2,6 +2,7 @@
 import type { Messages } from './en';
 import { consoleFr } from './console';
 import { peopleFr } from './people';
+import { toolsFr } from './tools';
 
 export const fr: Messages = {
   appName: 'Myriad',
@@ -258,4 +259,5 @@ export const fr: Messages = {
   keyHelp: 'Cette liste',
   ...peopleFr,
   ...consoleFr,
+  ...toolsFr,
 };

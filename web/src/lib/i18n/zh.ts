@@ -2,6 +2,7 @@
 import type { Messages } from './en';
 import { consoleZh } from './console';
 import { peopleZh } from './people';
+import { toolsZh } from './tools';
 
 export const zh: Messages = {
   appName: 'Myriad',
@@ -248,4 +249,5 @@ export const zh: Messages = {
   keyHelp: '此列表',
   ...peopleZh,
   ...consoleZh,
+  ...toolsZh,
 };

@@ -5,6 +5,8 @@ import { fromForeign, type Foreign } from './foreign';
 import { freshId } from '../id';
 import {
   defaultSettings,
+  type Call,
+  type CallState,
   type Conversation,
   type Library,
   type Message,
@@ -131,6 +133,8 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
     throw new ImportFailure(`${place}.role: right would be "user" or "assistant"`);
   }
   const measures = isObject(value['measures']) ? value['measures'] : null;
+  const said = Array.isArray(value['calls']) ? value['calls'] : [];
+  const calls = said.filter(isObject).map(readCall);
   return {
     id: text(value['id']),
     conversation,
@@ -153,6 +157,26 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
     },
     comparison: text(value['comparison']) || null,
     seed: number(value['seed']),
+    ...(calls.length > 0 ? { calls } : {}),
+  };
+}
+
+/** Which tools are on, and may be called, no file says. */
+function readCall(value: { [key: string]: unknown }, index: number): Call {
+  const states: CallState[] = ['done', 'failed', 'refused'];
+  return {
+    id:
+      text(value['id'])
+        .replace(/[^\w-]/g, '')
+        .slice(0, 128) || `call_${index}`,
+    round: Math.max(0, Math.trunc(number(value['round']) ?? 0)),
+    at: Math.max(0, Math.trunc(number(value['at']) ?? 0)),
+    name: text(value['name']),
+    server: text(value['server']),
+    tool: text(value['tool']),
+    arguments: text(value['arguments']),
+    state: states.find((state) => state === value['state']) ?? 'stopped',
+    result: typeof value['result'] === 'string' ? value['result'] : null,
   };
 }
 
