@@ -2,6 +2,7 @@
 import { book, note } from './files.mjs';
 import { answered, replies, say, server } from './harness.mjs';
 import { pair } from './pair.mjs';
+import { switchOn, toolServer } from './toolserver.mjs';
 
 /** Each screen, from a fresh start. */
 const alone = {
@@ -216,10 +217,42 @@ const files = {
   },
 };
 
+/** A server with tools. */
+async function withTools() {
+  const tools = await toolServer();
+  const served = await server('--tools', tools.file);
+  const stop = async () => {
+    await served.stop();
+    tools.stop();
+  };
+  return { url: served.url, stop };
+}
+
+const asked = async (page) => {
+  await switchOn(page, /^Forecast/);
+  await say(page, 'How is the weather in Paris?', { wait: false });
+  await page.getByRole('button', { name: 'Allow once' }).waitFor();
+};
+
+const tools = {
+  tools: async (page) => {
+    await page.getByRole('button', { name: /^Tools:/ }).click();
+    await page.getByRole('checkbox', { name: /^Forecast/ }).check();
+  },
+  permission: asked,
+  call: async (page) => {
+    await asked(page);
+    await page.getByRole('button', { name: 'Allow once' }).click();
+    await answered(page);
+    await page.getByRole('button', { name: /^weather · forecast/ }).click();
+  },
+};
+
 /** Which servers there are, and the screens that each shows: by name, what brings them about in a fresh page. */
 export const groups = [
   [() => server('--no-store'), alone],
   [() => pair('workshop'), sideBySide],
   [accounts, people],
   [() => server(), files],
+  [withTools, tools],
 ];

@@ -206,9 +206,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
 fn upstreams(file: Option<&Path>) -> Result<Upstreams> {
     let Some(file) = file else { return Ok(Upstreams::default()) };
     let upstreams = Upstreams::read(file).with_context(|| file.display().to_string())?;
-    for (name, address) in upstreams.places() {
-        info!(upstream = name, address, "chats with its models go there");
-    }
+    let places = upstreams.places();
+    places.for_each(|(name, address)| info!(upstream = name, address, "its chats go there"));
     Ok(upstreams)
 }
 
@@ -216,9 +215,7 @@ fn upstreams(file: Option<&Path>) -> Result<Upstreams> {
 fn tools(file: Option<&Path>) -> Result<Tools> {
     let Some(file) = file else { return Ok(Tools::default()) };
     let tools = Tools::read(file).with_context(|| file.display().to_string())?;
-    for (name, address) in tools.places() {
-        info!(tools = name, address, "calls of its tools go there");
-    }
+    tools.places().for_each(|(name, address)| info!(tools = name, address, "calls go there"));
     Ok(tools)
 }
 

@@ -11,10 +11,17 @@ export interface Model {
 }
 
 export interface ChatTurn {
-  role: 'system' | 'user' | 'assistant';
+  role: 'system' | 'user' | 'assistant' | 'tool';
   content: string;
   /** Ids of files that the server puts before the content. */
   files?: string[];
+  tool_calls?: {
+    id: string;
+    type: 'function';
+    function: { name: string; arguments: string };
+  }[];
+  /** Of a tool: which call it answers. */
+  tool_call_id?: string;
 }
 
 /** What a request may set; what is absent is the server's default. */
@@ -31,6 +38,8 @@ export interface ChatRequest extends Sampling {
   enable_thinking?: boolean;
   /** Tokens of reasoning. */
   thinking_budget?: number;
+  /** The tools that the server may call for the model, where it makes the answer. */
+  app_tools?: string[];
   /** How many alternatives to ask for at each token; absent: no log-probabilities. */
   top_logprobs?: number;
 }

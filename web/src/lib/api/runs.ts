@@ -1,7 +1,7 @@
 // Turns a message of a conversation on the server into the answer that the server makes for it.
 //
 // The answer is the server's: it goes on without this page, and every page that follows sees the same.
-import type { Message } from '../store/types';
+import type { Call, Message } from '../store/types';
 import type { Passage } from './files';
 import { ApiFailure, request, type ChatRequest } from './client';
 import { events } from './sse';
@@ -14,6 +14,8 @@ export interface RunEvent {
   reading?: { done: number; total: number };
   /** Before the answer: the passages that it is made with. */
   sources?: Passage[];
+  /** A call as it is now; it takes the place of the one of its id. */
+  call?: Call;
   /** The end: the message as the server keeps it. */
   message?: Message;
   /** After the end: the conversation's title, where the model made one. */

@@ -1,6 +1,7 @@
 // Turns a request into an answer that grows in a message, at most once per frame of the screen.
 import { failureOf, stream, type ChatRequest, type ChatTurn, type Piece } from '../api/client';
 import type { Measures, Message, Settings } from '../store/types';
+import { turnsOf } from './calls';
 
 /** What a page that nobody sees waits, as it has no frames. */
 const HIDDEN_MS = 250;
@@ -13,17 +14,12 @@ export function requestFor(
   seed: number | null,
   reasons: boolean,
 ): ChatRequest {
-  const turns: ChatTurn[] = path
-    .filter(({ content, files }) => content !== '' || files?.length)
-    .map(({ role, content, files }) => ({
-      role,
-      content,
-      ...(files?.length ? { files: files.map(({ id }) => id) } : {}),
-    }));
+  const turns = path.flatMap(turnsOf);
   const system = settings.system.trim();
+  const first: ChatTurn[] = system ? [{ role: 'system', content: system }] : [];
   return {
     model,
-    messages: system ? [{ role: 'system', content: system }, ...turns] : turns,
+    messages: [...first, ...turns],
     ...(seed === null ? {} : { seed }),
     ...(settings.temperature === null ? {} : { temperature: settings.temperature }),
     ...(settings.topP === null ? {} : { top_p: settings.topP }),

@@ -21,6 +21,7 @@ import { followAnswer } from './follow';
 import { shelf as library } from './library.svelte';
 import { LiveConversation } from './conversation.svelte';
 import { refreshed } from '../store/exchange';
+import { namesIn, toolbox } from './toolbox.svelte';
 import { comparedWith, leafBelow, pathTo, titleOf } from './tree';
 
 /** How often an answer on its way is kept, so that a closed page loses little. */
@@ -65,6 +66,7 @@ class Chat {
     void offered.learn();
     await chooseStore();
     void library.refresh();
+    void toolbox.look();
     await this.reload();
     await this.#follow();
     this.loading = false;
@@ -390,7 +392,9 @@ class Chat {
     const path = pathTo(live.messages, message.parent);
     const { settings } = live.about;
     const reasons = settings.thinking != null && (await this.learn(message.model));
-    return requestFor(message.model, settings, path, message.seed, reasons);
+    const request = requestFor(message.model, settings, path, message.seed, reasons);
+    const tools = store.runs ? namesIn(settings) : [];
+    return tools.length > 0 ? { ...request, app_tools: tools } : request;
   }
 
   /** Until an answer has ended. Without a request it is on its way on the server already. */

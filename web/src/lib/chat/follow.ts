@@ -2,7 +2,7 @@
 import { SvelteMap } from 'svelte/reactivity';
 import { failureOf, type ApiFailure, type ChatRequest } from '../api/client';
 import * as runs from '../api/runs';
-import type { Message } from '../store/types';
+import type { Call, Message } from '../store/types';
 import { noMeasures, Screen } from './answer';
 
 /** How far the reading of large files is, by the message that waits for it. */
@@ -82,6 +82,7 @@ class Follower {
       // What was kept of it comes again from the beginning.
       this.#message.content = '';
       this.#message.reasoning = '';
+      this.#message.calls = [];
     }
     this.#last += 1;
     if (event.title !== undefined) this.#titled(event.title);
@@ -91,6 +92,7 @@ class Follower {
     if (event.reading || event.sources) return;
     reading.delete(this.#message.id);
     if (this.#over) return;
+    if (event.call) this.#called(event.call);
     const now = performance.now() - this.#started;
     this.#firstToken ??= now;
     const thought = this.#message.reasoning !== '';
@@ -101,11 +103,21 @@ class Follower {
     this.#screen.add(event);
   }
 
+  #called(call: Call): void {
+    // What was said before it stands before it.
+    this.#screen.flush();
+    const calls = this.#message.calls ?? [];
+    const known = calls.some(({ id }) => id === call.id);
+    this.#message.calls = known
+      ? calls.map((other) => (other.id === call.id ? call : other))
+      : [...calls, call];
+  }
+
   #end(message: Message): void {
     if (this.#over) return;
     this.#over = true;
     this.#screen.flush();
-    Object.assign(this.#message, message);
+    Object.assign(this.#message, { calls: [] }, message);
     // It was on its way, but the server that made it is not this one, or gone.
     if (message.status === 'streaming') this.#message.status = 'stopped';
     this.#ended();

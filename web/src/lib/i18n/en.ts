@@ -5,6 +5,7 @@ import { dataEn } from './data';
 import { issuerEn } from './issuer';
 import { filesEn } from './files';
 import { peopleEn } from './people';
+import { toolsEn } from './tools';
 
 export const en = {
   appName: 'Myriad',
@@ -276,6 +277,7 @@ export const en = {
   ...consoleEn,
   ...dataEn,
   ...issuerEn,
+  ...toolsEn,
 };
 
 type Widened<T> = T extends string

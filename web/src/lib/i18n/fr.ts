@@ -5,6 +5,7 @@ import { dataFr } from './data';
 import { issuerFr } from './issuer';
 import { filesFr } from './files';
 import { peopleFr } from './people';
+import { toolsFr } from './tools';
 
 export const fr: Messages = {
   appName: 'Myriad',
@@ -264,4 +265,5 @@ export const fr: Messages = {
   ...consoleFr,
   ...dataFr,
   ...issuerFr,
+  ...toolsFr,
 };

@@ -5,6 +5,7 @@ import { dataZh } from './data';
 import { issuerZh } from './issuer';
 import { filesZh } from './files';
 import { peopleZh } from './people';
+import { toolsZh } from './tools';
 
 export const zh: Messages = {
   appName: 'Myriad',
@@ -254,4 +255,5 @@ export const zh: Messages = {
   ...consoleZh,
   ...dataZh,
   ...issuerZh,
+  ...toolsZh,
 };

@@ -6,6 +6,8 @@ import { fromForeign, type Foreign } from './foreign';
 import { freshId } from '../id';
 import {
   defaultSettings,
+  type Call,
+  type CallState,
   type Conversation,
   type Library,
   type Message,
@@ -172,6 +174,8 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
   const files = list(value['files']).flatMap((file) => readFile(file) ?? []);
   const sources = list(value['sources']).flatMap((source) => readPassage(source) ?? []);
   const measures = isObject(value['measures']) ? value['measures'] : null;
+  const said = Array.isArray(value['calls']) ? value['calls'] : [];
+  const calls = said.filter(isObject).map(readCall);
   return {
     id: text(value['id']),
     conversation,
@@ -196,6 +200,26 @@ function readMessage(value: unknown, conversation: string, place: string): Messa
     ...(files.length > 0 ? { files } : {}),
     ...(sources.length > 0 ? { sources } : {}),
     seed: number(value['seed']),
+    ...(calls.length > 0 ? { calls } : {}),
+  };
+}
+
+/** Which tools are on, and may be called, no file says. */
+function readCall(value: { [key: string]: unknown }, index: number): Call {
+  const states: CallState[] = ['done', 'failed', 'refused'];
+  return {
+    id:
+      text(value['id'])
+        .replace(/[^\w-]/g, '')
+        .slice(0, 128) || `call_${index}`,
+    round: Math.max(0, Math.trunc(number(value['round']) ?? 0)),
+    at: Math.max(0, Math.trunc(number(value['at']) ?? 0)),
+    name: text(value['name']),
+    server: text(value['server']),
+    tool: text(value['tool']),
+    arguments: text(value['arguments']),
+    state: states.find((state) => state === value['state']) ?? 'stopped',
+    result: typeof value['result'] === 'string' ? value['result'] : null,
   };
 }
 

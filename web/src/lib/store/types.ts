@@ -9,6 +9,8 @@ export interface Settings {
   seed: number | null;
   /** Tokens of reasoning; 0 is none, null what the model likes. Missing in conversations of old. */
   thinking?: number | null;
+  /** Names of the tools that are on, between spaces; missing: none. */
+  tools?: string;
   system: string;
 }
 
@@ -43,6 +45,28 @@ export interface Measures {
 
 export type Status = 'streaming' | 'done' | 'stopped' | 'length' | 'failed';
 
+export type CallState = 'waiting' | 'running' | 'done' | 'failed' | 'refused' | 'stopped';
+
+/** A call of a tool that a model asked for while it answered. */
+export interface Call {
+  id: string;
+  /** Calls of one round were made at the same time. */
+  round: number;
+  /** How much of the message's text stands before it. */
+  at: number;
+  /** The tool as the model calls it. */
+  name: string;
+  /** Empty for the search. */
+  server: string;
+  /** The tool as its server calls it. */
+  tool: string;
+  /** JSON, as the model wrote it. */
+  arguments: string;
+  state: CallState;
+  /** What the model was told. */
+  result: string | null;
+}
+
 /** A node of a conversation's tree. */
 export interface Message {
   id: string;
@@ -62,6 +86,8 @@ export interface Message {
   files?: ChatFile[];
   /** Passages of large files that it was made with, as the model saw them numbered. */
   sources?: Passage[];
+  /** The calls in it, in their order; missing: none. */
+  calls?: Call[];
   /** The seed that it was drawn with: with it the server gives the same tokens again. */
   seed: number | null;
 }

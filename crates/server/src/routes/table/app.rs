@@ -13,10 +13,11 @@ use crate::wire::policy::RUN_FIELDS;
 
 pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
     use Input::{Fields, Lines, Named};
+    let mut routes = of_tools(known);
     let one = "/app/chats/{id}";
     let share = "/app/chats/{id}/share";
     let run = "/app/chats/{id}/messages/{message}/run";
-    vec![
+    routes.extend([
         Route::get(
             "/app/features",
             "What there is for the chat; needs no key",
@@ -63,15 +64,6 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
             .gives::<AnswerEvent>(known, EVENTS),
         Route::delete(run, "Stops an answer", delete(app_messages::stop_run))
             .gives::<AppMessage>(known, JSON),
-        Route::get("/app/tools", "The tools that models may call", get(app_tools::list))
-            .gives::<app_tools::AppTools>(known, JSON),
-        Route::post(
-            "/app/chats/{id}/messages/{message}/calls/{call}",
-            "Lets a call of a tool go out, or not",
-            Named("CallDecision"),
-            post(app_calls::decide),
-        )
-        .gives_named(JSON, "CallDecided"),
         Route::post(
             share,
             "Makes a link to one, or copies it anew",
@@ -85,6 +77,23 @@ pub(super) fn of_app(known: &mut Components) -> Vec<Route> {
             .gives_named(JSON, "Deleted"),
         Route::get("/app/shared/{token}", "What a link shows; needs no key", get(app_shares::open))
             .gives::<app_shares::Shared>(known, JSON),
+    ]);
+    routes
+}
+
+/// Tools that models may call.
+fn of_tools(known: &mut Components) -> Vec<Route> {
+    use Input::Named;
+    vec![
+        Route::get("/app/tools", "The tools that models may call", get(app_tools::list))
+            .gives::<app_tools::AppTools>(known, JSON),
+        Route::post(
+            "/app/chats/{id}/messages/{message}/calls/{call}",
+            "Lets a call of a tool go out, or not",
+            Named("CallDecision"),
+            post(app_calls::decide),
+        )
+        .gives_named(JSON, "CallDecided"),
     ]
 }
 

@@ -16,6 +16,7 @@ import urllib.request
 
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
@@ -33,7 +34,7 @@ async def add(a: int, b: int, context: Context) -> str:
 @tools.tool()
 def fail() -> str:
     """Fails always."""
-    raise ValueError("out of sums")
+    raise ToolError("out of sums")
 
 
 class Legacy:
