@@ -18,14 +18,16 @@ if [ ! -x "$tools/rustc" ]; then
   llvm=$(apt-cache depends "$library" | awk '/Depends: libllvm/ { print $2; exit }')
   (cd "$tools/packages" &&
     apt-get download -qq rustc-web "$library" "$llvm" libstd-rust-web-dev libstd-rust-web-dev:arm64 qemu-user-static)
-  for package in "$tools"/packages/*.deb; do dpkg -x "$package" "$tools/root"; done
+  for package in "$tools"/packages/*.deb; do dpkg -x "$package" "$tools/tree"; done
   cat >"$tools/rustc" <<RUSTC
 #!/bin/sh
-LD_LIBRARY_PATH=$tools/root/usr/lib/x86_64-linux-gnu exec $tools/root/usr/bin/rustc --sysroot $tools/root/usr "\$@"
+export LD_LIBRARY_PATH=$tools/tree/usr/lib/x86_64-linux-gnu
+exec $tools/tree/usr/bin/rustc --sysroot $tools/tree/usr "\$@"
 RUSTC
   chmod +x "$tools/rustc"
 fi
 export RUSTC=$tools/rustc CARGO_TARGET_DIR=$tools/target
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$tools/root/usr/bin/qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+emulator="$tools/tree/usr/bin/qemu-aarch64-static -L /usr/aarch64-linux-gnu"
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$emulator
 cargo test --release --locked --package myriad-kernels --target aarch64-unknown-linux-gnu "$@"

@@ -49,7 +49,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Serve(commands::serve::Arguments),
+    // In a box: it has many more flags than the others.
+    Serve(Box<commands::serve::Arguments>),
     Keys(commands::keys::Arguments),
     Users(commands::users::Arguments),
     Chat(commands::chat::Arguments),
@@ -67,7 +68,7 @@ enum Command {
 /// 0: it worked; 1: it did not, and the last line says why; 2 (by clap): the command line is wrong.
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(arguments) => commands::serve::run(arguments),
+        Command::Serve(arguments) => commands::serve::run(*arguments),
         Command::Keys(arguments) => commands::keys::run(arguments),
         Command::Users(arguments) => commands::users::run(arguments),
         Command::Chat(arguments) => commands::chat::run(arguments),

@@ -32,10 +32,10 @@ fn tables(name: &str, record: &Record) -> String {
     let rounds = record.rows.first().map_or(0, |row| row.rounds.len());
     let _ = writeln!(
         text,
-        "Medians of {rounds} interleaved rounds, {} threads, {} kernels, on {}; {}. A share is that \
-         of the machine's own limit, measured in the same minute: of the int8 peak for prompts, of \
-         the memory bandwidth for answers. Record: `bench/record/{name}`. Machines differ: the \
-         ratios carry over better than the figures.",
+        "Medians of {rounds} interleaved rounds, {} threads, {} kernels, on {}; {}. A share is \
+         that of the machine's own limit, measured in the same minute: of the int8 peak for \
+         prompts, of the memory bandwidth for answers. Record: `bench/record/{name}`. Machines \
+         differ: the ratios carry over better than the figures.",
         record.threads, record.kernels, record.machine, record.peer,
     );
     text

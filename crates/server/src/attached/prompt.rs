@@ -86,7 +86,7 @@ pub async fn put_in(
     told: &Told,
 ) -> Result<Vec<AppPassage>, ApiError> {
     let model = request.get("model").and_then(Value::as_str);
-    // Of another server's models nothing is known, and what is refused is refused where it is asked.
+    // Of another server's models nothing is known; what is refused is refused where it is asked.
     let context = match app.lease(model, Purpose::Answers).await {
         Ok(lease) => lease.context_max(),
         Err(_) => APP_CONTEXT_ELSEWHERE,

@@ -2,9 +2,9 @@
 //! that nobody has to wait for.
 //!
 //! [`rows`] writes and reads conversations and messages; [`records`] turns whole ones into streams
-//! of JSON and back; [`runs`] is the door to answers on their way, [`answer`] makes one,
-//! after [`files`] has put into the question what it names, in [`rounds`] where the model calls tools ([`calls`], which [`permissions`] lets go out);
-//! [`title`] names a conversation by its first one.
+//! of JSON and back; [`runs`] is the door to answers on their way; [`answer`] makes one, after
+//! [`files`] has put into the question what it names, in [`rounds`] where the model calls tools
+//! ([`calls`], which [`permissions`] lets go out); [`title`] names a conversation by its first one.
 
 pub mod answer;
 mod calls;

@@ -73,6 +73,29 @@ async fn message_document(
     storage.store.document(Kind::AppMessage, owner.as_str(), &row).await
 }
 
+/// Deletes a conversation with its messages, links and files, and stops its answers.
+///
+/// # Errors
+/// Where the store fails.
+pub async fn remove(
+    app: &App,
+    storage: &Storage,
+    owner: &Owner,
+    document: &Document,
+) -> Result<(), ApiError> {
+    let files = attached::rows::of_chat(storage, owner, &document.id).await?;
+    match storage.delete(document).await {
+        // Somebody else was quicker: gone is gone.
+        Ok(()) | Err(StoreError::Conflict(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    attached::rows::release(storage, owner, &files).await?;
+    // Answers on their way end: there is nothing that they could be written into.
+    app.runs.stop_all(&format!("{}:", document.id));
+    app.runs.permissions.forget(&document.id);
+    Ok(())
+}
+
 /// Changes a conversation, which is made where it is not there and `makes` says so, and writes
 /// messages in it.
 ///

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use super::documents::{Ids, body};
 use super::files::reserve;
 use crate::app::App;
-use crate::attached;
 use crate::chats::{records, rows};
 use crate::errors::ApiError;
 use crate::layers::upload::Upload;
@@ -100,11 +99,7 @@ pub async fn delete(
 ) -> Result<Json<Value>, ApiError> {
     let storage = app.storage(WHAT)?;
     let (document, _) = rows::chat(storage, &owner, &id).await?;
-    let files = attached::rows::of_chat(storage, &owner, &document.id).await?;
-    storage.delete(&document).await?;
-    attached::rows::release(storage, &owner, &files).await?;
-    app.runs.stop_all(&rows::message_row(&owner, &id, ""));
-    app.runs.permissions.forget(&document.id);
+    rows::remove(&app, storage, &owner, &document).await?;
     Ok(Json(json!({ "id": id, "object": "chat.deleted", "deleted": true })))
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::documents::Ids;
 use crate::app::{App, unix_seconds};
+use crate::chats::rows;
 use crate::errors::ApiError;
 use crate::limits::{DATA_DELETED_TOGETHER, DATA_PAGE, USAGE_DAYS_MAX};
 use crate::people::Caller;
@@ -128,7 +129,7 @@ async fn delete_kind(
             page.documents.into_iter().take(reached).partition(is_busy);
         after = kept.last().map(|it| it.id.clone()).or(after);
         deleted += gone.len() as u64;
-        let tasks = gone.into_iter().map(|document| delete_one(app, storage, document));
+        let tasks = gone.into_iter().map(|document| delete_one(app, storage, owner, document));
         // Together, so that they share the disk's delay.
         stream::iter(tasks).buffer_unordered(DATA_DELETED_TOGETHER).try_collect::<()>().await?;
         if done {
@@ -142,18 +143,23 @@ fn is_busy(document: &Document) -> bool {
     document.kind == Kind::Batch && is_at_work(&document.state)
 }
 
-async fn delete_one(app: &App, storage: &Storage, document: Document) -> Result<(), ApiError> {
+async fn delete_one(
+    app: &App,
+    storage: &Storage,
+    owner: &Owner,
+    document: Document,
+) -> Result<(), ApiError> {
+    if document.kind == Kind::AppChat {
+        return rows::remove(app, storage, owner, &document).await;
+    }
     match storage.delete(&document).await {
         // Its owner was quicker.
         Ok(()) | Err(StoreError::Conflict(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    match document.kind {
-        // Answers on their way end: there is nothing that they could be written into.
-        Kind::AppChat => app.runs.stop_all(&format!("{}:", document.id)),
+    if document.kind == Kind::Response {
         // What is remembered of it goes, too.
-        Kind::Response => app.recent.remove(&document.id),
-        _ => {}
+        app.recent.remove(&document.id);
     }
     Ok(())
 }

@@ -75,6 +75,8 @@ impl Sort {
     pub fn of_kind(kind: Kind) -> Sort {
         match kind {
             Kind::AppChat | Kind::AppMessage | Kind::Share => Sort::Chats,
+            // They go with the last conversation that has them.
+            Kind::AppFile | Kind::AppFileUse | Kind::AppFileVectors => Sort::Chats,
             Kind::Preset | Kind::Prompt => Sort::Library,
             Kind::Vote => Sort::Votes,
             Kind::File | Kind::Upload | Kind::UploadPart => Sort::Files,
