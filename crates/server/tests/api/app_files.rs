@@ -93,7 +93,8 @@ fn passages_of_a_large_file_are_found_and_kept() {
         let live = start(embedder);
         let file = send(&live, "book.txt", book().as_bytes()).good();
         assert!(file["tokens"].as_u64().unwrap() > 8192);
-        let events = ask(&live, "c", "What is the password of the cellar?", &[file.clone()]);
+        let events =
+            ask(&live, "c", "What is the password of the cellar?", std::slice::from_ref(&file));
         let message = answer(&events);
         assert_eq!(message["content"], "It is Zebra-91 [1].", "{events:?}");
         let sources = message["sources"].as_array().unwrap();
@@ -151,8 +152,8 @@ fn a_file_goes_with_the_last_conversation_that_has_it() {
     let live = start(true);
     let file = send(&live, "book.txt", book().as_bytes()).good();
     let path = format!("{FILES}/{}", file["id"].as_str().unwrap());
-    ask(&live, "c", "Harvests?", &[file.clone()]);
-    ask(&live, "d", "Wool?", &[file.clone()]);
+    ask(&live, "c", "Harvests?", std::slice::from_ref(&file));
+    ask(&live, "d", "Wool?", std::slice::from_ref(&file));
     let delete = |chat: &str| live.send("DELETE", &format!("/app/chats/{chat}"), &[], b"").good();
     delete("c");
     live.get(&path).good();
@@ -167,7 +168,7 @@ fn a_file_goes_with_the_last_conversation_that_has_it() {
 fn an_export_carries_texts_and_an_import_reads_them() {
     let live = start(false);
     let file = send(&live, "boiler.md", b"The boiler has the number 4711.").good();
-    ask(&live, "c", "Which number?", &[file.clone()]);
+    ask(&live, "c", "Which number?", std::slice::from_ref(&file));
     let shown = live.get("/app/chats/c").good();
     assert!(shown["files"].is_null(), "what opens a conversation has no texts");
     let one = live.get("/app/chats/c?files=true").good();
@@ -248,7 +249,7 @@ fn too_large_files_are_refused_before_they_are_read() {
     assert_eq!((&features["files"], &features["file_bytes_max"]), (&json!(true), &json!(1000)));
     send(&live, "a.txt", &[b'a'; 1001]).error(413);
     send(&live, "a.txt", &[b'a'; 1000]).good();
-    assert!(limits::APP_FILE_BYTES_MAX <= limits::FILE_BYTES_MAX);
+    const { assert!(limits::APP_FILE_BYTES_MAX <= limits::FILE_BYTES_MAX) };
     let script = Some(json!({ "answers": [{ "text": "Yes." }] }));
     let nothing = Live::start(Setup { script, ..Setup::default() });
     send(&nothing, "a.txt", b"a").error(400);
