@@ -18,12 +18,16 @@ const SCRIPT = fileURLToPath(new URL('script.json', import.meta.url));
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 /** Starts a server that plays the script; `restart` kills it and starts another on its data and port. */
-export const server = (...flags) => serving([`script:${SCRIPT}`, '--name', 'scripted'], flags);
+export const server = (...flags) => serverAt('0', ...flags);
+
+/** The same, on a port that is known before. */
+export const serverAt = (port, ...flags) =>
+  serving([`script:${SCRIPT}`, '--name', 'scripted'], flags, port);
 
 /** Starts a server of a model. */
-export async function serving(model, flags) {
+export async function serving(model, flags, port = '0') {
   const data = mkdtempSync(join(tmpdir(), 'myriad-chat-'));
-  let child = await started(model, data, '0', flags);
+  let child = await started(model, data, port, flags);
   const { url } = child;
   const ahead = process.env.CHAT_DIST ? await front(url) : null;
   const stop = async () => {
