@@ -52,7 +52,8 @@ export async function issuer(...names) {
           return json(400, { error: 'invalid_grant' });
         return json(200, { id_token: token(privateKey, address, name, asked.get('nonce')) });
       });
-    } else json(404, {});
+    } else if (url.pathname === '/favicon.ico') json(200, {});
+    else json(404, {});
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   // The harness takes the first address of digits that a server tells for its own.
