@@ -61,7 +61,7 @@ fn hostile_files_break_nothing_but_their_reader() {
         assert!(started.elapsed() < TIME_MAX, "{what}");
         if output.status.success() {
             let found = said(&output);
-            assert!(found["Err"].is_object() || found["Ok"]["pages"].is_array(), "{what}: {found}");
+            assert!(!found["Err"].is_null() || found["Ok"]["pages"].is_array(), "{what}: {found}");
         } else {
             // It asked for more than it may have.
             assert!(output.stdout.is_empty(), "{what}");

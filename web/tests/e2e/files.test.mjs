@@ -83,12 +83,12 @@ journey('a small file stands whole in the question, alone too', async (page) => 
   await button(page, 'Show the text of note.md').waitFor();
   await button(page, 'Send').click();
   await answered(page);
-  await page.getByText('The file says 4711.').waitFor();
+  await page.locator('article.assistant').getByText('The file says 4711.').waitFor();
   assert.equal(await page.getByRole('button', { name: /used$/ }).count(), 0);
   // What is said next knows the file, and an edited question keeps it.
   await say(page, 'And what else?');
   await page.locator('article.assistant').last().getByText('The file says 4711.').waitFor();
-  await page.getByRole('button', { name: 'Options for note.md' }).click();
+  await page.getByRole('button', { name: 'Options for “note.md”' }).click();
   const [download] = await Promise.all([
     page.waitForEvent('download'),
     page
@@ -143,7 +143,8 @@ journey('names of files fire nothing, wherever they are shown', async (page) => 
   await page.reload();
   await page.locator('article.user').getByText(names[0], { exact: true }).waitFor();
   assert.equal(await page.evaluate(() => globalThis.__fired), undefined);
-  assert.equal(await page.locator('#app :is(img, script, iframe)').count(), 0);
+  const made = page.locator('#app article :is(img, script, iframe)');
+  assert.equal(await made.count(), 0);
 });
 
 journey(

@@ -212,7 +212,7 @@ const files = {
   },
   passage: async (page) => {
     await files.sources(page);
-    await page.getByRole('button', { name: /^Passage 1/ }).click();
+    await page.locator('.source').first().click();
     await page.locator('mark').waitFor();
   },
 };

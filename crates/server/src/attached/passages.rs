@@ -162,6 +162,6 @@ fn passage(files: &[Loaded], candidate: &Candidate) -> AppPassage {
         name: name.clone(),
         page: pages.map(|_| candidate.chunk.page as u32 + 1),
         text: text_of(files, candidate).to_owned(),
-        score: candidate.score,
+        score: f64::from(candidate.score),
     }
 }

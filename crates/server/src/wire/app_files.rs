@@ -53,7 +53,7 @@ pub struct AppPassage {
     /// The text, as it stands in the file.
     pub text: String,
     /// How well it fits the question, among the others.
-    pub score: f32,
+    pub score: f64,
 }
 
 /// How far the reading of large files is.

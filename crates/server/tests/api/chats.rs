@@ -424,8 +424,11 @@ fn a_server_that_keeps_nothing_says_so() {
         let error = live.send(method, &path, &[], b"").error(400);
         assert!(error["message"].as_str().unwrap().contains("--no-store"), "{method} {path}");
     }
-    assert_eq!(live.get("/app/features").good(), json!({ "history": false, "tools": false }));
-    assert_eq!(start().get("/app/features").good(), json!({ "history": true, "tools": false }));
+    for (live, keeps) in [(live, false), (start(), true)] {
+        let features = live.get("/app/features").good();
+        assert_eq!((&features["history"], &features["tools"]), (&json!(keeps), &json!(false)));
+        assert_eq!(features["files"], keeps);
+    }
 }
 
 #[test]
