@@ -35,7 +35,9 @@ async function fits(page, screen) {
     const named = (element) =>
       `${element.localName}.${element.classList[0] ?? ''} “${element.textContent.trim().slice(0, 40)}”`;
     /** Reached by scrolling, shortened with a mark, or meant for screen readers alone. */
+    // What is far from the window is no more than its text, in the room that it may take.
     const spared = (element) =>
+      element.closest('.section.far') !== null ||
       element.closest('.visually-hidden, svg, math, input, textarea, [inert]') !== null ||
       !element.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     const scrolls = (element) => /auto|scroll/.test(getComputedStyle(element).overflowX);
