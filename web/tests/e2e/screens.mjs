@@ -1,6 +1,7 @@
 // Brings each screen of the chat about: they are photographed (tools/screenshots.mjs) and looked at (screens.test.mjs).
 import { book, note } from './files.mjs';
 import { answered, replies, say, server } from './harness.mjs';
+import { look, many } from './many.mjs';
 import { pair } from './pair.mjs';
 import { switchOn, toolServer } from './toolserver.mjs';
 
@@ -248,6 +249,40 @@ const tools = {
   },
 };
 
+/** What who runs the server looks after. */
+const managed = {
+  models: async (page) => {
+    await look(page, 'Models');
+    await page.getByRole('button', { name: 'Load: broken' }).click();
+    await page.getByText('its file is cut off').waitFor();
+    await page.getByRole('button', { name: 'Load: quick' }).click();
+    await page.getByRole('button', { name: 'Unload: quick' }).waitFor();
+  },
+  loading: async (page) => {
+    // Whoever looked at this screen before has had it loaded.
+    await page.request.post(new URL('/app/models/patient/unload', page.url()).href);
+    await page.getByRole('button', { name: /^Choose a model/ }).click();
+    await page.getByRole('menuitemradio', { name: /^patient/ }).click();
+    await say(page, 'Hello', { wait: false });
+    await page.getByText(/^Loading patient/).waitFor();
+  },
+  engine: async (page) => {
+    await say(page, 'Hello');
+    await look(page, 'Engine');
+    await page.getByRole('region', { name: 'scripted' }).waitFor();
+  },
+  data: async (page) => {
+    await say(page, 'Hello');
+    await look(page, 'Data');
+    await page.getByText('Conversations of the chat').waitFor();
+  },
+  usage: async (page) => {
+    await say(page, 'Hello');
+    await look(page, 'Usage');
+    await page.getByRole('img', { name: /requests, .* tokens in/ }).waitFor();
+  },
+};
+
 /** Which servers there are, and the screens that each shows: by name, what brings them about in a fresh page. */
 export const groups = [
   [() => server('--no-store'), alone],
@@ -255,4 +290,5 @@ export const groups = [
   [accounts, people],
   [() => server(), files],
   [withTools, tools],
+  [many, managed],
 ];
