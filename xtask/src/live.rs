@@ -32,7 +32,20 @@ impl Server {
         Server::start_as(command, model, arguments)
     }
 
-    fn start_as(mut command: Command, model: &Path, arguments: &[&str]) -> Result<Server> {
+    fn start_as(command: Command, model: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut server = Server::launch(command, model, arguments)?;
+        server.wait_until_healthy(Duration::from_secs(60))?;
+        Ok(server)
+    }
+
+    /// Starts the release binary, with nothing logged but warnings, and does not wait for it.
+    pub fn launch_quiet(model: &Path, arguments: &[&str]) -> Result<Server> {
+        let mut command = Command::new(binary()?);
+        command.env("MYRIAD_LOG", "warn");
+        Server::launch(command, model, arguments)
+    }
+
+    fn launch(mut command: Command, model: &Path, arguments: &[&str]) -> Result<Server> {
         let port = free_port()?;
         let data = env::temp_dir().join(format!("myriad-live-{}-{port}", std::process::id()));
         let process = command
@@ -44,9 +57,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .context("starting myriad serve")?;
-        let mut server = Server { process, data, port };
-        server.wait_until_healthy(Duration::from_secs(60))?;
-        Ok(server)
+        Ok(Server { process, data, port })
     }
 
     /// The process.

@@ -3,9 +3,8 @@
 use super::cases::DEFAULT;
 use super::engines::Bench;
 use super::record::{Row, Sample};
-use crate::live::{Server, binary, default_model, free_port, healthy};
+use crate::live::{Server, default_model, free_port, healthy};
 use anyhow::{Context, Result, bail, ensure};
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -122,44 +121,22 @@ fn shared_prefix(model: &Path, threads: usize) -> Result<[Sample; 2]> {
 
 /// From the start of the process to its first token, and the memory that it then has.
 fn start(model: &Path, threads: usize) -> Result<[Sample; 2]> {
-    let port = free_port()?;
-    let data = env::temp_dir().join(format!("myriad-start-{}-{port}", std::process::id()));
-    let kv_bytes = 256 << 20;
+    const KV_BYTES: u32 = 256 << 20;
     let begin = Instant::now();
-    let mut process = Command::new(binary()?)
-        .env("MYRIAD_DATA", &data)
-        .env("MYRIAD_LOG", "error")
-        .arg("serve")
-        .arg(model)
-        .args(["--port", &port.to_string(), "--threads", &threads.to_string()])
-        .args(["--kv-memory", &kv_bytes.to_string()])
-        .stdout(Stdio::null())
-        .spawn()?;
-    let first = (|| -> Result<Duration> {
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            ensure!(begin.elapsed() < Duration::from_secs(60), "the server does not answer");
-            sleep(Duration::from_millis(1));
-        }
-        let before = begin.elapsed();
-        Ok(before + ask(port, &prompt(1, 8), 1)?.first)
-    })();
-    let resident = resident_bytes(process.id());
-    let _ = process.kill();
-    let _ = process.wait();
-    let _ = std::fs::remove_dir_all(&data);
+    let (threads, kv_bytes) = (threads.to_string(), KV_BYTES.to_string());
+    let server = Server::launch_quiet(model, &["--threads", &threads, "--kv-memory", &kv_bytes])?;
+    while TcpStream::connect(("127.0.0.1", server.port)).is_err() {
+        ensure!(begin.elapsed() < Duration::from_secs(60), "the server does not answer");
+        sleep(Duration::from_millis(1));
+    }
+    let first = begin.elapsed() + ask(server.port, &prompt(1, 8), 1)?.first;
+    let resident = server.resident_bytes().context("no resident memory")? as f64 / 1e6;
     let file = std::fs::metadata(model)?.len() as f64;
-    let allowed = (1.3 * file + f64::from(kv_bytes)) / 1e6;
-    let resident = resident.context("no resident memory")? as f64 / 1e6;
+    let allowed = (1.3 * file + f64::from(KV_BYTES)) / 1e6;
     Ok([
-        Sample { myriad: first?.as_secs_f64() * 1e3, peer: 300.0, share: None },
+        Sample { myriad: first.as_secs_f64() * 1e3, peer: 300.0, share: None },
         Sample { myriad: resident, peer: allowed, share: None },
     ])
-}
-
-fn resident_bytes(process: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// A llama-server on a free port; killed when dropped.
