@@ -1,6 +1,6 @@
 //! Turns a size into zeroed, aligned memory that costs nothing until it is touched.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -108,13 +108,12 @@ impl Allocation {
         // Aligned by hand: asked for an alignment above 16, the system allocator of Rust writes the
         // zeros itself, and every page of an unused cache would be there.
         let layout = Layout::from_size_align(length.checked_add(align)?, 16).ok()?;
-        // SAFETY: the layout's size is at least `align`.
-        let whole = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        let whole = pages::take(layout)?;
         let skipped = whole.as_ptr().align_offset(align).min(align);
         // SAFETY: at most `align` bytes are skipped, and so many were asked for beyond `length`.
         let start = unsafe { whole.add(skipped) };
         if align == LARGE_PAGE {
-            advise_large_pages(start, length);
+            pages::advise_large(start, length);
         }
         Some(Allocation { whole, layout, start })
     }
@@ -122,25 +121,92 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.whole.as_ptr(), self.layout) }
+        // SAFETY: taken with this layout.
+        unsafe { pages::give_back(self.whole, self.layout) }
     }
 }
 
+/// Large memory straight from the system and back to it. An allocator keeps what it is given back,
+/// up to 64 MB for each thread that ever loaded a model.
 #[cfg(target_os = "linux")]
-fn advise_large_pages(start: NonNull<u8>, length: usize) {
-    const MADV_HUGEPAGE: i32 = 14;
+mod pages {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::ffi::c_void;
+    use std::ptr::{NonNull, null_mut};
+
+    use super::LARGE_PAGE;
+
+    const READ_WRITE: i32 = 1 | 2;
+    const PRIVATE: i32 = 0x02;
+    const ANONYMOUS: i32 = 0x20;
+    const FAILED: *mut c_void = usize::MAX as *mut c_void;
+    const ADVICE_LARGE_PAGES: i32 = 14;
+
     unsafe extern "C" {
-        fn madvise(address: *mut u8, length: usize, advice: i32) -> i32;
+        fn mmap(
+            address: *mut c_void,
+            length: usize,
+            protection: i32,
+            flags: i32,
+            file: i32,
+            offset: i64,
+        ) -> *mut c_void;
+        fn munmap(address: *mut c_void, length: usize) -> i32;
+        fn madvise(address: *mut c_void, length: usize, advice: i32) -> i32;
     }
-    // Whole large pages only: the advice must not reach into a neighbour's memory.
-    let length = length / LARGE_PAGE * LARGE_PAGE;
-    // SAFETY: advice about memory that we own; it changes no contents, and failure is harmless.
-    unsafe { madvise(start.as_ptr(), length, MADV_HUGEPAGE) };
+
+    /// Zeroed bytes; `layout` is at least a cache line.
+    pub fn take(layout: Layout) -> Option<NonNull<u8>> {
+        if layout.size() < LARGE_PAGE {
+            // SAFETY: the layout's size is not zero.
+            return NonNull::new(unsafe { alloc_zeroed(layout) });
+        }
+        // SAFETY: new memory, which nothing else has; its offset counts from 0 in no file.
+        let pages =
+            unsafe { mmap(null_mut(), layout.size(), READ_WRITE, PRIVATE | ANONYMOUS, -1, 0) };
+        NonNull::new(pages.cast()).filter(|_| pages != FAILED)
+    }
+
+    /// # Safety
+    /// `whole` came from [`take`] with this layout, and nobody has it any more.
+    pub unsafe fn give_back(whole: NonNull<u8>, layout: Layout) {
+        if layout.size() < LARGE_PAGE {
+            // SAFETY: allocated with this layout.
+            return unsafe { dealloc(whole.as_ptr(), layout) };
+        }
+        // SAFETY: mapped with this length. Failure would leave it mapped, which harms nobody.
+        unsafe { munmap(whole.as_ptr().cast(), layout.size()) };
+    }
+
+    pub fn advise_large(start: NonNull<u8>, length: usize) {
+        // Whole large pages only: the advice must not reach into a neighbour's memory.
+        let length = length / LARGE_PAGE * LARGE_PAGE;
+        // SAFETY: advice about memory that we own; it changes no contents, and failure is harmless.
+        unsafe { madvise(start.as_ptr().cast(), length, ADVICE_LARGE_PAGES) };
+    }
 }
 
+/// Memory of the allocator's, where the system's own calls are not known.
 #[cfg(not(target_os = "linux"))]
-fn advise_large_pages(_start: NonNull<u8>, _length: usize) {}
+mod pages {
+    use std::alloc::{Layout, alloc_zeroed, dealloc};
+    use std::ptr::NonNull;
+
+    /// Zeroed bytes; `layout` is at least a cache line.
+    pub fn take(layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: the layout's size is not zero.
+        NonNull::new(unsafe { alloc_zeroed(layout) })
+    }
+
+    /// # Safety
+    /// `whole` came from [`take`] with this layout, and nobody has it any more.
+    pub unsafe fn give_back(whole: NonNull<u8>, layout: Layout) {
+        // SAFETY: allocated with this layout.
+        unsafe { dealloc(whole.as_ptr(), layout) }
+    }
+
+    pub fn advise_large(_start: NonNull<u8>, _length: usize) {}
+}
 
 /// Asks for the cache line at an address, which need not be valid: into the nearest cache, or into
 /// the one behind it.

@@ -1,6 +1,6 @@
 //! Holds unloaded models to their word: the memory that they took is free again.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use myriad_engine::EngineConfig;
@@ -13,11 +13,12 @@ use myriad_server::runtime::scripted::Script;
 use myriad_server::{Description, Download, LoadedModel, Loader, Runtime};
 use myriad_token::Tokenizer;
 
-/// Weights of about 40 million values: enough that nothing else of the process counts.
-fn file() -> Vec<u8> {
+/// Weights of about 40 million values: enough that nothing else of the process counts. Made once:
+/// what making it leaves behind in the allocator's heaps is not the model's.
+static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let small = Shape::small(Family::Llama, BlockType::F32);
     gguf(&Shape { layers: 8, hidden: 512, feed_forward: 3072, ..small }, 1)
-}
+});
 
 struct Files;
 
@@ -33,7 +34,7 @@ impl Loader for Files {
     }
 
     fn load(&self, name: &str, progress: &mut dyn FnMut(f32)) -> Result<Arc<Runtime>, String> {
-        let file = Gguf::from_bytes(file()).map_err(|error| error.to_string())?;
+        let file = Gguf::from_bytes(FILE.clone()).map_err(|error| error.to_string())?;
         let compute = Compute::new(Kernels::detect().map_err(|error| error.to_string())?, 1);
         let vocab = file.vocab().map_err(|error| error.to_string())?;
         let tokenizer = Tokenizer::new(&vocab).map_err(|error| error.to_string())?;
@@ -117,8 +118,9 @@ fn an_unloaded_models_memory_goes_back() {
         megabytes(after)
     );
     let taken = loaded.saturating_sub(before);
-    // Of what it gets back, glibc's allocator keeps so much at its heap's end for the next time,
-    // however large the model was (its `M_TRIM_THRESHOLD` grows up to this).
-    const KEPT: u64 = 72 << 20;
-    assert!(taken > 2 * KEPT && after < before + KEPT, "{} MB stay", megabytes(after - before));
+    assert!(
+        taken > 150_000_000 && after < before + taken / 8,
+        "{} MB stay",
+        megabytes(after - before)
+    );
 }

@@ -284,7 +284,7 @@ journey('conversations are found, named, kept apart and deleted', async (page) =
   await page.getByText('Nothing is archived.').waitFor();
 
   await button(page, 'Settings').click();
-  await page.locator('input[type=file]').setInputFiles(exported);
+  await page.locator('dialog input[type=file]').setInputFiles(exported);
   await page.getByText('1 conversation imported.').waitFor();
   await accessible(page, 'settings');
 });
@@ -353,7 +353,7 @@ journey('a chat of 500 messages opens at its end', async (page) => {
   );
   await button(page, 'Settings').click();
   await page
-    .locator('input[type=file]')
+    .locator('dialog input[type=file]')
     .setInputFiles({ name: 'long.json', mimeType: 'application/json', buffer });
   await page.getByText('1 conversation imported.').waitFor();
   await page.keyboard.press('Escape');

@@ -45,7 +45,7 @@ journey('a model that does not reason has no such control', async (page) => {
 
 journey('exports of other chats are read, with a report', async (page) => {
   await button(page, 'Settings').click();
-  const files = page.locator('input[type=file]');
+  const files = page.locator('dialog input[type=file]');
   await files.setInputFiles(fixture('chatgpt'));
   await page.getByText('From ChatGPT: 1 conversation imported. Left out: 1 pictures').waitFor();
   await files.setInputFiles(fixture('openwebui'));
@@ -114,7 +114,7 @@ journey('a preset is kept, used, exported and imported', async (page) => {
   const file = page.waitForEvent('download');
   await button(page, 'Export all').click();
   const exported = await (await file).path();
-  await page.locator('input[type=file]').setInputFiles(exported);
+  await page.locator('dialog input[type=file]').setInputFiles(exported);
   await page.getByText('1 conversation imported.').waitFor();
   await button(page, 'Prompts and presets').click();
   await page.getByRole('button', { name: 'Presets', exact: true }).click();

@@ -182,7 +182,7 @@ journey('an export is imported again', async (device) => {
   ]);
   const path = await file.path();
   assert.equal(JSON.parse(await readFile(path, 'utf8')).records.length, 1);
-  await page.locator('input[type=file]').setInputFiles(path);
+  await page.locator('dialog input[type=file]').setInputFiles(path);
   await page.getByText('1 conversation imported.').waitFor();
   await accessible(page, 'settings of a chat on the server');
   await page.keyboard.press('Escape');

@@ -93,7 +93,7 @@ const record = (title, contents, part = {}) => {
 async function imported(page, value) {
   await button(page, 'Settings').click();
   const buffer = Buffer.from(JSON.stringify(value));
-  await page.locator('input[type=file]').setInputFiles({
+  await page.locator('dialog input[type=file]').setInputFiles({
     name: '"><img src=x onerror=window.__fired=1>.json',
     mimeType: 'application/json',
     buffer,

@@ -102,17 +102,6 @@ impl Lanes for Avx2 {
         unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
     }
     #[inline(always)]
-    unsafe fn load_first(from: *const f32, count: usize) -> Self {
-        if count == 16 {
-            return unsafe { Self::load(from) };
-        }
-        let mut lanes = [0.0f32; 16];
-        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
-            unsafe { *lane = *from.add(i) }
-        }
-        unsafe { Self::load(lanes.as_ptr()) }
-    }
-    #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
         unsafe {
             Avx2(
@@ -185,16 +174,6 @@ impl Lanes for Avx2 {
         unsafe {
             _mm256_storeu_ps(to, self.0);
             _mm256_storeu_ps(to.add(8), self.1);
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_first(self, to: *mut f32, count: usize) {
-        if count == 16 {
-            return unsafe { self.store(to) };
-        }
-        let lanes = unsafe { self.to_array() };
-        for (i, lane) in lanes.iter().enumerate().take(count) {
-            unsafe { *to.add(i) = *lane }
         }
     }
     #[inline(always)]

@@ -37,7 +37,20 @@ pub(crate) trait Lanes: Copy {
     /// Sixteen f32 from memory.
     unsafe fn load(from: *const f32) -> Self;
     /// The first `count` (≤ 16) f32 from memory, the rest 0.
-    unsafe fn load_first(from: *const f32, count: usize) -> Self;
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, count: usize) -> Self {
+        // SAFETY: as for the caller; `lanes` holds sixteen f32.
+        unsafe {
+            if count == 16 {
+                return Self::load(from);
+            }
+            let mut lanes = [0.0f32; 16];
+            for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+                *lane = *from.add(i);
+            }
+            Self::load(lanes.as_ptr())
+        }
+    }
     /// Sixteen f16 from memory, widened.
     unsafe fn load_f16(from: *const u16) -> Self;
     /// One f16 from memory in all lanes, widened.
@@ -58,7 +71,18 @@ pub(crate) trait Lanes: Copy {
     /// Sixteen f32 to memory.
     unsafe fn store(self, to: *mut f32);
     /// The first `count` (≤ 16) f32 to memory.
-    unsafe fn store_first(self, to: *mut f32, count: usize);
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, count: usize) {
+        // SAFETY: as for the caller.
+        unsafe {
+            if count == 16 {
+                return self.store(to);
+            }
+            for (i, lane) in self.to_array().into_iter().enumerate().take(count) {
+                *to.add(i) = lane;
+            }
+        }
+    }
     /// Sixteen f16 to memory, rounded to nearest even.
     unsafe fn store_f16(self, to: *mut u16);
     /// Sixteen i8 to memory: lanes rounded to nearest even; they must fit.

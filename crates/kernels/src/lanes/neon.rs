@@ -121,17 +121,6 @@ impl Lanes for Neon {
         Neon(std::array::from_fn(|i| unsafe { vld1q_f32(from.add(4 * i)) }))
     }
     #[inline(always)]
-    unsafe fn load_first(from: *const f32, count: usize) -> Self {
-        if count == 16 {
-            return unsafe { Self::load(from) };
-        }
-        let mut lanes = [0.0f32; 16];
-        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
-            unsafe { *lane = *from.add(i) }
-        }
-        unsafe { Self::load(lanes.as_ptr()) }
-    }
-    #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
         Neon(std::array::from_fn(|i| unsafe { widen_f16(vld1_u16(from.add(4 * i))) }))
     }
@@ -184,16 +173,6 @@ impl Lanes for Neon {
     unsafe fn store(self, to: *mut f32) {
         for (i, lanes) in self.0.into_iter().enumerate() {
             unsafe { vst1q_f32(to.add(4 * i), lanes) }
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_first(self, to: *mut f32, count: usize) {
-        if count == 16 {
-            return unsafe { self.store(to) };
-        }
-        let lanes = unsafe { self.to_array() };
-        for (i, lane) in lanes.iter().enumerate().take(count) {
-            unsafe { *to.add(i) = *lane }
         }
     }
     #[inline(always)]

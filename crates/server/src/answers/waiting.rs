@@ -1,6 +1,7 @@
 //! Turns a model that is still being loaded into a stream that shows life until the answer begins.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::BodyDataStream;
@@ -11,8 +12,10 @@ use futures_util::{Stream, StreamExt, stream};
 
 use super::stream::{EVENTS, KEEP_ALIVE, body_of, data};
 use crate::app::App;
-use crate::catalogue::{Asked, Coming, Lease};
+use crate::catalogue::{Asked, Coming, Lease, Purpose};
 use crate::errors::ApiError;
+use crate::layers::ticket::Ticket;
+use crate::layers::upload::{Held, Upload};
 
 /// A model that comes this soon is waited for in silence: what goes wrong by then has a status.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -36,6 +39,30 @@ impl Tongue {
             failed: Box::new(|error| data(&error.body())),
         }
     }
+}
+
+/// Reads a request and answers it with the model that it names, as [`answer`] does. `tongue`: how
+/// its stream speaks, where it wants one.
+///
+/// # Errors
+/// What is known before the answer begins.
+pub async fn request<F, A>(
+    app: Arc<App>,
+    upload: Upload,
+    ticket: Ticket,
+    tongue: impl FnOnce(&Ticket) -> Tongue,
+    work: F,
+) -> Result<Response, ApiError>
+where
+    F: FnOnce(Arc<App>, Lease, Held, Ticket) -> A + Send + 'static,
+    A: Future<Output = Result<Response, ApiError>> + Send + 'static,
+{
+    let body = upload.read(&app.large_bodies).await?;
+    let (body, named) = app.named(body).await?;
+    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
+    let tongue = named.stream.unwrap_or(false).then(|| tongue(&ticket));
+    let shared = Arc::clone(&app);
+    answer(&app, asked, tongue, move |lease| work(shared, lease, body, ticket)).await
 }
 
 type Work = Box<dyn FnOnce(Lease) -> BoxFuture<'static, Result<Response, ApiError>> + Send>;

@@ -14,7 +14,7 @@ use crate::answers::choices::Choices;
 use crate::answers::stream::{self, DONE, Pieces, data};
 use crate::answers::waiting::{self, Tongue};
 use crate::app::{App, fingerprint, unix_seconds};
-use crate::catalogue::{Lease, Purpose};
+use crate::catalogue::Lease;
 use crate::errors::ApiError;
 use crate::layers::ticket::Ticket;
 use crate::layers::upload::{Held, Upload};
@@ -35,15 +35,7 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let (body, named) = app.named(body).await?;
-    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
-    let tongue = named.stream.unwrap_or(false).then(Tongue::openai);
-    let work = {
-        let app = Arc::clone(&app);
-        move |lease| answer(app, lease, body, ticket)
-    };
-    waiting::answer(&app, asked, tongue, work).await
+    waiting::request(app, upload, ticket, |_| Tongue::openai(), answer).await
 }
 
 async fn answer(

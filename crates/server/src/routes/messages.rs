@@ -38,15 +38,7 @@ pub async fn create(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     check_version(&headers)?;
-    let body = upload.read(&app.large_bodies).await?;
-    let (body, named) = app.named(body).await?;
-    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
-    let tongue = named.stream.unwrap_or(false).then(|| tongue(&ticket.request_id));
-    let work = {
-        let app = Arc::clone(&app);
-        move |lease| answer(app, lease, body, ticket)
-    };
-    waiting::answer(&app, asked, tongue, work).await
+    waiting::request(app, upload, ticket, |ticket| tongue(&ticket.request_id), answer).await
 }
 
 /// How Anthropic's streams wait.

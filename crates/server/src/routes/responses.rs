@@ -41,15 +41,7 @@ pub async fn create(
     Extension(upload): Extension<Upload>,
     ticket: Ticket,
 ) -> Result<Response, ApiError> {
-    let body = upload.read(&app.large_bodies).await?;
-    let (body, named) = app.named(body).await?;
-    let asked = app.ask(named.model.as_deref(), Purpose::Answers).await?;
-    let tongue = named.stream.unwrap_or(false).then(Tongue::openai);
-    let work = {
-        let app = Arc::clone(&app);
-        move |lease| answer(app, lease, body, ticket)
-    };
-    waiting::answer(&app, asked, tongue, work).await
+    waiting::request(app, upload, ticket, |_| Tongue::openai(), answer).await
 }
 
 async fn answer(

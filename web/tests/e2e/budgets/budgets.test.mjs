@@ -55,7 +55,7 @@ function long() {
 
 async function imported(page) {
   await page.getByRole('button', { name: 'Settings', exact: true }).click();
-  await page.locator('input[type=file]').setInputFiles({
+  await page.locator('dialog input[type=file]').setInputFiles({
     name: 'long.json',
     mimeType: 'application/json',
     buffer: Buffer.from(long()),
