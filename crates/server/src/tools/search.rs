@@ -88,7 +88,8 @@ async fn asked(outbound: &Outbound, about: &Search, query: &str) -> Result<Value
     let agent = concat!("myriad/", env!("CARGO_PKG_VERSION"));
     headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let patience = Patience { first_byte: about.time_max, idle: about.time_max };
+    // Whoever asks ends the wait in time.
+    let patience = Patience { first_byte: 2 * about.time_max, idle: 2 * about.time_max };
     let answer = outbound.send(request, patience).await?;
     match answer.status {
         status if status.is_success() => {}

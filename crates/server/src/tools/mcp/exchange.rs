@@ -92,7 +92,8 @@ impl Link {
     /// the modern era cancels the request.
     pub async fn ask(&self, era: Option<&Era>, sent: Sent<'_>) -> Result<Answered, Failure> {
         let id = sent.id.unwrap_or_default();
-        let answer = self.send(era, sent, self.about.time_max).await?;
+        // Whoever asks ends the wait in time, and says so; this is only never to wait for ever.
+        let answer = self.send(era, sent, 2 * self.about.time_max).await?;
         let session = answer.headers.get(SESSION).filter(|value| value.len() <= 1024).cloned();
         let result = self.read(era, id, answer).await.map_err(|failure| self.hide(failure))?;
         Ok(Answered { result, session })
