@@ -75,6 +75,16 @@ pub struct Kv {
     pub kind: KvType,
 }
 
+/// Who guesses how answers go on.
+#[derive(Args)]
+pub struct Draft {
+    /// A smaller model of the same vocabulary, which guesses how answers go on: where it is right,
+    /// the model makes several tokens at a time. The answers are the same. Worth it where the model
+    /// is ten times as large.
+    #[arg(long, value_name = "MODEL", help_heading = "Resources")]
+    pub draft: Option<PathBuf>,
+}
+
 /// As which types weights are held.
 #[derive(Args)]
 pub struct Weights {

@@ -37,6 +37,7 @@ pub struct Opened {
     holding: Holding,
     /// Bytes of weights, held so.
     weight_bytes: u64,
+    draft: Option<Box<Opened>>,
 }
 
 /// Reads the header of a model: a path, or a name from the cache.
@@ -49,10 +50,36 @@ pub fn open(model: Option<&Path>, holding: Holding) -> Result<Opened> {
         anyhow::Ok((config, weight_bytes))
     };
     let (config, weight_bytes) = read().with_context(|| format!("{}", path.display()))?;
-    Ok(Opened { path, file, config, holding, weight_bytes })
+    Ok(Opened { path, file, config, holding, weight_bytes, draft: None })
 }
 
 impl Opened {
+    /// The same with a draft model, if one is asked for.
+    ///
+    /// # Errors
+    /// Where it cannot guess for this one.
+    pub fn with_draft(self, draft: Option<&Path>) -> Result<Opened> {
+        let Some(draft) = draft else { return Ok(self) };
+        let draft = open(Some(draft), self.holding)?;
+        self.check_draft(&draft)?;
+        Ok(Opened { draft: Some(Box::new(draft)), ..self })
+    }
+
+    fn check_draft(&self, draft: &Opened) -> Result<()> {
+        let (own, others) = (self.file.vocab()?.tokens, draft.file.vocab()?.tokens);
+        // What one has more is padding, or for control.
+        let differ = own.iter().zip(&others).filter(|(own, other)| own != other).count();
+        let few = own.len().min(others.len()) / 100;
+        let (draft, model) = (draft.path.display(), self.path.display());
+        if differ > few {
+            return Err(advise(
+                format!("--draft {draft} has another vocabulary than {model}"),
+                "take a smaller model of the same family, or none",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses a model that answers nothing.
     ///
     /// # Errors
@@ -146,7 +173,8 @@ impl Opened {
 
     /// Bytes of weights that must fit into memory.
     pub fn held_bytes(&self) -> u64 {
-        if self.holding.mmap { 0 } else { self.weight_bytes }
+        let own = if self.holding.mmap { 0 } else { self.weight_bytes };
+        own + self.draft.as_ref().map_or(0, |draft| draft.held_bytes())
     }
 
     /// Quantised weights are not quantised again without a word.
@@ -185,6 +213,9 @@ impl Opened {
 
     /// The engine's sizes in so much free memory (none: unknown).
     pub fn sizes_in(&self, free: Option<u64>, wishes: Wishes) -> Result<Sizes> {
+        let page = |draft: &Opened| sizes::page_bytes(&draft.config, wishes.kv);
+        let draft_page_bytes = self.draft.as_deref().map_or(0, page);
+        let wishes = Wishes { draft_page_bytes, ..wishes };
         sizes::plan(&self.config, self.held_bytes(), free, wishes)
     }
 
@@ -205,10 +236,12 @@ impl Opened {
         let tokenizer = self.tokenizer()?;
         let template = self.template(&tokenizer);
         let compute = compute(threads)?;
+        let draft = self.draft.as_ref().map(|draft| draft.model(&compute)).transpose()?;
         let model = load(&compute)?;
         let loaded = LoadedModel {
             names,
             model: Arc::new(model),
+            draft: draft.map(Arc::new),
             compute,
             tokenizer: Arc::new(tokenizer),
             template: template.map(Arc::new),

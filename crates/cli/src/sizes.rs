@@ -25,6 +25,8 @@ pub struct Wishes {
     pub kv: KvType,
     /// Requests computed together.
     pub parallel: usize,
+    /// Bytes that a draft model adds to each page.
+    pub draft_page_bytes: u64,
 }
 
 /// The engine's sizes, and what they cost.
@@ -83,7 +85,7 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
         bytes => (parallel + snapshots) as u64 * bytes,
     };
     let left = left - state_bytes;
-    let page = page_bytes(config, wishes.kv);
+    let page = page_bytes(config, wishes.kv) + wishes.draft_page_bytes;
     let room = usize::try_from(left / page).unwrap_or(usize::MAX);
     let limit = kv_limit(wishes, page, room, left)?;
     let context = context(config, wishes, page, limit)?;
@@ -246,7 +248,7 @@ mod tests {
     }
 
     fn wishes(context: Option<usize>, kv_memory: Option<u64>, parallel: usize) -> Wishes {
-        Wishes { context, kv_memory, parallel, kv: KvType::F16 }
+        Wishes { context, kv_memory, parallel, ..Wishes::default() }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use myriad_kernels::{Compute, KvType};
 use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
 
 use crate::constraint::{Guide, Masks, Onward};
+use crate::draft::Drafter;
 use crate::error::EngineError;
 use crate::plan::{Piece, Queues};
 use crate::request::{Event, FinishReason, Output, Request, RequestId, TokenScore};
@@ -78,6 +79,7 @@ pub struct Engine {
     choosing: Vec<Mutex<sampler::Scratch>>,
     pools: Pools,
     queues: Queues,
+    drafter: Option<Drafter>,
     /// The id of the next request.
     next_id: u64,
     /// What only ever grows of the statistics.
@@ -121,9 +123,22 @@ impl Engine {
             choosing: (0..threads).map(|_| Mutex::default()).collect(),
             pools: Pools::new(pages, slots),
             queues: Queues { speculates: speculate, ..Queues::default() },
+            drafter: None,
             next_id: 0,
             totals: Stats::default(),
         })
+    }
+
+    /// Has a smaller model of the same vocabulary guess how answers go on, where what stood before
+    /// does not say. The answers stay the same.
+    ///
+    /// # Errors
+    /// [`EngineError`] where one of the two models has recurrent layers, or the smaller one's cache
+    /// does not fit in memory.
+    pub fn with_draft(self, draft: Arc<Model>) -> Result<Engine, EngineError> {
+        let EngineConfig { kv, pages, .. } = self.config;
+        let drafter = Some(Drafter::new(draft, &self.model, kv, pages)?);
+        Ok(Engine { drafter, ..self })
     }
 
     /// Tokens that one request may have, prompt and answer together.
@@ -174,6 +189,10 @@ impl Engine {
     /// Computes one batch and appends what came of it to `events`.
     pub fn step(&mut self, events: &mut Vec<Event>) {
         self.queues.admit(self.config.parallel, &mut self.pools);
+        let wanted = self.queues.guess(&mut self.pools, self.drafter.as_ref());
+        if let Some(drafter) = &mut self.drafter {
+            drafter.guess(&self.compute, &mut self.queues.running, &wanted);
+        }
         let (pieces, preempted) = self.queues.plan(self.config.step_tokens, &mut self.pools);
         self.totals.preemptions += preempted;
         self.restore();
@@ -207,6 +226,9 @@ impl Engine {
 
     /// Forward and sample: what each piece's logits say, in order of pieces.
     fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
+        if let Some(drafter) = &mut self.drafter {
+            drafter.follow(&self.compute, &mut self.queues.running, pieces);
+        }
         let guides = self.take_guides(pieces);
         let running = &self.queues.running;
         let segments = pieces.iter().map(|piece| {

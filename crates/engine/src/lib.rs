@@ -3,11 +3,12 @@
 //! In reading order: [`request`] says what is asked and what comes back, [`engine`] holds the one
 //! synchronous `step()`, `plan` decides which rows it computes, `pages` shares the KV cache among
 //! all requests and `states` what recurrent layers keep, `sampler` chooses tokens among those that
-//! a [`Constraint`] leaves. [`Embedder`] is the same for encoders, which make vectors. This room
-//! knows no text, no HTTP and no clock; randomness is counted from the seeds that requests bring,
-//! so that an answer never depends on its company.
+//! a [`Constraint`] leaves; `lookup` and `draft` guess several at a time. [`Embedder`] is the same
+//! for encoders, which make vectors. This room knows no text, no HTTP and no clock; randomness is
+//! counted from the seeds that requests bring, so that an answer never depends on its company.
 
 mod constraint;
+mod draft;
 mod embedder;
 mod engine;
 mod error;

@@ -17,7 +17,7 @@ const GRAM: usize = 3;
 pub(crate) const GUESS_MAX: usize = 7;
 
 /// What a guessed row costs, as a share of a step of one row.
-const ROW_COST: f32 = 0.25;
+pub(crate) const ROW_COST: f32 = 0.25;
 
 /// Steps that an answer may lose with guesses that fail, for each token that it has: 1 %.
 const LOSS_RATE: f32 = 0.01;

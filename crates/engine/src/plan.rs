@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use hashbrown::HashSet;
 use myriad_model::{LogitRows, PAGE_TOKENS, Snapshot};
 
+use crate::draft::Drafter;
 use crate::lookup::GUESS_MAX;
 use crate::pages::PrefixHash;
 use crate::sequence::Sequence;
@@ -54,6 +55,42 @@ impl Queues {
         }
     }
 
+    /// Lets answers guess how they go on, by what stood before. Returns those for which the drafter
+    /// should guess, by their index, and how many tokens.
+    pub(crate) fn guess(
+        &mut self,
+        pools: &mut Pools,
+        drafter: Option<&Drafter>,
+    ) -> Vec<(usize, usize)> {
+        // A state cannot be taken back.
+        if !self.speculates || pools.states.is_some() {
+            return Vec::new();
+        }
+        let decodes = self.running.iter().filter(|sequence| sequence.decodes()).count();
+        // More rows than one pass takes would cost another.
+        let most = (GUESS_MAX + 1).checked_div(decodes).unwrap_or(0).saturating_sub(1);
+        let mut wanted = Vec::new();
+        for (index, sequence) in self.running.iter_mut().enumerate() {
+            if !sequence.decodes() {
+                continue;
+            }
+            let most = sequence.most_guesses(most);
+            let found = sequence.guess(most);
+            let drafted = match drafter {
+                Some(drafter) if found == 0 => drafter.length(sequence, most),
+                _ => 0,
+            };
+            // Pages for guesses are taken from nobody who needs one for what it has.
+            let rows = sequence.tokens.len() + found + drafted;
+            if pools.pages.available() < decodes || !sequence.hold(rows, &mut pools.pages) {
+                sequence.guessed.clear();
+            } else if drafted > 0 {
+                wanted.push((index, drafted));
+            }
+        }
+        wanted
+    }
+
     /// Plans one step. Also returns how many requests were put back to wait.
     pub(crate) fn plan(&mut self, step_tokens: usize, pools: &mut Pools) -> (Vec<Piece>, u64) {
         let mut preempted = 0;
@@ -79,30 +116,18 @@ impl Queues {
 
     fn plan_decodes(&mut self, pools: &mut Pools, preempted: &mut u64) -> Vec<Piece> {
         let mut pieces = Vec::new();
-        let decodes = self.running.iter().filter(|sequence| sequence.decodes()).count();
-        // More rows than one pass takes would cost another. A state cannot be taken back.
-        let most = match self.speculates && pools.states.is_none() {
-            true => (GUESS_MAX + 1).checked_div(decodes).unwrap_or(0).saturating_sub(1),
-            false => 0,
-        };
         let mut index = 0;
         while index < self.running.len() {
             let sequence = &mut self.running[index];
             if sequence.decodes() {
-                let mut guess = sequence.guess(most);
-                let tokens = sequence.tokens.len();
-                if guess > 0 && !sequence.hold(tokens + guess, &mut pools.pages) {
-                    sequence.guessed.clear();
-                    guess = 0;
-                }
-                if !sequence.hold(tokens, &mut pools.pages) {
+                if !sequence.hold(sequence.tokens.len(), &mut pools.pages) {
                     // It may be this one itself; then the loop ends.
                     self.preempt(pools);
                     *preempted += 1;
                     continue;
                 }
-                let logits = if guess > 0 { LogitRows::All } else { LogitRows::Last };
-                let rows = 1 + guess;
+                let rows = sequence.guessed.len().max(1);
+                let logits = if rows > 1 { LogitRows::All } else { LogitRows::Last };
                 pieces.push(Piece { sequence: index, rows, logits, snapshot: None });
             }
             index += 1;

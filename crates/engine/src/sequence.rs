@@ -4,6 +4,7 @@
 use myriad_model::{Config, LogitRows, PAGE_TOKENS, Pool, Pooling};
 
 use crate::constraint::Guide;
+use crate::draft::Odds;
 use crate::lookup::Lookup;
 use crate::pages::{PagePool, PrefixHash};
 use crate::request::{Output, Request, RequestId, Usage};
@@ -62,8 +63,13 @@ pub(crate) struct Sequence {
     pub(crate) cached: Option<usize>,
     pub(crate) state: State,
     lookup: Lookup,
+    pub(crate) odds: Odds,
+    /// Tokens whose keys and values a draft model has in its cache.
+    pub(crate) drafted: usize,
     /// The last token and the guess behind it, while they are computed.
     pub(crate) guessed: Vec<u32>,
+    /// Whether a draft model guessed them.
+    pub(crate) drafts: bool,
 }
 
 impl Sequence {
@@ -100,22 +106,30 @@ impl Sequence {
             cached: None,
             state: State::default(),
             lookup: Lookup::default(),
+            odds: Odds::default(),
+            drafted: 0,
             guessed: Vec::new(),
+            drafts: false,
         }
     }
 
-    /// Guesses at most `most` of the tokens that come next; returns how many.
+    /// How many of the tokens that come next may be guessed, of at most `most`.
     ///
     /// What a grammar allows, and what penalties make of a token, depends on the tokens before it:
     /// such answers go token by token.
-    pub(crate) fn guess(&mut self, most: usize) -> usize {
-        self.guessed.clear();
-        let left = self.max_tokens.saturating_sub(self.generated() + 1);
+    pub(crate) fn most_guesses(&self, most: usize) -> usize {
         if self.guide.is_some() || !self.sampler.forgets() {
             return 0;
         }
+        most.min(self.max_tokens.saturating_sub(self.generated() + 1))
+    }
+
+    /// Guesses at most `most` of the tokens that come next by what stood before; returns how many.
+    pub(crate) fn guess(&mut self, most: usize) -> usize {
+        self.guessed.clear();
+        self.drafts = false;
         let generated = self.generated();
-        let guess = self.lookup.guess(&self.tokens, generated, most.min(left));
+        let guess = self.lookup.guess(&self.tokens, generated, most);
         if !guess.is_empty() {
             self.guessed.extend(self.tokens.last().into_iter().chain(guess));
         }
@@ -133,7 +147,12 @@ impl Sequence {
     /// Learns which tokens came in the place of a guess; returns how many of it were right.
     pub(crate) fn learn(&mut self, came: usize) -> usize {
         let (guessed, right) = (self.guessed.len() - 1, came.saturating_sub(1));
-        self.lookup.learn(guessed, right);
+        match self.drafts {
+            true => self.odds.learn(guessed, right),
+            false => self.lookup.learn(guessed, right),
+        }
+        // Behind what was right its cache has what was wrong.
+        self.drafted = self.drafted.min(self.tokens.len() + right);
         self.guessed.clear();
         right
     }
@@ -215,6 +234,10 @@ impl Sequence {
             let hash = self.hash(end - 1);
             self.state.begin_from(hash, states);
         }
+        if self.computed > before {
+            // A draft model has computed what was published.
+            self.drafted = self.computed;
+        }
         self.computed - before
     }
 
@@ -277,6 +300,7 @@ impl Sequence {
         pools.pages.release(&mut self.pages);
         self.state.release(pools);
         self.computed = 0;
+        self.drafted = 0;
         self.published = 0;
         self.guessed.clear();
         self.vector = self.vector.take().map(|Vector { pooling, hidden, .. }| {

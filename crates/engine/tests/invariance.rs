@@ -3,10 +3,14 @@
 
 mod common;
 
-use common::{Answer, config, engine, model, request, run, run_all, tokens};
+use std::sync::Arc;
+
+use common::{Answer, compute, config, engine, model, request, run, run_all, tokens};
 use myriad_engine::{EngineConfig, Request, Sampling};
+use myriad_formats::Gguf;
 use myriad_kernels::BlockType;
-use myriad_model::Family;
+use myriad_model::synthetic::{self, Shape};
+use myriad_model::{Family, Model, Precision};
 
 /// Sixteen requests with all there is in sampling, of very different lengths.
 fn sixteen() -> Vec<Request> {
@@ -35,7 +39,7 @@ fn sixteen() -> Vec<Request> {
 }
 
 /// Each request in an engine of its own, token by token.
-fn alone(requests: &[Request], model: &std::sync::Arc<myriad_model::Model>) -> Vec<Answer> {
+fn alone(requests: &[Request], model: &Arc<Model>) -> Vec<Answer> {
     let config = EngineConfig { speculate: false, ..config() };
     let single = |request: &Request| {
         run_all(&mut engine(model, 1, config.clone()), std::slice::from_ref(request)).remove(0)
@@ -144,6 +148,77 @@ fn the_same_bits_with_guesses_that_are_right_and_that_fail() {
         }
     }
     assert!(guessed_right > 30 && guessed - guessed_right > 30, "{guessed_right} of {guessed}");
+}
+
+/// The model of a file as it is, and as a quantiser leaves it: it often says the same.
+fn with_coarser(family: Family) -> (Arc<Model>, Arc<Model>) {
+    let bytes = synthetic::gguf(&Shape::small(family, BlockType::F32), 5);
+    let file = Gguf::from_bytes(bytes).expect("a well-formed file");
+    let load = |precision| {
+        let model = Model::load_as(&file, precision, &compute(1), &mut |_| ());
+        Arc::new(model.expect("a loadable model"))
+    };
+    (load(Precision::AsStored), load(Precision::quantised(BlockType::Q8_0)))
+}
+
+#[test]
+fn the_same_bits_with_a_draft_model() {
+    let (mut guessed, mut guessed_right) = (0, 0);
+    for (family, other) in [(Family::Llama, Family::Qwen2), (Family::DeepSeek2, Family::Llama)] {
+        let (target, coarser) = with_coarser(family);
+        let requests = [&sixteen()[..8], &repeating()[..4]].concat();
+        let right = alone(&requests, &target);
+        let drafts = [&coarser, &model(other, BlockType::Q8_0)];
+        for (draft, (threads, parallel, pages)) in drafts.into_iter().zip([(2, 4, 256), (2, 3, 14)])
+        {
+            let label = format!("{family:?}, {threads} threads, {parallel} at once, {pages} pages");
+            let engine = engine(&target, threads, EngineConfig { parallel, pages, ..config() });
+            let mut engine = engine.with_draft(Arc::clone(draft)).expect("a draft");
+            for label in [label.clone(), format!("{label}, cached")] {
+                assert_equal(&run_all(&mut engine, &requests), &right, &label);
+            }
+            let stats = engine.stats();
+            println!("{label}: {} of {} guesses right", stats.guessed_right, stats.guessed);
+            assert_eq!(stats.pages_used, 0, "{label}");
+            guessed += stats.guessed;
+            guessed_right += stats.guessed_right;
+        }
+    }
+    let wrong = guessed - guessed_right;
+    assert!(guessed_right > 20 && wrong > 50, "{guessed_right} of {guessed}");
+}
+
+#[test]
+fn a_model_is_right_about_itself() {
+    let (target, coarser) = with_coarser(Family::Qwen3);
+    let mut request = request(&tokens(50, 3), 60, 1);
+    request.sampling.temperature = 0.0;
+    let right = alone(std::slice::from_ref(&request), &target);
+    for draft in [&target, &coarser] {
+        let mut engine = engine(&target, 1, config()).with_draft(Arc::clone(draft)).expect("one");
+        let answers: Vec<Answer> =
+            (0..2).flat_map(|_| run_all(&mut engine, std::slice::from_ref(&request))).collect();
+        assert_equal(&answers, &[right.clone(), right.clone()].concat(), "drafted");
+        let stats = engine.stats();
+        println!("{} of {} guesses right", stats.guessed_right, stats.guessed);
+        // A draft of the same size never pays: it is tried at first, and then now and then.
+        assert!(stats.guessed > 0);
+        if Arc::ptr_eq(draft, &target) {
+            // What stood before says something else now and then.
+            assert!(stats.guessed_right * 10 >= stats.guessed * 9, "{stats:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_not_drafted() {
+    let (plain, recurrent) =
+        (model(Family::Llama, BlockType::F32), model(Family::Qwen35, BlockType::F32));
+    for (target, draft) in [(&plain, &recurrent), (&recurrent, &plain)] {
+        let error = engine(target, 1, config()).with_draft(Arc::clone(draft)).err();
+        let error = error.expect("no guesses").to_string();
+        assert!(error.contains("recurrent layers"), "{error}");
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn runtime(threads: usize, speculate: bool) -> Arc<Runtime> {
     let model = LoadedModel {
         names: vec!["default".into()],
         model: Arc::new(Model::load(&gguf, &compute, &mut |_| ()).expect("a model")),
+        draft: None,
         compute,
         tokenizer: Arc::new(tokenizer),
         template: None,

@@ -62,6 +62,7 @@ fn runtime() -> Arc<Runtime> {
     let model = LoadedModel {
         names: vec!["default".into()],
         model: Arc::new(Model::load(&gguf, &compute, &mut |_| ()).expect("a model")),
+        draft: None,
         compute,
         tokenizer,
         template: Some(Arc::new(template)),

@@ -42,6 +42,7 @@ impl Loader for Files {
         let loaded = LoadedModel {
             names: vec![name.to_owned()],
             model: Arc::new(model),
+            draft: None,
             compute,
             tokenizer: Arc::new(tokenizer),
             template: None,

@@ -8,7 +8,7 @@ use myriad_server::{Finish, GenerateRequest, Runtime};
 use myriad_token::Specials;
 use serde_json::json;
 
-use crate::arguments::{Choice, Memory, Model, Threads, Weights, text_or_stdin};
+use crate::arguments::{Choice, Draft, Memory, Model, Threads, Weights, text_or_stdin};
 use crate::ask::{Answer, chat_prompt, message};
 use crate::screen::{self, harmless};
 use crate::sizes::Wishes;
@@ -51,6 +51,8 @@ pub struct Arguments {
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
+    draft: Draft,
+    #[command(flatten)]
     weights: Weights,
     #[command(flatten)]
     threads: Threads,
@@ -60,12 +62,14 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let prompt = text_or_stdin(&arguments.prompt)?;
     let opened = load::open(Some(&arguments.model.model), arguments.weights.holding())?;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
     opened.check_answers()?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),
         kv_memory: arguments.memory.kv_memory,
         kv: arguments.memory.kv.kind,
         parallel: 1,
+        ..Wishes::default()
     })?;
     let name = models::name_of(&opened.path);
     let runtime = opened.start(arguments.threads.count(), &sizes, vec![name])?;

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{self, Memory, OptionalModel, Threads, Weights};
+use crate::arguments::{self, Draft, Memory, OptionalModel, Threads, Weights};
 use crate::library::{self, Library};
 use crate::load::{self, Holding, Opened};
 use crate::memory;
@@ -35,6 +35,7 @@ Examples:
   myriad keys create laptop; myriad serve --host 0.0.0.0   for other machines (put TLS in front)
   myriad users create anna; myriad serve --host 0.0.0.0    for people, who sign in to the chat
   myriad serve MODEL --name gpt-4o-mini            under a name that a program insists on
+  myriad serve MODEL --draft SMALLER               answers the same, sooner: SMALLER guesses ahead
   myriad serve MODEL --embedding-model MINILM      and a second model for embeddings
   myriad serve MODEL --models /srv/models          and what lies there, loaded when asked for
   myriad serve MODEL --upstreams upstreams.toml    and models of other servers, each named in it
@@ -110,7 +111,7 @@ pub struct Arguments {
     parallel: u32,
     /// Make every answer token by token, also where it repeats what stood before; the answers are
     /// the same.
-    #[arg(long, help_heading = "Resources")]
+    #[arg(long, help_heading = "Resources", conflicts_with = "draft")]
     no_speculation: bool,
     /// Lines of batches that are answered at the same time; requests that wait come first.
     #[arg(long, value_name = "N", default_value_t = 4, help_heading = "Resources",
@@ -125,6 +126,8 @@ pub struct Arguments {
     place: Place,
     #[command(flatten)]
     memory: Memory,
+    #[command(flatten)]
+    draft: Draft,
     #[command(flatten)]
     weights: Weights,
     #[command(flatten)]
@@ -168,6 +171,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         return serve_script(file, config, &arguments, &tokio, door, budget);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
     let mut sizes = opened.sizes_in(budget.free, wishes(&arguments))?;
     sizes.engine.speculate &= !arguments.no_speculation;
     let names = match &arguments.name[..] {
@@ -264,6 +268,7 @@ fn wishes(arguments: &Arguments) -> Wishes {
         kv_memory: arguments.memory.kv_memory,
         kv: arguments.memory.kv.kind,
         parallel: arguments.parallel as usize,
+        ..Wishes::default()
     }
 }
 

@@ -32,6 +32,7 @@ fn start() -> (Arc<Runtime>, Router) {
     let model = LoadedModel {
         names: vec!["synthetic".into()],
         model: Arc::new(Model::load(&file, &compute, &mut |_| ()).unwrap()),
+        draft: None,
         compute,
         tokenizer,
         template: Some(Arc::new(template)),

@@ -43,6 +43,8 @@ pub struct LoadedModel {
     pub names: Vec<String>,
     /// The weights.
     pub model: Arc<Model>,
+    /// A smaller model of the same vocabulary that guesses how answers go on.
+    pub draft: Option<Arc<Model>>,
     /// Kernels and threads that compute.
     pub compute: Compute,
     /// Text to ids and back.
@@ -198,12 +200,13 @@ impl Runtime {
         let config = config.into();
         let recipe = ModelRecipe {
             model: Arc::clone(&model.model),
+            draft: model.draft.clone(),
             kernels: model.compute.kernels,
             threads: model.compute.pool.threads(),
             config: config.engine.clone(),
         };
         let parallel = config.engine.parallel;
-        let engine = steps::of_model(Arc::clone(&model.model), model.compute, config.engine)?;
+        let engine = recipe.make_with(model.compute)?;
         let parts = Parts {
             engine,
             recipe: Box::new(recipe),

@@ -87,29 +87,32 @@ impl Steps for Embedder {
     }
 }
 
-/// The engine for a model of either kind.
-pub fn of_model(
-    model: Arc<Model>,
-    compute: Compute,
-    config: EngineConfig,
-) -> Result<Box<dyn Steps>, EngineError> {
-    Ok(match model.config().encoder {
-        Some(_) => Box::new(Embedder::new(model, compute, config)?),
-        None => Box::new(Engine::new(model, compute, config)?),
-    })
-}
-
 /// What an engine that computes a model is made of.
 pub struct ModelRecipe {
     pub model: Arc<Model>,
+    pub draft: Option<Arc<Model>>,
     pub kernels: &'static Kernels,
     pub threads: usize,
     pub config: EngineConfig,
 }
 
+impl ModelRecipe {
+    /// The engine for a model of either kind.
+    pub fn make_with(&self, compute: Compute) -> Result<Box<dyn Steps>, EngineError> {
+        let (model, config) = (Arc::clone(&self.model), self.config.clone());
+        if model.config().encoder.is_some() {
+            return Ok(Box::new(Embedder::new(model, compute, config)?));
+        }
+        let engine = Engine::new(model, compute, config)?;
+        Ok(match &self.draft {
+            Some(draft) => Box::new(engine.with_draft(Arc::clone(draft))?),
+            None => Box::new(engine),
+        })
+    }
+}
+
 impl Recipe for ModelRecipe {
     fn make(&self) -> Result<Box<dyn Steps>, EngineError> {
-        let compute = Compute::new(self.kernels, self.threads);
-        of_model(Arc::clone(&self.model), compute, self.config.clone())
+        self.make_with(Compute::new(self.kernels, self.threads))
     }
 }

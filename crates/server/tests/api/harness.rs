@@ -104,6 +104,7 @@ pub fn runtime(setup: &Setup) -> Arc<Runtime> {
     let model = LoadedModel {
         names: vec![MODEL.into(), "alias".into()],
         model: Arc::new(Model::load(&file, &compute, &mut |_| ()).expect("a model")),
+        draft: None,
         compute,
         tokenizer,
         template: setup.template.then(|| Arc::new(template)),
@@ -143,6 +144,7 @@ fn start_encoder<'a>(
     let model = LoadedModel {
         names: vec![ENCODER.into()],
         model: Arc::new(Model::load(source, &compute, &mut |_| ()).expect("a model")),
+        draft: None,
         compute,
         tokenizer: Arc::new(tokenizer),
         template: None,

@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Args;
 use myriad_kernels::Kernels;
 
-use crate::arguments::{Choice, Memory, OptionalModel, Threads, Weights};
+use crate::arguments::{Choice, Draft, Memory, OptionalModel, Threads, Weights};
 use crate::screen::{self, advise, count, note, one_text};
 use crate::sizes::Wishes;
 use crate::{load, models};
@@ -46,6 +46,8 @@ pub struct Arguments {
     #[command(flatten)]
     memory: Memory,
     #[command(flatten)]
+    draft: Draft,
+    #[command(flatten)]
     weights: Weights,
     #[command(flatten)]
     threads: Threads,
@@ -54,6 +56,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
     opened.check_answers()?;
     let name = models::name_of(&opened.path);
     if opened.template(&opened.tokenizer()?).is_none() {
@@ -67,6 +70,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         kv_memory: arguments.memory.kv_memory,
         kv: arguments.memory.kv.kind,
         parallel: 1,
+        ..Wishes::default()
     })?;
     let threads = arguments.threads.count();
     let runtime = opened.start(threads, &sizes, vec![name.clone()])?;
