@@ -60,8 +60,7 @@ const alone = {
   },
   sidebar: async (page) => {
     await history(page);
-    const open = page.getByRole('button', { name: 'Show conversations' });
-    if (await open.isVisible()) await open.click();
+    await showConversations(page);
     await page
       .getByRole('button', { name: /^Options for/ })
       .first()
@@ -160,10 +159,26 @@ async function signIn(page, entry) {
   await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.getByRole('heading', { name: 'What can I help with?' }).waitFor();
-  const open = page.getByRole('button', { name: 'Show conversations' });
-  if (await open.isVisible()) await open.click();
+  await showConversations(page);
   await page.getByRole('button', { name: /^Signed in as/ }).click();
   await page.getByRole('menuitem', { name: entry, exact: true }).click();
+}
+
+/** The list beside the chat, which a narrow window hides. */
+async function showConversations(page) {
+  const open = page.getByRole('button', { name: 'Show conversations' });
+  if (await open.isVisible()) await open.click();
+}
+
+/** From the account's dialog to the console. */
+async function toConsole(page, tab) {
+  const field = page.getByLabel('What the key is for');
+  await field.waitFor();
+  await page.keyboard.press('Escape');
+  await field.waitFor({ state: 'hidden' });
+  await showConversations(page);
+  await page.getByRole('button', { name: 'Console' }).click();
+  await page.getByRole('tab', { name: tab }).click();
 }
 
 const people = {
@@ -174,11 +189,14 @@ const people = {
     await page.getByRole('button', { name: 'Create a key' }).click();
     await page.getByRole('textbox', { name: 'API keys' }).waitFor();
   },
+  keys: async (page) => {
+    await people.account(page);
+    await toConsole(page, 'Keys');
+    await page.getByRole('button', { name: 'Revoke: laptop' }).first().waitFor();
+  },
   people: async (page) => {
     await signIn(page, 'Account');
-    await page.keyboard.press('Escape');
-    await page.getByRole('button', { name: 'Console' }).click();
-    await page.getByRole('tab', { name: 'People' }).click();
+    await toConsole(page, 'People');
     await page.getByRole('button', { name: 'Invite someone' }).click();
     await page.getByRole('textbox', { name: 'Link' }).waitFor();
   },
