@@ -19,5 +19,11 @@ cmake -S "$source/vendor/llama.cpp" -B build -DCMAKE_BUILD_TYPE=Release -DGGML_N
 cmake --build build --parallel "$(nproc)" --target llama-bench llama-batched-bench llama-server llama-perplexity \
   llama-quantize
 ln -sfn build/bin bin
+# Once more for processors with AVX2 alone, against which Myriad's kernels for those are held.
+mkdir -p avx2
+cmake -S "$source/vendor/llama.cpp" -B avx2 -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=OFF -DGGML_AVX2=ON \
+  -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
+  -DLLAMA_BUILD_UI=OFF
+cmake --build avx2 --parallel "$(nproc)" --target llama-bench
 echo "llama-cpp-python $version" >version
 echo "$folder/bin is ready:  cargo xtask bench --peers $folder"

@@ -299,9 +299,8 @@ unsafe fn quantise_block<L: Lanes>(floats: &[f32], values: &mut [i8]) -> (f32, [
         };
         let greatest = low.abs().max(high.abs()).greatest();
         let inverse = L::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
-        low.mul(inverse).store_rounded_i8(values.as_mut_ptr());
-        high.mul(inverse).store_rounded_i8(values.as_mut_ptr().add(16));
-        let sum = |half: &[i8]| half.iter().map(|value| i32::from(*value)).sum::<i32>();
-        (greatest / 127.0, [sum(&values[..16]), sum(&values[16..32])])
+        let low = low.mul(inverse).store_rounded_i8(values.as_mut_ptr());
+        let high = high.mul(inverse).store_rounded_i8(values.as_mut_ptr().add(16));
+        (greatest / 127.0, [low, high])
     }
 }

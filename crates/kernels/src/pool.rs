@@ -29,13 +29,64 @@ struct Shared {
     /// Whether workers may enter the current job.
     open: AtomicBool,
     /// Workers inside (or just looking whether they may enter).
-    active: AtomicUsize,
-    /// The next task to be taken.
-    cursor: AtomicUsize,
+    active: Alone<AtomicUsize>,
+    /// The tasks that are left.
+    left: TasksLeft,
     /// Workers asleep, or about to be.
     parked: AtomicUsize,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// A value on cache lines of its own (two: they are fetched in pairs), so that who writes it stops
+/// nobody who reads what lies beside it.
+#[repr(align(128))]
+struct Alone<T>(T);
+
+/// Which tasks of a loop are left: each worker has a share of neighbours, so that it works on the
+/// same weights in each pass, and goes through them in the order in which they lie; who has
+/// done its share helps the next.
+struct TasksLeft {
+    /// The next task of each worker's share.
+    next: Box<[Alone<AtomicUsize>]>,
+}
+
+impl TasksLeft {
+    fn new(workers: usize) -> TasksLeft {
+        TasksLeft { next: (0..workers).map(|_| Alone(AtomicUsize::new(0))).collect() }
+    }
+
+    /// Where a worker's share of so many tasks begins, and that of the one before ends.
+    fn begin(&self, worker: usize, tasks: usize) -> usize {
+        worker * tasks / self.next.len()
+    }
+
+    /// Shares out `tasks` tasks. Nobody may take any meanwhile.
+    fn share_out(&self, tasks: usize) {
+        for (worker, next) in self.next.iter().enumerate() {
+            next.0.store(self.begin(worker, tasks), SeqCst);
+        }
+    }
+
+    /// Calls `body` for tasks until none is left.
+    fn take(&self, body: Body<'_>, tasks: usize, worker: usize) {
+        let workers = self.next.len();
+        for share in (worker..workers).chain(0..worker) {
+            let (next, end) = (&self.next[share].0, self.begin(share + 1, tasks));
+            // Looking first leaves the line where it is, with all who look.
+            while next.load(SeqCst) < end {
+                let task = next.fetch_add(1, SeqCst);
+                if task < end {
+                    body(task, worker);
+                }
+            }
+        }
+    }
+
+    /// Leaves none of so many.
+    fn drop_all(&self, tasks: usize) {
+        self.next.iter().for_each(|next| next.0.store(tasks, SeqCst));
+    }
 }
 
 // SAFETY: `job` is written only by the thread inside `ThreadPool::run` (which holds the `running`
@@ -61,8 +112,8 @@ impl ThreadPool {
             job: UnsafeCell::new(None),
             epoch: AtomicU64::new(0),
             open: AtomicBool::new(false),
-            active: AtomicUsize::new(0),
-            cursor: AtomicUsize::new(0),
+            active: Alone(AtomicUsize::new(0)),
+            left: TasksLeft::new(threads.max(1)),
             parked: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
@@ -106,13 +157,13 @@ impl ThreadPool {
         let body = unsafe { std::mem::transmute::<Body<'_>, Body<'static>>(body) };
         // SAFETY: see `Sync for Shared`: closed, and no worker is inside.
         unsafe { *shared.job.get() = Some(Job { body, tasks }) };
-        shared.cursor.store(0, SeqCst);
+        shared.left.share_out(tasks);
         shared.open.store(true, SeqCst);
         shared.epoch.fetch_add(1, SeqCst);
         if shared.parked.load(SeqCst) > 0 {
             self.handles.iter().for_each(Thread::unpark);
         }
-        let own = catch_unwind(AssertUnwindSafe(|| take_tasks(shared, body, tasks, 0)));
+        let own = catch_unwind(AssertUnwindSafe(|| shared.left.take(body, tasks, 0)));
         shared.close();
         let theirs = shared.panic.lock().ok().and_then(|mut panic| panic.take());
         if let Some(payload) = own.err().or(theirs) {
@@ -138,7 +189,7 @@ impl Shared {
     fn close(&self) {
         self.open.store(false, SeqCst);
         let mut rounds = 0u32;
-        while self.active.load(SeqCst) > 0 {
+        while self.active.0.load(SeqCst) > 0 {
             pause(&mut rounds);
         }
     }
@@ -154,16 +205,6 @@ fn pause(rounds: &mut u32) {
     }
 }
 
-fn take_tasks(shared: &Shared, body: Body<'_>, tasks: usize, worker: usize) {
-    loop {
-        let task = shared.cursor.fetch_add(1, SeqCst);
-        if task >= tasks {
-            return;
-        }
-        body(task, worker);
-    }
-}
-
 fn work(shared: &Shared, worker: usize) {
     let mut seen = 0;
     loop {
@@ -171,23 +212,22 @@ fn work(shared: &Shared, worker: usize) {
         if shared.stop.load(SeqCst) {
             return;
         }
-        shared.active.fetch_add(1, SeqCst);
+        shared.active.0.fetch_add(1, SeqCst);
         if shared.open.load(SeqCst) {
             // SAFETY: counted into `active` and `open` is true: see `Sync for Shared`.
             let job = unsafe { *shared.job.get() };
             if let Some(Job { body, tasks }) = job {
-                let done =
-                    catch_unwind(AssertUnwindSafe(|| take_tasks(shared, body, tasks, worker)));
+                let done = catch_unwind(AssertUnwindSafe(|| shared.left.take(body, tasks, worker)));
                 if let Err(payload) = done {
                     // The remaining tasks are dropped: the caller raises the panic.
-                    shared.cursor.store(tasks, SeqCst);
+                    shared.left.drop_all(tasks);
                     if let Ok(mut panic) = shared.panic.lock() {
                         *panic = Some(payload);
                     }
                 }
             }
         }
-        shared.active.fetch_sub(1, SeqCst);
+        shared.active.0.fetch_sub(1, SeqCst);
     }
 }
 

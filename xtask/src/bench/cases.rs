@@ -21,6 +21,16 @@ pub struct Case {
     pub bandwidth: Option<f64>,
 }
 
+impl Case {
+    /// Rounds of so many that are worth their time: a long text takes one engine minutes.
+    pub fn rounds(&self, rounds: usize) -> usize {
+        match self.work {
+            Work::Speed { prompt, depth, .. } if prompt + depth > 1024 => rounds.min(3),
+            _ => rounds,
+        }
+    }
+}
+
 /// The default model.
 pub const DEFAULT: &str = "SmolLM2-135M-Instruct.Q4_1";
 
@@ -53,6 +63,17 @@ const fn batch(model: &'static str, sequences: usize, decode: f64) -> Case {
     Case { model, work, prefill: 0.0, decode, peak: None, bandwidth: None }
 }
 
+/// Prompts on kernels that most machines have.
+pub const PORTABLE: &[Case] = &[
+    prompt(DEFAULT, 512, 0.9),
+    prompt("qwen2.5-0.5b-q4_k_m", 512, 0.9),
+    prompt("qwen2.5-0.5b-q4_0", 512, 0.9),
+    prompt("qwen2.5-0.5b-q8_0", 512, 0.9),
+];
+
+/// Models whose prompts are computed by one thread, too.
+pub const SCALING: &[&str] = &[DEFAULT, "qwen2.5-1.5b-q4_k_m"];
+
 pub const CASES: &[Case] = &[
     short(DEFAULT, 8.0, 2.2, Some(0.40), Some(0.70)),
     short("gemma-3-270m-q4_k_m", 4.0, 1.7, Some(0.35), Some(0.75)),
@@ -67,15 +88,19 @@ pub const CASES: &[Case] = &[
     short("deepseek-v2-lite-6-layers-q4_k_m", 2.8, 1.3, Some(0.35), Some(0.80)),
     deep(DEFAULT, "f16", 3.0, Some(0.65)),
     deep(DEFAULT, "q8_0", 3.0, Some(0.65)),
-    deep("qwen2.5-1.5b-q4_k_m", "f16", 1.7, Some(0.65)),
-    deep("qwen2.5-1.5b-q4_k_m", "q8_0", 1.7, Some(0.65)),
     prompt(DEFAULT, 2048, 6.0),
     prompt(DEFAULT, 8192, 5.0),
-    prompt("qwen2.5-1.5b-q4_k_m", 2048, 1.8),
-    prompt("qwen2.5-1.5b-q4_k_m", 8192, 1.8),
     batch(DEFAULT, 4, 2.5),
     batch(DEFAULT, 8, 3.0),
     batch(DEFAULT, 16, 4.0),
     batch(DEFAULT, 32, 4.5),
     batch("qwen2.5-0.5b-q4_0", 16, 2.0),
+];
+
+/// What takes one engine minutes a round: last, so that the rest is recorded by then.
+pub const LONG: &[Case] = &[
+    deep("qwen2.5-1.5b-q4_k_m", "f16", 1.7, Some(0.65)),
+    deep("qwen2.5-1.5b-q4_k_m", "q8_0", 1.7, Some(0.65)),
+    prompt("qwen2.5-1.5b-q4_k_m", 2048, 1.8),
+    prompt("qwen2.5-1.5b-q4_k_m", 8192, 1.8),
 ];

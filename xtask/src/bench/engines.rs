@@ -13,6 +13,8 @@ pub struct Bench {
     /// llama.cpp's tools.
     pub tools: PathBuf,
     pub threads: usize,
+    /// Kernels that Myriad is to take; the best where none are named.
+    pub level: Option<&'static str>,
     /// The level of Myriad's kernels, once it is known.
     pub kernels: String,
 }
@@ -98,6 +100,9 @@ impl Bench {
         ] {
             command.args([name, &value.to_string()]);
         }
+        if let Some(level) = self.level {
+            command.env("MYRIAD_KERNELS", level);
+        }
         let json: Value = serde_json::from_str(&printed(&mut command)?)?;
         self.kernels = json["kernels"].as_str().unwrap_or_default().into();
         let number = |key: &str| json[key].as_f64().with_context(|| format!("bench lacks {key}"));
@@ -107,6 +112,17 @@ impl Bench {
             peak: Some(number("prefill_share_of_int8_peak")?),
             bandwidth: Some(number("decode_share_of_bandwidth")?),
         })
+    }
+
+    /// A prompt on one thread, held against half of what two do.
+    pub fn scaling(&self, model: &Path) -> Result<Sample> {
+        let work = Work::Speed { prompt: 512, generate: 0, depth: 0, kv: "f16" };
+        let speed = |threads| {
+            let (tools, kernels) = (self.tools.clone(), String::new());
+            Bench { tools, threads, level: self.level, kernels }.myriad(&work, model)
+        };
+        let (one, two) = (speed(1)?.prefill, speed(2)?.prefill);
+        Ok(Sample { myriad: one, peer: two / 2.0, share: None })
     }
 
     fn llama_bench(

@@ -6,12 +6,13 @@ mod guard;
 mod quality;
 mod record;
 mod serving;
+mod speculation;
 mod table;
 
 use crate::live::default_model;
 use crate::option;
 use anyhow::{Context, Result, ensure};
-use cases::{CASES, DEFAULT};
+use cases::{CASES, Case, DEFAULT, LONG, PORTABLE, SCALING};
 use engines::Bench;
 use record::{Record, Row, Sample};
 use std::fs;
@@ -37,27 +38,31 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let models = option(arguments, "--models").map(PathBuf::from);
     let only = option(arguments, "--only").unwrap_or_default();
     let text = option(arguments, "--text").map(PathBuf::from);
-    let bench = Bench { tools: peers.join("bin"), threads, kernels: String::new() };
-    let mut run = Run { bench, rounds, only, rows: Vec::new() };
-    run.speeds(models.as_deref())?;
-    run.serving()?;
-    if let Some(text) = &text {
-        run.quality(models.as_deref(), text)?;
-    }
-    ensure!(!run.rows.is_empty(), "nothing is called {:?}", run.only);
+    let bench = Bench { tools: peers.join("bin"), threads, level: None, kernels: String::new() };
     let record = Record {
         unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         commit: record::commit()?,
         machine: record::machine(),
         threads,
-        kernels: run.bench.kernels,
+        kernels: String::new(),
         peer: format!("llama.cpp of {}, native build", read_version(&peers)),
-        rows: run.rows,
+        rows: Vec::new(),
     };
-    let short = record.rows.iter().filter(|row| !row.is_reached()).count();
-    println!("{} of {} goals are reached", record.rows.len() - short, record.rows.len());
+    let mut run = Run { bench, rounds, only, record };
+    run.speeds(CASES, models.as_deref())?;
+    run.portable(&peers.join("avx2/bin"), models.as_deref())?;
+    run.scaling(models.as_deref())?;
+    run.serving()?;
+    run.speculation()?;
+    if let Some(text) = &text {
+        run.quality(models.as_deref(), text)?;
+    }
+    run.speeds(LONG, models.as_deref())?;
+    let rows = &run.record.rows;
+    ensure!(!rows.is_empty(), "nothing is called {:?}", run.only);
+    let reached = rows.iter().filter(|row| row.is_reached()).count();
+    println!("{reached} of {} goals are reached", rows.len());
     if run.only.is_empty() {
-        println!("wrote {}", record.write()?.display());
         table::write()?;
     }
     Ok(())
@@ -74,7 +79,7 @@ struct Run {
     rounds: usize,
     /// Part of the names of what is measured.
     only: String,
-    rows: Vec<Row>,
+    record: Record,
 }
 
 impl Run {
@@ -83,52 +88,100 @@ impl Run {
         rows.iter().any(|row| name(row).contains(&self.only))
     }
 
-    fn speeds(&mut self, models: Option<&Path>) -> Result<()> {
-        for case in CASES {
-            let rows = Bench::rows(case);
+    fn speeds(&mut self, cases: &[Case], models: Option<&Path>) -> Result<()> {
+        for case in cases {
+            let mut rows = Bench::rows(case);
+            if let Some(level) = self.bench.level {
+                for row in &mut rows {
+                    (row.group, row.work) = ("levels".into(), format!("{}, {level}", row.work));
+                }
+            }
             if !self.wants(&rows) {
                 continue;
             }
             let Some(model) = find(case.model, models)? else { continue };
-            self.measure(rows, |bench| bench.samples(case, &model))?;
+            self.measure(rows, case.rounds(self.rounds), |bench| bench.samples(case, &model))?;
         }
         Ok(())
+    }
+
+    /// The level of kernels that most machines have, against a build for the same.
+    fn portable(&mut self, tools: &Path, models: Option<&Path>) -> Result<()> {
+        if !tools.exists() {
+            eprintln!("{} is not there: levels skipped", tools.display());
+            return Ok(());
+        }
+        let (tools, kernels) = (tools.to_path_buf(), String::new());
+        let portable = Bench { tools, threads: self.bench.threads, level: Some("avx2"), kernels };
+        let bench = std::mem::replace(&mut self.bench, portable);
+        let measured = self.speeds(PORTABLE, models);
+        self.bench = bench;
+        measured
+    }
+
+    fn scaling(&mut self, models: Option<&Path>) -> Result<()> {
+        for name in SCALING {
+            let row = Row {
+                group: "scaling".into(),
+                model: (*name).into(),
+                work: "prefill, 512 tokens, one thread".into(),
+                unit: "tokens/s".into(),
+                peer: "half of two threads".into(),
+                less_is_better: false,
+                floor: 0.9,
+                share_floor: None,
+                rounds: Vec::new(),
+            };
+            if !self.wants(std::slice::from_ref(&row)) {
+                continue;
+            }
+            let Some(model) = find(name, models)? else { continue };
+            self.measure(vec![row], self.rounds, |bench| Ok(vec![bench.scaling(&model)?]))?;
+        }
+        Ok(())
+    }
+
+    fn speculation(&mut self) -> Result<()> {
+        let rows = speculation::rows();
+        match self.wants(&rows) {
+            true => self.measure(rows, self.rounds, |bench| speculation::samples(bench)),
+            false => Ok(()),
+        }
     }
 
     fn serving(&mut self) -> Result<()> {
         let rows = serving::rows();
         match self.wants(&rows) {
-            true => self.measure(rows, |bench| serving::samples(bench)),
+            true => self.measure(rows, self.rounds, |bench| serving::samples(bench)),
             false => Ok(()),
         }
     }
 
     /// Divergence is the same in each round: one is enough.
     fn quality(&mut self, models: Option<&Path>, text: &Path) -> Result<()> {
-        let rounds = std::mem::replace(&mut self.rounds, 1);
         for name in [DEFAULT, "gemma-3-270m-q4_k_m"] {
             let row = quality::row(name);
             if !self.wants(std::slice::from_ref(&row)) {
                 continue;
             }
             let Some(model) = find(name, models)? else { continue };
-            self.measure(vec![row], |bench| Ok(vec![quality::sample(bench, &model, text)?]))?;
+            self.measure(vec![row], 1, |bench| Ok(vec![quality::sample(bench, &model, text)?]))?;
         }
-        self.rounds = rounds;
         Ok(())
     }
 
-    /// All rounds of some rows that are measured together.
+    /// All rounds of some rows that are measured together. What is known so far is recorded.
     fn measure(
         &mut self,
         mut rows: Vec<Row>,
+        rounds: usize,
         mut samples: impl FnMut(&mut Bench) -> Result<Vec<Sample>>,
     ) -> Result<()> {
-        for round in 1..=self.rounds {
+        for round in 1..=rounds {
             for (row, sample) in rows.iter_mut().zip(samples(&mut self.bench)?) {
                 row.rounds.push(sample);
             }
-            eprintln!("{}: round {round} of {}", rows[0].model, self.rounds);
+            eprintln!("{}: round {round} of {rounds}", rows[0].model);
         }
         for row in &rows {
             let share = row.share().map(|share| format!(", {:.0} % of the limit", share * 100.0));
@@ -146,7 +199,13 @@ impl Run {
                 if row.is_reached() { "" } else { "  ← short" },
             );
         }
-        self.rows.append(&mut rows);
+        self.record.rows.append(&mut rows);
+        if self.bench.level.is_none() {
+            self.record.kernels.clone_from(&self.bench.kernels);
+        }
+        if self.only.is_empty() {
+            self.record.write()?;
+        }
         Ok(())
     }
 }

@@ -206,6 +206,14 @@ fn ask(port: u16, prompt: &[u32], tokens: usize) -> Result<Answer> {
         "prompt": prompt, "max_tokens": tokens, "stream": true, "ignore_eos": true,
         "temperature": 1.0, "seed": prompt[0],
     });
+    let times = stream(port, "/v1/completions", &body)?;
+    let first = *times.first().context("no token came")?;
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    Ok(Answer { first, gaps })
+}
+
+/// When each event of a streamed answer came.
+pub fn stream(port: u16, path: &str, body: &serde_json::Value) -> Result<Vec<Duration>> {
     let body = body.to_string();
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nodelay(true)?;
@@ -213,12 +221,12 @@ fn ask(port: u16, prompt: &[u32], tokens: usize) -> Result<Answer> {
     let begin = Instant::now();
     write!(
         stream,
-        "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )?;
     let (mut reader, mut line) = (BufReader::new(stream), String::new());
-    let mut times = Vec::with_capacity(tokens);
+    let mut times = Vec::new();
     reader.read_line(&mut line)?;
     ensure!(line.contains(" 200 "), "{line}");
     loop {
@@ -226,13 +234,10 @@ fn ask(port: u16, prompt: &[u32], tokens: usize) -> Result<Answer> {
         ensure!(reader.read_line(&mut line)? > 0, "a stream broke off");
         let Some(data) = line.strip_prefix("data: ") else { continue };
         if data.trim_end() == "[DONE]" {
-            break;
+            return Ok(times);
         }
         times.push(begin.elapsed());
     }
-    let first = *times.first().context("no token came")?;
-    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    Ok(Answer { first, gaps })
 }
 
 /// The value below which that share of all is.

@@ -6,11 +6,14 @@ use anyhow::Result;
 use std::fmt::Write;
 
 /// Groups in the order of the page, and what stands above each.
-const GROUPS: [(&str, &str); 5] = [
+const GROUPS: [(&str, &str); 8] = [
     ("prefill", "Prompts"),
     ("decode", "Answers"),
     ("batch", "Answers to many at once"),
     ("serving", "Serving"),
+    ("speculation", "Guesses"),
+    ("levels", "Other kernels"),
+    ("scaling", "Threads"),
     ("quality", "Exactness"),
 ];
 
@@ -29,10 +32,10 @@ fn tables(name: &str, record: &Record) -> String {
             text += "\n";
         }
     }
-    let rounds = record.rows.first().map_or(0, |row| row.rounds.len());
+    let rounds = record.rows.iter().map(|row| row.rounds.len()).max().unwrap_or(0);
     let _ = writeln!(
         text,
-        "Medians of {rounds} interleaved rounds, {} threads, {} kernels, on {}; {}. A share is \
+        "Medians of {rounds} interleaved rounds (3 for long texts, 1 for exactness), {} threads, {} kernels, on {}; {}. A share is \
          that of the machine's own limit, measured in the same minute: of the int8 peak for \
          prompts, of the memory bandwidth for answers. Record: `bench/record/{name}`. Machines \
          differ: the ratios carry over better than the figures.",

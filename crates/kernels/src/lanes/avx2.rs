@@ -1,6 +1,7 @@
 //! Turns sixteen lanes into sixteen lanes by AVX2 with FMA and F16C: two registers each.
 
 use super::Lanes;
+use super::x86::{greatest8, sum_i8, sum8};
 use std::arch::x86_64::*;
 
 /// Sixteen f32 in two 256-bit registers.
@@ -186,7 +187,15 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn store_rounded_i8(self, to: *mut i8) {
+    unsafe fn sum(self) -> f32 {
+        unsafe { sum8(_mm256_add_ps(self.0, self.1)) }
+    }
+    #[inline(always)]
+    unsafe fn greatest(self) -> f32 {
+        unsafe { greatest8(_mm256_max_ps(self.1, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn store_rounded_i8(self, to: *mut i8) -> i32 {
         unsafe {
             let low = _mm256_cvtps_epi32(self.0);
             let high = _mm256_cvtps_epi32(self.1);
@@ -196,6 +205,7 @@ impl Lanes for Avx2 {
                 _mm256_extracti128_si256::<1>(words),
             );
             _mm_storeu_si128(to.cast(), bytes);
+            sum_i8(bytes)
         }
     }
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Turns sixteen lanes into sixteen lanes by AVX-512 with VNNI: one register each.
 
 use super::Lanes;
+use super::x86::{greatest8, sum_i8, sum8};
 use std::arch::x86_64::*;
 
 /// Sixteen f32 in a 512-bit register.
@@ -110,10 +111,25 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn store_rounded_i8(self, to: *mut i8) {
+    unsafe fn store_rounded_i8(self, to: *mut i8) -> i32 {
         unsafe {
-            let ints = _mm512_cvtps_epi32(self.0);
-            _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(ints));
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            _mm_storeu_si128(to.cast(), bytes);
+            sum_i8(bytes)
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(self.0);
+            sum8(_mm256_add_ps(_mm512_castps512_ps256(self.0), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn greatest(self) -> f32 {
+        unsafe {
+            let high = _mm512_extractf32x8_ps::<1>(self.0);
+            greatest8(_mm256_max_ps(high, _mm512_castps512_ps256(self.0)))
         }
     }
     #[inline(always)]

@@ -10,6 +10,8 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 /// Sixteen f32 lanes, sixteen i32 lanes and sixty-four byte lanes of one instruction-set level.
 ///
@@ -85,8 +87,8 @@ pub(crate) trait Lanes: Copy {
     }
     /// Sixteen f16 to memory, rounded to nearest even.
     unsafe fn store_f16(self, to: *mut u16);
-    /// Sixteen i8 to memory: lanes rounded to nearest even; they must fit.
-    unsafe fn store_rounded_i8(self, to: *mut i8);
+    /// Sixteen i8 to memory: lanes rounded to nearest even; they must fit. Gives their sum.
+    unsafe fn store_rounded_i8(self, to: *mut i8) -> i32;
     /// `self + other`.
     unsafe fn add(self, other: Self) -> Self;
     /// `self - other`.

@@ -182,12 +182,14 @@ impl Lanes for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn store_rounded_i8(self, to: *mut i8) {
+    unsafe fn store_rounded_i8(self, to: *mut i8) -> i32 {
         unsafe {
             let words = self.0.map(|lanes| vqmovn_s32(vcvtnq_s32_f32(lanes)));
             let low = vqmovn_s16(vcombine_s16(words[0], words[1]));
             let high = vqmovn_s16(vcombine_s16(words[2], words[3]));
-            vst1q_s8(to, vcombine_s8(low, high));
+            let bytes = vcombine_s8(low, high);
+            vst1q_s8(to, bytes);
+            i32::from(vaddlvq_s8(bytes))
         }
     }
     #[inline(always)]

@@ -80,10 +80,10 @@ impl Lanes for Scalar {
         }
     }
     #[inline(always)]
-    unsafe fn store_rounded_i8(self, to: *mut i8) {
-        for i in 0..16 {
-            unsafe { *to.add(i) = self.0[i].round_ties_even() as i8 }
-        }
+    unsafe fn store_rounded_i8(self, to: *mut i8) -> i32 {
+        let bytes = self.0.map(|lane| lane.round_ties_even() as i8);
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), 16) };
+        bytes.iter().map(|byte| i32::from(*byte)).sum()
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
