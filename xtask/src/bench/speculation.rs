@@ -20,8 +20,8 @@ const TASKS: [Task; 2] = [
     Task {
         work: "a text to be written again",
         prompts: &[
-            "Write this text again, word for word:\n\nThe harbour of Oldhaven lies behind two walls \
-             of grey stone. Fishermen built them in 1846, when the sea had taken the third pier in \
+            "Write this text again, word for word:\n\nThe harbour of Oldhaven lies behind two \
+             walls of grey stone. Fishermen built them in 1846, when the sea had taken the third pier in \
              ten years. It took eleven years. The east wall was finished first, then the \
              lighthouse, and last of all the long pier that the fishermen still call the Arm. In \
              1901 a storm broke the Arm in three places; it was mended with iron, which has rusted \
