@@ -21,11 +21,11 @@ const TASKS: [Task; 2] = [
         work: "a text to be written again",
         prompts: &[
             "Write this text again, word for word:\n\nThe harbour of Oldhaven lies behind two \
-             walls of grey stone. Fishermen built them in 1846, when the sea had taken the third pier in \
-             ten years. It took eleven years. The east wall was finished first, then the \
-             lighthouse, and last of all the long pier that the fishermen still call the Arm. In \
-             1901 a storm broke the Arm in three places; it was mended with iron, which has rusted \
-             since, so that the stones are red at low tide.",
+             walls of grey stone. Fishermen built them in 1846, when the sea had taken the \
+             third pier in ten years. It took eleven years. The east wall was finished first, \
+             then the lighthouse, and last of all the long pier that the fishermen still call \
+             the Arm. In 1901 a storm broke the Arm in three places; it was mended with iron, \
+             which has rusted since, so that the stones are red at low tide.",
             "Write this code again, with the same comments:\n\n```python\ndef mean(values):\n    \
              # The sum of all values, divided by their number.\n    total = 0.0\n    for value in \
              values:\n        total += value\n    return total / len(values)\n\n\ndef \
