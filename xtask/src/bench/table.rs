@@ -35,10 +35,10 @@ fn tables(name: &str, record: &Record) -> String {
     let rounds = record.rows.iter().map(|row| row.rounds.len()).max().unwrap_or(0);
     let _ = writeln!(
         text,
-        "Medians of {rounds} interleaved rounds (3 for long texts, 1 for exactness), {} threads, {} \
-         kernels, on {}; {}. A share is that of the machine's own limit, measured in the same \
-         minute: of the int8 peak for prompts, of the memory bandwidth for answers. Record: `bench/record/{name}`. Machines \
-         differ: the ratios carry over better than the figures.",
+        "Medians of {rounds} interleaved rounds (3 for long texts, 1 for exactness), {} threads, \
+         {} kernels, on {}; {}. A share is that of the machine's own limit, measured in the same \
+         minute: of the int8 peak for prompts, of the memory bandwidth for answers. Record: \
+         `bench/record/{name}`. Machines differ: the ratios carry over better than the figures.",
         record.threads, record.kernels, record.machine, record.peer,
     );
     text
