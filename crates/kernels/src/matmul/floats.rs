@@ -2,59 +2,164 @@
 
 use std::ops::Range;
 
-use super::Job;
 use super::source::call_ahead;
+use super::{Job, PANEL_GROUPS, PANEL_ROWS_MIN};
 use crate::block::BlockType;
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::tiles::GROUP_ROWS;
 
+/// Partial sums of each output, by column modulo this.
+const PARTS: usize = 4;
+
 leveled!(pub(super) fn multiply_floats(kernels, job: &Job<'_>, groups: Range<usize>) = float_lanes);
 
-/// Float weights against float activations, four partial sums by column modulo 4.
+/// Float weights against float activations.
 #[inline(always)]
 unsafe fn float_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
     // SAFETY: the caller's level runs here.
     unsafe {
+        match job.weight.kind() {
+            BlockType::F32 => float_groups::<L, F32>(job, groups),
+            BlockType::F16 => float_groups::<L, F16>(job, groups),
+            _ => float_groups::<L, BF16>(job, groups),
+        }
+    }
+}
+
+/// A float type of weights.
+trait Float {
+    const BYTES: usize;
+
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes`].
+    unsafe fn load<L: Lanes>(from: *const u8) -> L;
+}
+
+struct F32;
+struct F16;
+struct BF16;
+
+// SAFETY (all three): as for the caller.
+impl Float for F32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u8) -> L {
+        unsafe { L::load(from.cast()) }
+    }
+}
+impl Float for F16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u8) -> L {
+        unsafe { L::load_f16(from.cast()) }
+    }
+}
+impl Float for BF16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(from: *const u8) -> L {
+        unsafe { L::load_bf16(from.cast()) }
+    }
+}
+
+#[inline(always)]
+unsafe fn float_groups<L: Lanes, F: Float>(job: &Job<'_>, groups: Range<usize>) {
+    let (rows, mut done) = (job.x.rows(), 0);
+    // SAFETY: the caller's level runs here.
+    unsafe {
+        if rows >= PANEL_ROWS_MIN && groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
+            while done + 6 <= rows {
+                part_by_part::<L, F, 6, PANEL_GROUPS>(job, groups.start, done);
+                done += 6;
+            }
+        }
         for group in groups {
-            let mut row = 0;
-            while row + 4 <= job.x.rows() {
-                float_group::<L, 4>(job, group, row);
+            let mut row = done;
+            while row + 4 <= rows {
+                all_parts::<L, F, 4>(job, group, row);
                 row += 4;
             }
-            while row < job.x.rows() {
-                float_group::<L, 1>(job, group, row);
+            while row < rows {
+                all_parts::<L, F, 1>(job, group, row);
                 row += 1;
             }
         }
     }
 }
 
+/// One pass over the weights, with all partial sums: for weights that come from memory.
 #[inline(always)]
-unsafe fn float_group<L: Lanes, const R: usize>(job: &Job<'_>, group: usize, first: usize) {
+unsafe fn all_parts<L: Lanes, F: Float, const R: usize>(job: &Job<'_>, group: usize, first: usize) {
     let tile = job.weight.group(group).as_ptr();
-    let (columns, size) = (job.weight.columns(), job.weight.kind().block_bytes());
-    let x: [*const f32; R] = std::array::from_fn(|r| {
-        job.x.floats[(first + r) * job.x.columns() + job.first_column..].as_ptr()
-    });
+    let x: [*const f32; R] = std::array::from_fn(|r| floats(job, first + r));
+    let bytes = GROUP_ROWS * F::BYTES;
     // SAFETY: the caller's level runs here; tile and rows hold `columns` columns.
     unsafe {
-        let mut sums = [[L::splat(0.0); 4]; R];
-        for column in 0..columns {
-            let weights = match job.weight.kind() {
-                BlockType::F32 => L::load(tile.cast::<f32>().add(column * GROUP_ROWS)),
-                BlockType::F16 => L::load_f16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-                _ => L::load_bf16(tile.cast::<u16>().add(column * GROUP_ROWS)),
-            };
-            call_ahead(tile.wrapping_add(column * GROUP_ROWS * size), GROUP_ROWS * size);
+        let mut sums = [[L::splat(0.0); PARTS]; R];
+        for column in 0..job.weight.columns() {
+            let at = tile.add(column * bytes);
+            let weights = F::load::<L>(at);
+            call_ahead(at, bytes);
             for r in 0..R {
-                let sum = &mut sums[r][column % 4];
+                let sum = &mut sums[r][column % PARTS];
                 *sum = weights.mul_add(L::splat(*x[r].add(column)), *sum);
             }
         }
         for (r, sums) in sums.into_iter().enumerate() {
-            let sum = sums[0].add(sums[1]).add(sums[2].add(sums[3]));
-            job.finish(group, first + r, sum);
+            job.finish(group, first + r, total(sums));
         }
     }
+}
+
+/// A pass for each partial sum, so that those of R rows and G groups stay in registers: for weights
+/// that are in the core's own cache, since other rows have just used them.
+#[inline(always)]
+unsafe fn part_by_part<L: Lanes, F: Float, const R: usize, const G: usize>(
+    job: &Job<'_>,
+    group: usize,
+    first: usize,
+) {
+    let tiles: [*const u8; G] = std::array::from_fn(|g| job.weight.group(group + g).as_ptr());
+    let x: [*const f32; R] = std::array::from_fn(|r| floats(job, first + r));
+    // SAFETY: the caller's level runs here; tiles and rows hold `columns` columns.
+    unsafe {
+        let mut parts = [[[L::splat(0.0); R]; G]; PARTS];
+        for (part, sums_of_part) in parts.iter_mut().enumerate() {
+            let mut sums = [[L::splat(0.0); R]; G];
+            for column in (part..job.weight.columns()).step_by(PARTS) {
+                let mut weights = [L::splat(0.0); G];
+                for g in 0..G {
+                    weights[g] = F::load::<L>(tiles[g].add(column * GROUP_ROWS * F::BYTES));
+                }
+                for r in 0..R {
+                    let value = L::splat(*x[r].add(column));
+                    for g in 0..G {
+                        sums[g][r] = weights[g].mul_add(value, sums[g][r]);
+                    }
+                }
+            }
+            *sums_of_part = sums;
+        }
+        for g in 0..G {
+            for r in 0..R {
+                let sums = [parts[0][g][r], parts[1][g][r], parts[2][g][r], parts[3][g][r]];
+                job.finish(group + g, first + r, total(sums));
+            }
+        }
+    }
+}
+
+/// Where the product's part of a row of activations begins.
+fn floats(job: &Job<'_>, row: usize) -> *const f32 {
+    job.x.floats[row * job.x.columns() + job.first_column..].as_ptr()
+}
+
+#[inline(always)]
+unsafe fn total<L: Lanes>(parts: [L; PARTS]) -> L {
+    // SAFETY: the caller's level runs here.
+    unsafe { parts[0].add(parts[1]).add(parts[2].add(parts[3])) }
 }
