@@ -144,9 +144,10 @@ unsafe fn part_by_part<L: Lanes, F: Float, const R: usize, const G: usize>(
             }
             *sums_of_part = sums;
         }
-        for g in 0..G {
-            for r in 0..R {
-                let sums = [parts[0][g][r], parts[1][g][r], parts[2][g][r], parts[3][g][r]];
+        let [first_part, second, third, fourth] = parts;
+        for (g, sums) in first_part.into_iter().enumerate() {
+            for (r, sum) in sums.into_iter().enumerate() {
+                let sums = [sum, second[g][r], third[g][r], fourth[g][r]];
                 job.finish(group + g, first + r, total(sums));
             }
         }
