@@ -65,13 +65,27 @@ impl Opened {
         Ok(Opened { draft: Some(Box::new(draft)), ..self })
     }
 
+    /// What is quick to find wrong, before weights are loaded.
     fn check_draft(&self, draft: &Opened) -> Result<()> {
+        for opened in [self, draft] {
+            opened.check_answers()?;
+            if sizes::state_bytes(&opened.config) > 0 {
+                return Err(advise(
+                    format!(
+                        "--draft guesses for attention alone: {} has recurrent layers, whose \
+                         state cannot be taken back",
+                        opened.path.display()
+                    ),
+                    "leave --draft out",
+                ));
+            }
+        }
         let (own, others) = (self.file.vocab()?.tokens, draft.file.vocab()?.tokens);
-        // What one has more is padding, or for control.
+        // Models of one family differ by a few control tokens, and by padding at the end; a guess
+        // that means something else is only a wrong guess.
         let differ = own.iter().zip(&others).filter(|(own, other)| own != other).count();
-        let few = own.len().min(others.len()) / 100;
-        let (draft, model) = (draft.path.display(), self.path.display());
-        if differ > few {
+        if differ > own.len().min(others.len()) / 100 {
+            let (draft, model) = (draft.path.display(), self.path.display());
             return Err(advise(
                 format!("--draft {draft} has another vocabulary than {model}"),
                 "take a smaller model of the same family, or none",

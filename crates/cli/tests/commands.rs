@@ -9,6 +9,7 @@ use std::process::Stdio;
 use common::{Home, parts, shape};
 use myriad_formats::Value;
 use myriad_kernels::BlockType;
+use myriad_model::Family;
 use myriad_model::synthetic::{self, Shape};
 use serde_json::json;
 
@@ -278,6 +279,44 @@ fn run_answers_and_equal_seeds_give_equal_answers() {
     let other =
         home.run(&["run", "tiny", "--json", "--seed", "7", "--system", "Be brief", "Hello"]);
     assert_ne!(other.json()["usage"]["prompt_tokens"], usage["prompt_tokens"]);
+}
+
+#[test]
+fn a_draft_model_changes_no_answer() {
+    let home = Home::with_model("tiny");
+    let write = |name: &str, bytes: Vec<u8>| fs::write(home.model(name), bytes).unwrap();
+    write("other", synthetic::gguf(&common::shape(), 2));
+    let asks = |more: &[&str]| {
+        let ask = ["run", "tiny", "--json", "--temperature", "0", "--max-tokens", "40", "Hello"];
+        home.run(&[&ask[..], more].concat())
+    };
+    let plain = asks(&[]).json();
+    for draft in ["tiny", "other"] {
+        let drafted = asks(&["--draft", draft]).json();
+        for what in ["text", "usage", "finish_reason"] {
+            assert_eq!(drafted[what], plain[what], "{draft}: {what}");
+        }
+    }
+    write("text", synthetic::gguf(&Shape::small(Family::Bert, BlockType::Q8_0), 1));
+    write("recurrent", synthetic::gguf(&Shape::small(Family::Qwen35, BlockType::Q8_0), 1));
+    let mut foreign = common::parts();
+    let words = (0..common::shape().vocab).map(|id| format!("word {id}"));
+    foreign.set("tokenizer.ggml.tokens", Value::from(words.collect::<Vec<String>>()));
+    write("foreign", foreign.to_bytes());
+    for (draft, says) in [
+        ("text", "is an encoder"),
+        ("recurrent", "has recurrent layers"),
+        ("foreign", "another vocabulary"),
+        ("nowhere", "nowhere"),
+    ] {
+        let error = asks(&["--draft", draft]).bad();
+        assert!(error.contains(says), "{draft}: {error}");
+    }
+    let script = home.path().join("answers.json");
+    fs::write(&script, r#"{"answers": [{"text": "Yes."}]}"#).unwrap();
+    let script = format!("script:{}", script.display());
+    let error = home.run(&["serve", &script, "--port", "0", "--draft", "tiny"]).bad();
+    assert!(error.contains("is a script"), "{error}");
 }
 
 #[test]

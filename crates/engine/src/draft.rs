@@ -86,17 +86,16 @@ impl Drafter {
         }
         let longest = wanted.iter().map(|(_, length)| *length).max().unwrap_or(0);
         for round in 0..longest {
-            let going = || wanted.iter().filter(|(_, length)| *length > round).map(|(at, _)| *at);
-            let rows: Vec<Rows> = going()
-                .map(|index| {
-                    let sequence = &running[index];
-                    let tokens = match round {
-                        0 => &sequence.tokens[sequence.drafted..],
-                        _ => &sequence.guessed[round..],
-                    };
-                    Rows { index, start: sequence.drafted, tokens: self.known(tokens) }
-                })
-                .collect();
+            let going = wanted.iter().filter(|(_, length)| *length > round);
+            let rows = going.map(|&(index, _)| {
+                let sequence = &running[index];
+                let tokens = match round {
+                    0 => &sequence.tokens[sequence.drafted..],
+                    _ => &sequence.guessed[round..],
+                };
+                Rows { index, start: sequence.drafted, tokens: self.known(tokens) }
+            });
+            let rows: Vec<Rows> = rows.collect();
             let likeliest = self.forward(compute, running, &rows, LogitRows::Last);
             for (rows, token) in rows.iter().zip(likeliest) {
                 let sequence = &mut running[rows.index];

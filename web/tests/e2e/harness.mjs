@@ -215,6 +215,12 @@ function busyProgram() {
   return spawn(process.execPath, ['-e', code]);
 }
 
+/** The list beside the chat, which a narrow window hides. */
+export async function showConversations(page) {
+  const open = page.getByRole('button', { name: 'Show conversations' });
+  if (await open.isVisible()) await open.click();
+}
+
 /** Sends a message and, unless told otherwise, waits for the whole answer. */
 export async function say(page, text, { wait = true } = {}) {
   await page.locator('#composer').fill(text);

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { server } from './harness.mjs';
+import { server, showConversations } from './harness.mjs';
 
 /** Two of them do not fit into the memory together. */
 const MEMORY = 100_000_000;
@@ -32,8 +32,7 @@ export async function many() {
 
 /** Opens the console at a tab. */
 export async function look(page, tab) {
-  const open = page.getByRole('button', { name: 'Show conversations' });
-  if (await open.isVisible()) await open.click();
+  await showConversations(page);
   await page.getByRole('button', { name: 'Console', exact: true }).click();
   await page.getByRole('tab', { name: tab, exact: true }).click();
 }

@@ -1,6 +1,6 @@
 // Brings each screen of the chat about: they are photographed (tools/screenshots.mjs) and looked at (screens.test.mjs).
 import { book, note } from './files.mjs';
-import { answered, replies, say, server } from './harness.mjs';
+import { answered, replies, say, server, showConversations } from './harness.mjs';
 import { look, many } from './many.mjs';
 import { pair } from './pair.mjs';
 import { switchOn, toolServer } from './toolserver.mjs';
@@ -54,8 +54,7 @@ const alone = {
     await page.getByRole('option').first().waitFor();
   },
   settings: async (page) => {
-    const open = page.getByRole('button', { name: 'Show conversations' });
-    if (await open.isVisible()) await open.click();
+    await showConversations(page);
     await page.getByRole('button', { name: 'Settings' }).click();
   },
   sidebar: async (page) => {
@@ -164,21 +163,13 @@ async function signIn(page, entry) {
   await page.getByRole('menuitem', { name: entry, exact: true }).click();
 }
 
-/** The list beside the chat, which a narrow window hides. */
-async function showConversations(page) {
-  const open = page.getByRole('button', { name: 'Show conversations' });
-  if (await open.isVisible()) await open.click();
-}
-
 /** From the account's dialog to the console. */
 async function toConsole(page, tab) {
   const field = page.getByLabel('What the key is for');
   await field.waitFor();
   await page.keyboard.press('Escape');
   await field.waitFor({ state: 'hidden' });
-  await showConversations(page);
-  await page.getByRole('button', { name: 'Console' }).click();
-  await page.getByRole('tab', { name: tab }).click();
+  await look(page, tab);
 }
 
 const people = {
@@ -191,7 +182,7 @@ const people = {
   },
   keys: async (page) => {
     await people.account(page);
-    await toConsole(page, 'Keys');
+    await toConsole(page, 'API keys');
     await page.getByRole('button', { name: 'Revoke: laptop' }).first().waitFor();
   },
   people: async (page) => {

@@ -94,6 +94,7 @@ impl Run {
             if let Some(level) = self.bench.level {
                 for row in &mut rows {
                     (row.group, row.work) = ("levels".into(), format!("{}, {level}", row.work));
+                    row.peer = format!("llama.cpp for {level}");
                 }
             }
             if !self.wants(&rows) {

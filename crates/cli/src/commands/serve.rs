@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use myriad_server::{
     Extractor, Models, Others, Runtime, ServeError, Served, ServerConfig, Tools, Upstreams, bind,
@@ -168,6 +168,9 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let budget = Budget::new(&arguments);
     arguments.models.iter().try_for_each(|place| library::check(place))?;
     if let Some(file) = arguments.model.model.as_deref().and_then(library::script_of) {
+        if arguments.draft.draft.is_some() {
+            bail!("--draft guesses for a model, and {} is a script", file.display());
+        }
         return serve_script(file, config, &arguments, &tokio, door, budget);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
