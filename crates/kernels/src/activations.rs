@@ -18,8 +18,11 @@ pub struct Activations {
     pub(crate) values: Vec<i8>,
     /// Largest magnitude ÷ 127. [rows, blocks]
     pub(crate) scales: Vec<f32>,
-    /// Sums of the values of each half block. [rows, blocks · 2]
-    pub(crate) sums: Vec<i32>,
+    /// −[`CORRECTED_BIAS`] · sum of the block's values: what a chain of unsigned levels begins with.
+    /// [rows, blocks]
+    pub(crate) corrections: Vec<i32>,
+    /// The same for each half block. [rows, blocks · 2]
+    pub(crate) half_corrections: Vec<i32>,
     /// Scale · sum of the block's values: what a weight's addend is multiplied by. [rows, blocks]
     pub(crate) scaled_sums: Vec<f32>,
     /// The same for each half block, where halves have addends of their own. [rows, blocks · 2]
@@ -36,6 +39,9 @@ enum Source<'a> {
     SigmoidMul { x: &'a [f32], gate: &'a [f32], gate_stride: usize },
     GatedRmsNorm { x: &'a [f32], weight: &'a [f32], eps: f32, gate: &'a [f32], gate_stride: usize },
 }
+
+/// The bias of levels that [`Activations`] has corrections for: that of signed bytes.
+pub(crate) const CORRECTED_BIAS: i32 = 128;
 
 /// Columns above which several rows are worth more than one thread: about 2 µs of work each.
 const PARALLEL_MIN: usize = 8192;
@@ -156,13 +162,15 @@ impl Activations {
         self.floats.resize(rows * columns, 0.0);
         self.values.resize(rows * blocks * BLOCK, 0);
         self.scales.resize(rows * blocks, 0.0);
-        self.sums.resize(rows * blocks * 2, 0);
+        self.corrections.resize(rows * blocks, 0);
+        self.half_corrections.resize(rows * blocks * 2, 0);
         self.scaled_sums.resize(rows * blocks, 0.0);
         self.scaled_half_sums.resize(rows * blocks * 2, 0.0);
         let floats = Shares::new(&mut self.floats);
         let values = Shares::new(&mut self.values);
         let scales = Shares::new(&mut self.scales);
-        let sums = Shares::new(&mut self.sums);
+        let corrections = Shares::new(&mut self.corrections);
+        let half_corrections = Shares::new(&mut self.half_corrections);
         let scaled_sums = Shares::new(&mut self.scaled_sums);
         let scaled_half_sums = Shares::new(&mut self.scaled_half_sums);
         let one = |row: usize| {
@@ -173,7 +181,8 @@ impl Activations {
                     floats: floats.slice(row * columns, columns),
                     values: values.slice(row * blocks * BLOCK, blocks * BLOCK),
                     scales: scales.slice(row * blocks, blocks),
-                    sums: sums.slice(row * blocks * 2, blocks * 2),
+                    corrections: corrections.slice(row * blocks, blocks),
+                    half_corrections: half_corrections.slice(row * blocks * 2, blocks * 2),
                     scaled_sums: scaled_sums.slice(row * blocks, blocks),
                     scaled_half_sums: scaled_half_sums.slice(row * blocks * 2, blocks * 2),
                 }
@@ -219,7 +228,8 @@ struct Row<'a> {
     floats: &'a mut [f32],
     values: &'a mut [i8],
     scales: &'a mut [f32],
-    sums: &'a mut [i32],
+    corrections: &'a mut [i32],
+    half_corrections: &'a mut [i32],
     scaled_sums: &'a mut [f32],
     scaled_half_sums: &'a mut [f32],
 }
@@ -277,8 +287,11 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
             let floats = &row.floats[block * BLOCK..];
             let (scale, sums) = quantise_block::<L>(floats, values);
             row.scales[block] = scale;
-            row.sums[2 * block..2 * block + 2].copy_from_slice(&sums);
-            row.scaled_sums[block] = scale * (sums[0] + sums[1]) as f32;
+            let sum = sums[0] + sums[1];
+            row.corrections[block] = -CORRECTED_BIAS * sum;
+            let halves = sums.map(|sum| -CORRECTED_BIAS * sum);
+            row.half_corrections[2 * block..2 * block + 2].copy_from_slice(&halves);
+            row.scaled_sums[block] = scale * sum as f32;
             let halves = sums.map(|sum| scale * sum as f32);
             row.scaled_half_sums[2 * block..2 * block + 2].copy_from_slice(&halves);
         }

@@ -1,4 +1,5 @@
-//! Turns activations and packed weights into products: streaming for few rows, tiled for many.
+//! Turns activations and packed weights into products: streaming for few rows, from an unpacked
+//! panel for many.
 //!
 //! Both ways do the same operations in the same order for each output, so that a row's result does
 //! not depend on how many rows there are: inside a block of 32 columns exact integers; across
@@ -7,10 +8,11 @@
 mod floats;
 mod source;
 
-use crate::activations::Activations;
+use crate::activations::{Activations, CORRECTED_BIAS};
+use crate::block::BlockType;
 use crate::compute::Compute;
 use crate::lanes::Lanes;
-use crate::level::leveled;
+use crate::level::{Kernels, Level, leveled};
 use crate::matrix::Matrix;
 use crate::pool::Shares;
 use crate::tiles::{BLOCK, Format, GROUP_ROWS, with_format};
@@ -38,11 +40,25 @@ pub struct Product<'a> {
     pub accumulate: bool,
 }
 
-/// Rows from which weights are unpacked once into a panel instead of once for every four rows.
-const PANEL_ROWS_MIN: usize = 8;
+/// Rows from which weights are unpacked once into a panel instead of once for every few rows: then
+/// unpacking anew costs more than writing and reading what was unpacked, and waiting for memory
+/// meanwhile. Measured (`bench/DIARY.md`).
+fn panel_rows_min(kernels: &Kernels, kind: BlockType) -> usize {
+    match kernels.level() {
+        _ if kind.is_float() => FLOAT_TILE_ROWS_MIN,
+        Level::Avx512Vnni => 48,
+        _ => 24,
+    }
+}
+
+/// Rows from which two groups of floats are multiplied at a time.
+const FLOAT_TILE_ROWS_MIN: usize = 8;
 
 /// Groups in a panel: 32 outputs, so that one load of an activation serves two registers.
 const PANEL_GROUPS: usize = 2;
+
+/// Rows up to which one group is multiplied at a time: one pass, at the speed of memory.
+const STREAM_ROWS: usize = 4;
 
 /// Least weight bytes in a task of the streaming way: about a microsecond of memory time, against
 /// some 50 ns that taking a task costs.
@@ -58,7 +74,7 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
     let mut jobs: Vec<Job<'_>> = Vec::with_capacity(products.len());
     let mut tasks = 0;
     for product in products.iter_mut() {
-        let job = Job::new(x, product, tasks, compute.pool.threads());
+        let job = Job::new(compute, x, product, tasks);
         tasks = job.tasks.end;
         jobs.push(job);
     }
@@ -72,10 +88,10 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
         let groups = first..(first + job.groups_per_task).min(job.weight.groups());
         if job.weight.kind().is_float() {
             multiply_floats(compute.kernels, job, groups);
-        } else if x.rows() < PANEL_ROWS_MIN {
-            stream(compute.kernels, job, groups);
-        } else {
+        } else if job.unpacks {
             multiply_panel(compute.kernels, job, groups);
+        } else {
+            stream(compute.kernels, job, groups);
         }
     });
 }
@@ -89,16 +105,18 @@ struct Job<'a> {
     out: Shares<f32>,
     out_stride: usize,
     accumulate: bool,
+    /// Whether there are rows enough to unpack weights into a panel.
+    unpacks: bool,
     groups_per_task: usize,
     tasks: Range<usize>,
 }
 
 impl<'a> Job<'a> {
     fn new(
+        compute: &Compute,
         x: &'a Activations,
         product: &'a mut Product<'_>,
         first_task: usize,
-        threads: usize,
     ) -> Job<'a> {
         let weight = product.weight;
         let (rows, outputs) = (x.rows(), weight.rows());
@@ -110,11 +128,14 @@ impl<'a> Job<'a> {
         );
         assert!(product.bias.is_none_or(|bias| bias.len() == outputs), "bias: [outputs]");
         let groups = weight.groups();
-        let groups_per_task = if rows < PANEL_ROWS_MIN {
-            let least = TASK_BYTES_MIN.div_ceil((weight.bytes() / groups.max(1)).max(1));
-            groups.div_ceil(4 * threads).max(least)
-        } else {
+        let unpacks = rows >= panel_rows_min(compute.kernels, weight.kind());
+        let groups_per_task = if unpacks {
             PANEL_GROUPS
+        } else {
+            let least = TASK_BYTES_MIN.div_ceil((weight.bytes() / groups.max(1)).max(1));
+            let share = groups.div_ceil(4 * compute.pool.threads()).max(least);
+            // In pairs where pairs are multiplied.
+            if rows > STREAM_ROWS { share.next_multiple_of(PANEL_GROUPS) } else { share }
         };
         let tasks = first_task..first_task + groups.div_ceil(groups_per_task);
         Job {
@@ -125,6 +146,7 @@ impl<'a> Job<'a> {
             out: Shares::new(product.out),
             out_stride: product.out_stride,
             accumulate: product.accumulate,
+            unpacks,
             groups_per_task,
             tasks,
         }
@@ -160,7 +182,8 @@ impl<'a> Job<'a> {
         Row {
             values: self.x.values[first * BLOCK..].as_ptr(),
             scales: self.x.scales[first..].as_ptr(),
-            sums: self.x.sums[first * 2..].as_ptr(),
+            corrections: self.x.corrections[first..].as_ptr(),
+            half_corrections: self.x.half_corrections[first * 2..].as_ptr(),
             scaled_sums: self.x.scaled_sums[first..].as_ptr(),
             scaled_half_sums: self.x.scaled_half_sums[first * 2..].as_ptr(),
         }
@@ -189,7 +212,8 @@ fn first_column(x: &Activations, product: &Product<'_>) -> usize {
 struct Row {
     values: *const i8,
     scales: *const f32,
-    sums: *const i32,
+    corrections: *const i32,
+    half_corrections: *const i32,
     scaled_sums: *const f32,
     scaled_half_sums: *const f32,
 }
@@ -202,11 +226,27 @@ impl Row {
         unsafe { self.values.add(block * BLOCK + 4 * step).cast::<i32>().read_unaligned() }
     }
 
-    /// −bias · Σ values of one half of a block.
+    /// −bias · Σ values of a block, or of one half of it.
     #[inline(always)]
-    unsafe fn correction<F: Format>(&self, block: usize, half: usize) -> i32 {
+    unsafe fn correction<L: Lanes, F: Format, S: Source>(
+        &self,
+        block: usize,
+        halves: &Range<usize>,
+    ) -> i32 {
+        let bias = S::bias::<L, F>();
+        if bias == 0 {
+            return 0;
+        }
         // SAFETY: as above.
-        if F::BIAS == 0 { 0 } else { -F::BIAS * unsafe { *self.sums.add(2 * block + half) } }
+        let correction = unsafe {
+            if halves.len() == 2 {
+                *self.corrections.add(block)
+            } else {
+                *self.half_corrections.add(2 * block + halves.start)
+            }
+        };
+        // As it is for the common bias, so that it is read from memory into all lanes at once.
+        if bias == CORRECTED_BIAS { correction } else { (correction >> 7) * bias }
     }
 
     /// Adds block `block` to `sums`, from the integer sums of its halves (of the whole block in the
@@ -243,25 +283,23 @@ impl Row {
 
 leveled!(fn stream(kernels, job: &Job<'_>, groups: Range<usize>) = stream_lanes);
 
-/// Few rows: each group is read once from memory for up to four rows and unpacked in registers.
+/// Few rows: each group is read once from memory and unpacked in registers, for up to four rows at
+/// a time; where there are more, and registers enough, two groups for up to six.
 #[inline(always)]
 unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
+    let packed = |group: usize| Packed(job.weight.group(group).as_ptr());
+    let mut group = groups.start;
     // SAFETY: the caller's level runs here.
     with_format!(job.weight.kind(), F => unsafe {
-        for group in groups {
-            let packed = [Packed(job.weight.group(group).as_ptr())];
-            let mut row = 0;
-            while row + 4 <= job.x.rows() {
-                tile::<L, F, Packed, 4, 1>(job, group, row, packed);
-                row += 4;
+        if L::MANY_REGISTERS && job.x.rows() > STREAM_ROWS {
+            while group + PANEL_GROUPS <= groups.end {
+                let pair = [packed(group), packed(group + 1)];
+                all_rows::<L, F, Packed, 6, PANEL_GROUPS>(job, group, pair);
+                group += PANEL_GROUPS;
             }
-            if row + 2 <= job.x.rows() {
-                tile::<L, F, Packed, 2, 1>(job, group, row, packed);
-                row += 2;
-            }
-            if row < job.x.rows() {
-                tile::<L, F, Packed, 1, 1>(job, group, row, packed);
-            }
+        }
+        for group in group..groups.end {
+            all_rows::<L, F, Packed, 4, 1>(job, group, [packed(group)]);
         }
     });
 }
@@ -271,7 +309,7 @@ thread_local! {
     static PANEL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-fn multiply_panel(kernels: &crate::level::Kernels, job: &Job<'_>, groups: Range<usize>) {
+fn multiply_panel(kernels: &Kernels, job: &Job<'_>, groups: Range<usize>) {
     let bytes = PANEL_GROUPS * job.weight.blocks() * PANEL_BLOCK + 64;
     PANEL.with_borrow_mut(|panel| {
         panel.resize(bytes.max(panel.len()), 0);
@@ -315,7 +353,11 @@ unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u
                 let at = Block { unit, place };
                 let to = panel.add(at.number::<F>() * PANEL_BLOCK);
                 for step in 0..8 {
-                    L::store_bytes(packed.level::<L, F>(at, step), to.add(64 * step));
+                    let mut level = packed.level::<L, F>(at, step);
+                    if Unpacked::bias::<L, F>() != F::BIAS {
+                        level = L::add_to_bytes(level, (CORRECTED_BIAS - F::BIAS) as u8);
+                    }
+                    L::store_bytes(level, to.add(64 * step));
                 }
                 let scales = packed.scales::<L, F>(at);
                 scales[0].store(to.add(512).cast());
@@ -334,6 +376,7 @@ unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u
     }
 }
 
+/// All rows in tiles of R, and what is left in smaller ones.
 #[inline(always)]
 unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     job: &Job<'_>,
@@ -342,14 +385,22 @@ unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usiz
 ) {
     // SAFETY: as for the caller.
     unsafe {
-        let mut row = 0;
-        while row + R <= job.x.rows() {
+        let (mut row, rows) = (0, job.x.rows());
+        // Eight are two tiles of four rather than six and two: small tiles wait for their sums.
+        while row + R <= rows && (R == 4 || rows - row != 8) {
             tile::<L, F, S, R, G>(job, group, row, sources);
             row += R;
         }
-        while row < job.x.rows() {
+        while row + 4 <= rows {
+            tile::<L, F, S, 4, G>(job, group, row, sources);
+            row += 4;
+        }
+        if row + 2 <= rows {
+            tile::<L, F, S, 2, G>(job, group, row, sources);
+            row += 2;
+        }
+        if row < rows {
             tile::<L, F, S, 1, G>(job, group, row, sources);
-            row += 1;
         }
     }
 }
@@ -421,34 +472,33 @@ unsafe fn dot_steps<L: Lanes, F: Format, S: Source, const R: usize, const G: usi
     halves: Range<usize>,
 ) -> [[L::Ints; R]; G] {
     let block = at.number::<F>();
-    let length = L::CHAIN_STEPS[F::BITS].min(4 * halves.len());
+    let length = L::CHAIN_STEPS[S::bits::<L, F>()].min(4 * halves.len());
     // SAFETY: as for the caller.
     unsafe {
         let mut corrections = [0; R];
         for r in 0..R {
-            for half in halves.clone() {
-                corrections[r] += rows[r].correction::<F>(block, half);
-            }
+            corrections[r] = rows[r].correction::<L, F, S>(block, &halves);
         }
         let mut sums = [[L::splat_int(0); R]; G];
         for start in (4 * halves.start..4 * halves.end).step_by(length) {
             let mut chains = [[L::begin_chain::<false>(0); R]; G];
             for chains in &mut chains {
                 for r in 0..R {
-                    chains[r] = begin::<L, F>(corrections[r]);
+                    chains[r] = begin::<L, F, S>(corrections[r]);
                 }
             }
             for step in start..start + length {
                 for g in 0..G {
                     let level = sources[g].level::<L, F>(at, step);
                     for r in 0..R {
-                        chains[g][r] = dot::<L, F>(chains[g][r], level, rows[r].word(block, step));
+                        chains[g][r] =
+                            dot::<L, F, S>(chains[g][r], level, rows[r].word(block, step));
                     }
                 }
             }
             for g in 0..G {
                 for r in 0..R {
-                    let more = end::<L, F>(chains[g][r], corrections[r]);
+                    let more = end::<L, F, S>(chains[g][r], corrections[r]);
                     sums[g][r] = L::add_ints(sums[g][r], more);
                 }
             }
@@ -459,10 +509,10 @@ unsafe fn dot_steps<L: Lanes, F: Format, S: Source, const R: usize, const G: usi
 }
 
 #[inline(always)]
-unsafe fn begin<L: Lanes, F: Format>(correction: i32) -> L::Chain {
+unsafe fn begin<L: Lanes, F: Format, S: Source>(correction: i32) -> L::Chain {
     // SAFETY: the caller's level runs here.
     unsafe {
-        if F::BITS == 8 {
+        if S::bits::<L, F>() == 8 {
             L::begin_chain::<true>(correction)
         } else {
             L::begin_chain::<false>(correction)
@@ -471,10 +521,14 @@ unsafe fn begin<L: Lanes, F: Format>(correction: i32) -> L::Chain {
 }
 
 #[inline(always)]
-unsafe fn dot<L: Lanes, F: Format>(chain: L::Chain, levels: L::Bytes, word: i32) -> L::Chain {
+unsafe fn dot<L: Lanes, F: Format, S: Source>(
+    chain: L::Chain,
+    levels: L::Bytes,
+    word: i32,
+) -> L::Chain {
     // SAFETY: the caller's level runs here.
     unsafe {
-        if F::BITS == 8 {
+        if S::bits::<L, F>() == 8 {
             L::dot4::<true>(chain, levels, word)
         } else {
             L::dot4::<false>(chain, levels, word)
@@ -483,10 +537,10 @@ unsafe fn dot<L: Lanes, F: Format>(chain: L::Chain, levels: L::Bytes, word: i32)
 }
 
 #[inline(always)]
-unsafe fn end<L: Lanes, F: Format>(chain: L::Chain, correction: i32) -> L::Ints {
+unsafe fn end<L: Lanes, F: Format, S: Source>(chain: L::Chain, correction: i32) -> L::Ints {
     // SAFETY: the caller's level runs here.
     unsafe {
-        if F::BITS == 8 {
+        if S::bits::<L, F>() == 8 {
             L::end_chain::<true>(chain, correction)
         } else {
             L::end_chain::<false>(chain, correction)

@@ -93,6 +93,7 @@ impl Lanes for Avx2 {
     type Chain = Pair;
     const CHAIN_STEPS: [usize; 9] = [8, 8, 8, 8, 8, 4, 2, 1, 8];
     const MANY_REGISTERS: bool = false;
+    const WIDE_PANELS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -320,6 +321,13 @@ impl Lanes for Avx2 {
         unsafe {
             _mm256_storeu_si256(to.cast(), bytes.0);
             _mm256_storeu_si256(to.add(32).cast(), bytes.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_to_bytes(bytes: Pair, value: u8) -> Pair {
+        unsafe {
+            let value = _mm256_set1_epi8(value.cast_signed());
+            Pair(_mm256_add_epi8(bytes.0, value), _mm256_add_epi8(bytes.1, value))
         }
     }
     #[inline(always)]

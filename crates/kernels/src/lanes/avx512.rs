@@ -34,6 +34,7 @@ impl Lanes for Avx512 {
     type Chain = __m512i;
     const CHAIN_STEPS: [usize; 9] = [8; 9];
     const MANY_REGISTERS: bool = true;
+    const WIDE_PANELS: bool = true;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -215,6 +216,10 @@ impl Lanes for Avx512 {
     #[inline(always)]
     unsafe fn store_bytes(bytes: __m512i, to: *mut u8) {
         unsafe { _mm512_storeu_si512(to.cast(), bytes) }
+    }
+    #[inline(always)]
+    unsafe fn add_to_bytes(bytes: __m512i, value: u8) -> __m512i {
+        unsafe { _mm512_add_epi8(bytes, _mm512_set1_epi8(value.cast_signed())) }
     }
     #[inline(always)]
     unsafe fn low_nibbles(bytes: __m512i) -> __m512i {

@@ -34,6 +34,10 @@ pub(crate) trait Lanes: Copy {
     /// Whether there are registers enough for a tile of six rows times two groups.
     const MANY_REGISTERS: bool;
 
+    /// Whether levels of eight bits cost no more than narrower ones: then all unpacked ones with a
+    /// bias have that of signed bytes, for which activations bring the correction.
+    const WIDE_PANELS: bool;
+
     /// All lanes `value`.
     unsafe fn splat(value: f32) -> Self;
     /// Sixteen f32 from memory.
@@ -136,6 +140,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load_bytes(from: *const u8) -> Self::Bytes;
     /// Sixty-four bytes to memory.
     unsafe fn store_bytes(bytes: Self::Bytes, to: *mut u8);
+    /// `bytes + value`, wrapping. Only where there are [wide panels](Lanes::WIDE_PANELS).
+    unsafe fn add_to_bytes(bytes: Self::Bytes, value: u8) -> Self::Bytes;
     /// The low four bits of each byte.
     unsafe fn low_nibbles(bytes: Self::Bytes) -> Self::Bytes;
     /// The high four bits of each byte.

@@ -111,6 +111,7 @@ impl Lanes for Neon {
     type Chain = [int32x4_t; 4];
     const CHAIN_STEPS: [usize; 9] = [8; 9];
     const MANY_REGISTERS: bool = false;
+    const WIDE_PANELS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -296,6 +297,10 @@ impl Lanes for Neon {
         for (i, bytes) in bytes.into_iter().enumerate() {
             unsafe { vst1q_u8(to.add(16 * i), bytes) }
         }
+    }
+    #[inline(always)]
+    unsafe fn add_to_bytes(bytes: Bytes, value: u8) -> Bytes {
+        bytes.map(|bytes| unsafe { vaddq_u8(bytes, vdupq_n_u8(value)) })
     }
     #[inline(always)]
     unsafe fn low_nibbles(bytes: Bytes) -> Bytes {

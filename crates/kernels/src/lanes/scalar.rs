@@ -18,6 +18,7 @@ impl Lanes for Scalar {
     type Chain = [i32; 16];
     const CHAIN_STEPS: [usize; 9] = [8; 9];
     const MANY_REGISTERS: bool = false;
+    const WIDE_PANELS: bool = false;
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> Self {
@@ -163,6 +164,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn store_bytes(bytes: [u8; 64], to: *mut u8) {
         unsafe { to.cast::<[u8; 64]>().write_unaligned(bytes) }
+    }
+    #[inline(always)]
+    unsafe fn add_to_bytes(bytes: [u8; 64], value: u8) -> [u8; 64] {
+        bytes.map(|byte| byte.wrapping_add(value))
     }
     #[inline(always)]
     unsafe fn low_nibbles(bytes: [u8; 64]) -> [u8; 64] {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::source::call_ahead;
-use super::{Job, PANEL_GROUPS, PANEL_ROWS_MIN};
+use super::{FLOAT_TILE_ROWS_MIN, Job, PANEL_GROUPS};
 use crate::block::BlockType;
 use crate::lanes::Lanes;
 use crate::level::leveled;
@@ -71,7 +71,7 @@ unsafe fn float_groups<L: Lanes, F: Float>(job: &Job<'_>, groups: Range<usize>) 
     let (rows, mut done) = (job.x.rows(), 0);
     // SAFETY: the caller's level runs here.
     unsafe {
-        if rows >= PANEL_ROWS_MIN && groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
+        if rows >= FLOAT_TILE_ROWS_MIN && groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
             while done + 6 <= rows {
                 part_by_part::<L, F, 6, PANEL_GROUPS>(job, groups.start, done);
                 done += 6;

@@ -1,5 +1,6 @@
 //! Turns a place in packed or unpacked weights into levels, scales and addends.
 
+use crate::activations::CORRECTED_BIAS;
 use crate::lanes::Lanes;
 use crate::memory::prefetch;
 use crate::tiles::{Format, GROUP_ROWS};
@@ -14,6 +15,16 @@ const AHEAD_BYTES: usize = 4096;
 /// Plain methods instead of closures and arrays: what the compiler does not melt into the function
 /// with the level's instructions becomes calls and copies through memory.
 pub(super) trait Source: Copy {
+    /// What is taken from each level.
+    #[inline(always)]
+    fn bias<L: Lanes, F: Format>() -> i32 {
+        F::BIAS
+    }
+    /// Bits of a level.
+    #[inline(always)]
+    fn bits<L: Lanes, F: Format>() -> usize {
+        F::BITS
+    }
     /// Asks for what will be read a little later.
     fn ahead<F: Format>(self, at: Block);
     /// Four columns of sixteen rows. `step`: 0..8
@@ -82,6 +93,14 @@ impl Unpacked {
 
 // SAFETY (all three): as for `Packed`.
 impl Source for Unpacked {
+    #[inline(always)]
+    fn bias<L: Lanes, F: Format>() -> i32 {
+        if F::BIAS != 0 && L::WIDE_PANELS { CORRECTED_BIAS } else { F::BIAS }
+    }
+    #[inline(always)]
+    fn bits<L: Lanes, F: Format>() -> usize {
+        if Self::bias::<L, F>() == CORRECTED_BIAS { 8 } else { F::BITS }
+    }
     #[inline(always)]
     fn ahead<F: Format>(self, _at: Block) {}
     #[inline(always)]
