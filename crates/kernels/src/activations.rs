@@ -1,24 +1,61 @@
-//! Turns rows of floats into rows of int8 with one scale per 32 columns: what matmul multiplies.
+//! Turns rows of floats into what products multiply: int8 with one scale per 32 columns, BF16, or
+//! the floats themselves.
 
+use crate::block::BlockType;
 use crate::compute::Compute;
+use crate::f16::f32_to_bf16;
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
 use crate::tiles::BLOCK;
 use crate::vector::{Activation, gelu, normalise, times_sigmoid};
 
-/// Rows of activations as f32 and as int8, made once and used by several products.
+/// The forms of activations that weights of some types are multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forms {
+    floats: bool,
+    halves: bool,
+    ints: bool,
+}
+
+impl Forms {
+    /// For no weights.
+    pub const NONE: Forms = Forms { floats: false, halves: false, ints: false };
+    /// For weights of all types.
+    pub const ALL: Forms = Forms { floats: true, halves: true, ints: true };
+
+    /// These, and the one for weights of type `kind`.
+    pub fn and_of(mut self, kind: BlockType) -> Forms {
+        match kind {
+            BlockType::F32 | BlockType::F16 => self.floats = true,
+            BlockType::BF16 => self.halves = true,
+            _ => self.ints = true,
+        }
+        self
+    }
+}
+
+impl Default for Forms {
+    fn default() -> Forms {
+        Forms::ALL
+    }
+}
+
+/// Rows of activations in the forms that products read, made once and used by several of them.
 #[derive(Default)]
 pub struct Activations {
     rows: usize,
     columns: usize,
-    /// The floats. [rows, columns]
+    forms: Forms,
+    /// The floats. [rows, columns]; where no product reads them, a row for each thread to work on
     pub(crate) floats: Vec<f32>,
+    /// Rounded to BF16, subnormal ones to 0. [rows, blocks · 32], what is beyond the columns 0
+    pub(crate) halves: Vec<u16>,
     /// x ≈ scale · value. [rows, blocks · 32], the tail of the last block 0
     pub(crate) values: Vec<i8>,
     /// Largest magnitude ÷ 127. [rows, blocks]
     pub(crate) scales: Vec<f32>,
-    /// −[`CORRECTED_BIAS`] · sum of the block's values: what a chain of unsigned levels begins with.
+    /// What a chain of unsigned levels begins with: −[`CORRECTED_BIAS`] · sum of the block's values.
     /// [rows, blocks]
     pub(crate) corrections: Vec<i32>,
     /// The same for each half block. [rows, blocks · 2]
@@ -50,6 +87,16 @@ impl Activations {
     /// Empty buffers; they grow on first use.
     pub fn new() -> Activations {
         Activations::default()
+    }
+
+    /// Makes no other forms than these from now on.
+    pub fn keep(&mut self, forms: Forms) {
+        self.forms = forms;
+    }
+
+    /// Whether there is the form that weights of type `kind` are multiplied by.
+    pub(crate) fn serves(&self, kind: BlockType) -> bool {
+        self.forms.and_of(kind) == self.forms
     }
 
     /// Takes `x` as it is. `x`: [rows, columns]
@@ -158,27 +205,39 @@ impl Activations {
 
     fn fill(&mut self, compute: &Compute, rows: usize, columns: usize, source: Source<'_>) {
         (self.rows, self.columns) = (rows, columns);
+        let Forms { floats: keeps_floats, halves, ints } = self.forms;
         let blocks = self.blocks();
-        self.floats.resize(rows * columns, 0.0);
-        self.values.resize(rows * blocks * BLOCK, 0);
-        self.scales.resize(rows * blocks, 0.0);
-        self.corrections.resize(rows * blocks, 0);
-        self.half_corrections.resize(rows * blocks * 2, 0);
-        self.scaled_sums.resize(rows * blocks, 0.0);
-        self.scaled_half_sums.resize(rows * blocks * 2, 0.0);
+        let per_row = Widths {
+            floats: columns,
+            halves: if halves { blocks * BLOCK } else { 0 },
+            blocks: if ints { blocks } else { 0 },
+        };
+        let float_rows = if keeps_floats { rows } else { compute.pool.threads().min(rows) };
+        self.floats.resize(float_rows * per_row.floats, 0.0);
+        self.halves.resize(rows * per_row.halves, 0);
+        self.values.resize(rows * per_row.blocks * BLOCK, 0);
+        self.scales.resize(rows * per_row.blocks, 0.0);
+        self.corrections.resize(rows * per_row.blocks, 0);
+        self.half_corrections.resize(rows * per_row.blocks * 2, 0);
+        self.scaled_sums.resize(rows * per_row.blocks, 0.0);
+        self.scaled_half_sums.resize(rows * per_row.blocks * 2, 0.0);
         let floats = Shares::new(&mut self.floats);
+        let halves = Shares::new(&mut self.halves);
         let values = Shares::new(&mut self.values);
         let scales = Shares::new(&mut self.scales);
         let corrections = Shares::new(&mut self.corrections);
         let half_corrections = Shares::new(&mut self.half_corrections);
         let scaled_sums = Shares::new(&mut self.scaled_sums);
         let scaled_half_sums = Shares::new(&mut self.scaled_half_sums);
-        let one = |row: usize| {
-            // SAFETY: each row writes its own part of every buffer.
+        let one = |row: usize, thread: usize| {
+            let float_row = if keeps_floats { row } else { thread };
+            let Widths { floats: columns, halves: padded, blocks } = per_row;
+            // SAFETY: each row writes its own part of every buffer, or that of its thread.
             let row = unsafe {
                 Row {
                     source: source.row(row, columns),
-                    floats: floats.slice(row * columns, columns),
+                    floats: floats.slice(float_row * columns, columns),
+                    halves: halves.slice(row * padded, padded),
                     values: values.slice(row * blocks * BLOCK, blocks * BLOCK),
                     scales: scales.slice(row * blocks, blocks),
                     corrections: corrections.slice(row * blocks, blocks),
@@ -190,11 +249,19 @@ impl Activations {
             fill_row(compute.kernels, row);
         };
         if rows * columns < PARALLEL_MIN {
-            (0..rows).for_each(one);
+            (0..rows).for_each(|row| one(row, 0));
         } else {
-            compute.pool.run(rows, &|row, _| one(row));
+            compute.pool.run(rows, &one);
         }
     }
+}
+
+/// Elements of a row in each form.
+#[derive(Clone, Copy)]
+struct Widths {
+    floats: usize,
+    halves: usize,
+    blocks: usize,
 }
 
 impl<'a> Source<'a> {
@@ -226,6 +293,7 @@ impl<'a> Source<'a> {
 struct Row<'a> {
     source: Source<'a>,
     floats: &'a mut [f32],
+    halves: &'a mut [u16],
     values: &'a mut [i8],
     scales: &'a mut [f32],
     corrections: &'a mut [i32],
@@ -282,6 +350,15 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
                     }
                 }
             }
+        }
+        if !row.halves.is_empty() {
+            let (halves, padding) = row.halves.split_at_mut(row.floats.len());
+            for (half, float) in halves.iter_mut().zip(row.floats.iter()) {
+                // The products take subnormal numbers for 0 at one level, and so at all.
+                let is_subnormal = float.abs() < f32::MIN_POSITIVE;
+                *half = if is_subnormal { 0 } else { f32_to_bf16(*float) };
+            }
+            padding.fill(0);
         }
         for (block, values) in row.values.chunks_exact_mut(BLOCK).enumerate() {
             let floats = &row.floats[block * BLOCK..];

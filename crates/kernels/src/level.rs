@@ -129,6 +129,12 @@ impl Kernels {
         level.runs_here().then(|| &KERNELS[level as usize])
     }
 
+    /// Whether these may use products of BF16 pairs: not every processor with AVX-512 has them.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_bf16(&self) -> bool {
+        self.level == Level::Avx512Vnni && is_x86_feature_detected!("avx512bf16")
+    }
+
     /// Which level these are.
     pub fn level(&self) -> Level {
         self.level

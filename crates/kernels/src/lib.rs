@@ -26,7 +26,7 @@ mod rope;
 mod tiles;
 mod vector;
 
-pub use activations::Activations;
+pub use activations::{Activations, Forms};
 pub use attention::{AttentionCall, AttentionRow, AttentionScratch, attention};
 pub use block::{BlockType, dequantise};
 pub use compute::Compute;

@@ -6,6 +6,7 @@
 //! blocks one f32 accumulator, in ascending order.
 
 mod floats;
+pub(crate) mod pairs;
 mod source;
 
 use crate::activations::{Activations, CORRECTED_BIAS};
@@ -17,6 +18,7 @@ use crate::matrix::Matrix;
 use crate::pool::Shares;
 use crate::tiles::{BLOCK, Format, GROUP_ROWS, with_format};
 use floats::multiply_floats;
+use pairs::multiply_pairs;
 use source::{Block, PANEL_BLOCK, Packed, Source, Unpacked};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -86,12 +88,11 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
         let job = &jobs[jobs.partition_point(|job| job.tasks.end <= task)];
         let first = (task - job.tasks.start) * job.groups_per_task;
         let groups = first..(first + job.groups_per_task).min(job.weight.groups());
-        if job.weight.kind().is_float() {
-            multiply_floats(compute.kernels, job, groups);
-        } else if job.unpacks {
-            multiply_panel(compute.kernels, job, groups);
-        } else {
-            stream(compute.kernels, job, groups);
+        match job.weight.kind() {
+            BlockType::F32 | BlockType::F16 => multiply_floats(compute.kernels, job, groups),
+            BlockType::BF16 => multiply_pairs(compute.kernels, job, groups),
+            _ if job.unpacks => multiply_panel(compute.kernels, job, groups),
+            _ => stream(compute.kernels, job, groups),
         }
     });
 }
@@ -121,6 +122,7 @@ impl<'a> Job<'a> {
         let weight = product.weight;
         let (rows, outputs) = (x.rows(), weight.rows());
         let first_column = first_column(x, product);
+        assert!(x.serves(weight.kind()), "no activations for weights of {}", weight.kind().name());
         assert!(product.out_stride >= outputs, "out_stride holds the outputs");
         assert!(
             rows == 0 || product.out.len() >= (rows - 1) * product.out_stride + outputs,
@@ -173,6 +175,13 @@ impl<'a> Job<'a> {
             }
             sums.store_first(out.as_mut_ptr(), count);
         }
+    }
+
+    /// Where the product's part of a row of BF16 activations begins.
+    #[inline(always)]
+    fn pairs(&self, row: usize) -> *const u32 {
+        let first = row * self.x.blocks() * BLOCK + self.first_column;
+        self.x.halves[first..].as_ptr().cast()
     }
 
     /// Pointers to the product's part of one row of the quantised activations.

@@ -16,6 +16,7 @@ pub(crate) use tables::{FourFloat, Nonlinear, NonlinearSuper};
 use crate::block::{BlockType, Parts};
 use crate::f16::f16_to_f32;
 use crate::lanes::Lanes;
+use crate::matmul::pairs::PAIR_BYTES;
 
 /// Rows interleaved in one group: the i32 lanes of the widest register.
 pub(crate) const GROUP_ROWS: usize = 16;
@@ -175,15 +176,31 @@ pub(crate) use with_format;
 
 /// Bytes of one group of `columns` columns.
 pub(crate) fn group_bytes(kind: BlockType, columns: usize) -> usize {
+    if kind == BlockType::BF16 {
+        return columns.div_ceil(2) * PAIR_BYTES;
+    }
     if kind.is_float() {
         return columns * GROUP_ROWS * kind.block_bytes();
     }
     with_format!(kind, F => columns / (F::BLOCKS * BLOCK) * F::BYTES)
 }
 
+/// Where a BF16 weight stands in its group: pairs of columns of each row are neighbours.
+/// `[columns / 2][16 rows][2 columns]`
+fn pair_place(row: usize, column: usize) -> usize {
+    column / 2 * PAIR_BYTES + 4 * row + 2 * (column % 2)
+}
+
 /// Writes `row` (below 16) of a group from the file's bytes of that row.
 pub(crate) fn write_row(kind: BlockType, group: &mut [u8], row: usize, bytes: &[u8]) {
     let size = kind.block_bytes();
+    if kind == BlockType::BF16 {
+        for (column, value) in bytes.chunks_exact(size).enumerate() {
+            let at = pair_place(row, column);
+            group[at..at + size].copy_from_slice(value);
+        }
+        return;
+    }
     if kind.is_float() {
         for (column, value) in bytes.chunks_exact(size).enumerate() {
             let at = (column * GROUP_ROWS + row) * size;
@@ -216,7 +233,7 @@ pub(crate) fn read_row(kind: BlockType, group: &[u8], row: usize, out: &mut [f32
         }
         BlockType::BF16 => {
             for (column, out) in out.iter_mut().enumerate() {
-                *out = crate::f16::bf16_to_f32(half((column * GROUP_ROWS + row) * 2));
+                *out = crate::f16::bf16_to_f32(half(pair_place(row, column)));
             }
         }
         _ => with_format!(kind, F => read_levels::<F>(group, row, out)),

@@ -4,7 +4,9 @@
 mod common;
 
 use common::{Random, assert_same_bits, compute, product, product_of, rounded, weights};
-use myriad_kernels::{Activations, BlockType, Level, Matrix, Product, matmul};
+use myriad_kernels::{
+    Activations, BlockType, Forms, Level, Matrix, Product, bf16_to_f32, f32_to_bf16, matmul,
+};
 use proptest::prelude::*;
 
 /// Numbers of rows around every path's edges: streaming 1, 2, 4, then 6 and their rests; panels
@@ -40,8 +42,11 @@ fn check(kind: BlockType, outputs: usize, rows: usize, blocks: usize, seed: u64)
     let x = Random(seed ^ 1).activations(rows * columns);
     let expected = product(&scalar, &twin.matrix, &x, rows);
 
-    let exact: Vec<f64> =
-        if kind.is_float() { x.iter().map(|x| f64::from(*x)).collect() } else { rounded(&x) };
+    let exact: Vec<f64> = match kind {
+        BlockType::F32 | BlockType::F16 => x.iter().map(|x| f64::from(*x)).collect(),
+        BlockType::BF16 => x.iter().map(|x| f64::from(bf16_to_f32(f32_to_bf16(*x)))).collect(),
+        _ => rounded(&x),
+    };
     let truths = truth(&twin.plain, &exact, outputs, columns);
     for (at, (found, (truth, size))) in expected.iter().zip(truths).enumerate() {
         let error = (f64::from(*found) - truth).abs();
@@ -272,6 +277,29 @@ fn columns_that_are_not_there_are_refused() {
     assert!(refusal(Some(128)).contains("64 columns from column 128 on, of 160"));
     let far = usize::MAX - 31;
     assert!(refusal(Some(far)).contains(&format!("64 columns from column {far} on")));
+}
+
+#[test]
+fn activations_make_what_is_asked_for_and_nothing_else() {
+    let compute = compute(*Level::available().last().expect("scalar is always there"), 2);
+    let kinds = [BlockType::F32, BlockType::BF16, BlockType::Q4_0];
+    let (columns, rows) = (96, 130); // enough for all threads
+    let values = Random(30).activations(rows * columns);
+    for kind in kinds {
+        let mut x = Activations::new();
+        x.keep(Forms::NONE.and_of(kind));
+        x.set(&compute, &values, rows, columns);
+        let packed = weights(&compute, kind, 20, columns, 31);
+        let expected = product(&compute, &packed.matrix, &values, rows);
+        assert_same_bits(kind.name(), &product_of(&compute, &packed.matrix, &x), &expected);
+        for other in kinds.into_iter().filter(|other| *other != kind) {
+            let packed = weights(&compute, other, 20, columns, 32);
+            let multiply = || product_of(&compute, &packed.matrix, &x);
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply));
+            let message = *panic.expect_err("refused").downcast::<String>().expect("a message");
+            assert!(message.contains(other.name()), "{message}");
+        }
+    }
 }
 
 #[test]

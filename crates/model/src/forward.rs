@@ -160,6 +160,7 @@ impl Model {
             let begun = batch.sequences.iter().filter(|segment| segment.start == 0);
             begun.for_each(|segment| states.clear(segment.state));
         }
+        scratch.input.keep(self.weights.forms);
         self.embed(batch, scratch);
         let last = self.config.layers.len() - 1;
         let mut cache_layer = 0;

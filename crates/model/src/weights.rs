@@ -8,7 +8,7 @@ pub(crate) use packed::Packed;
 
 use std::sync::atomic::AtomicU64;
 
-use myriad_kernels::{Activations, Compute, DeltaWeights, Matrix, Product, matmul};
+use myriad_kernels::{Activations, Compute, DeltaWeights, Forms, Matrix, Product, matmul};
 
 /// All weights of a model.
 pub(crate) struct Weights {
@@ -21,6 +21,8 @@ pub(crate) struct Weights {
     /// What encoders have around their layers.
     pub encoder: Option<EncoderWeights>,
     pub layers: Vec<Layer>,
+    /// What the matrices are multiplied by.
+    pub forms: Forms,
     /// Bytes held in memory.
     pub held_bytes: usize,
     /// Bytes, in blocks of the types that weights were loaded as, that each decoded token reads.

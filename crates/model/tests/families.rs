@@ -21,8 +21,8 @@ const REFERENCE_MAX: f64 = 1e-4;
 /// that were made to react strongly; and the root mean square of errors.
 const FORWARD_MAX: f64 = 2e-2;
 const FORWARD_RMS: f64 = 2e-3;
-/// The same where weights are of 4 bits, so that activations are rounded to 8.
-const ROUNDED_MAX: f64 = 0.2;
+/// The same where activations are rounded to BF16 or 8 bits, as weights are of BF16 or 4 bits. That
+/// turns near ties of a router into another choice of experts, as right but far away for a row.
 const ROUNDED_RMS: f64 = 0.04;
 
 struct Prompt {
@@ -136,18 +136,17 @@ fn check(path: &Path, row: &Path) {
         let model = Model::load(file.source(), &compute, &mut |_| ()).unwrap();
         let kind = Precision::All(BlockType::F32);
         let exact = Model::load_as(file.source(), kind, &compute, &mut |_| ()).unwrap();
-        let (max, rms) = match name.starts_with("gpt_oss") {
-            true => (ROUNDED_MAX, ROUNDED_RMS),
-            false => (FORWARD_MAX, FORWARD_RMS),
-        };
         for Prompt { tokens, logits: right, greedy: chosen } in &prompts {
-            let at_once = logits(&model, &compute, tokens);
-            let found = distance(&at_once, right, vocab);
-            println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
-            assert!(found.max <= max && found.rms <= rms, "{name}: {level:?} {found:?}");
             let found = distance(&exact_logits(&exact, &compute, tokens), right, vocab);
             println!("{name}, {} tokens, {level:?}, f32: {found:?}", tokens.len());
             assert!(found.max <= REFERENCE_MAX, "{name}: {level:?}, f32: {found:?}");
+            let found = distance(&logits(&exact, &compute, tokens), right, vocab);
+            let is_close = found.max <= FORWARD_MAX && found.rms <= FORWARD_RMS;
+            assert!(is_close, "{name}: {level:?}, keys of f16 {found:?}");
+            let at_once = logits(&model, &compute, tokens);
+            let found = distance(&at_once, right, vocab);
+            println!("{name}, {} tokens, {level:?}: {found:?}", tokens.len());
+            assert!(found.rms <= ROUNDED_RMS, "{name}: {level:?}, as stored {found:?}");
             let pages: Vec<u32> = (0..pages_for(tokens.len()) as u32).rev().collect();
             let in_pieces = logits_in_chunks(&model, &compute, tokens, &[7, 1], &pages);
             assert!(in_pieces == at_once, "{name}: {level:?}: decoded after a prefill");

@@ -120,14 +120,14 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
+    unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         unsafe {
-            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
-            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(8).cast()));
-            Avx2(
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
-            )
+            let mask = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+            let low = _mm256_loadu_si256(from.cast());
+            let high = _mm256_loadu_si256(from.add(8).cast());
+            let even = |pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+            let odd = |pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, mask));
+            (Avx2(even(low), even(high)), Avx2(odd(low), odd(high)))
         }
     }
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use super::Lanes;
 use super::x86::{greatest8, sum_i8, sum8};
+use crate::matmul::pairs::Pairs;
 use std::arch::x86_64::*;
 
 /// Sixteen f32 in a 512-bit register.
@@ -57,10 +58,12 @@ impl Lanes for Avx512 {
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_set1_epi16(from.read_unaligned().cast_signed()))) }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
+    unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         unsafe {
-            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
-            Avx512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+            let pairs = _mm512_loadu_si512(from.cast());
+            let even = _mm512_slli_epi32::<16>(pairs);
+            let odd = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32.cast_signed()));
+            (Avx512(_mm512_castsi512_ps(even)), Avx512(_mm512_castsi512_ps(odd)))
         }
     }
     #[inline(always)]
@@ -261,6 +264,25 @@ impl Lanes for Avx512 {
         unsafe {
             let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
             _mm512_shuffle_epi8(table, bytes)
+        }
+    }
+}
+
+/// Thirty-two BF16 in one register, for processors with AVX-512 BF16.
+#[derive(Clone, Copy)]
+pub(crate) struct PairsOfBf16(__m512i);
+
+// SAFETY (both): the caller's processor has AVX-512 BF16; the pointer is valid for 64 bytes.
+impl Pairs<Avx512> for PairsOfBf16 {
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        unsafe { PairsOfBf16(_mm512_loadu_si512(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn dot(self, sum: Avx512, x: u32) -> Avx512 {
+        unsafe {
+            let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x.cast_signed()));
+            Avx512(_mm512_dpbf16_ps(sum.0, std::mem::transmute::<__m512i, __m512bh>(self.0), x))
         }
     }
 }

@@ -130,9 +130,12 @@ impl Lanes for Neon {
         unsafe { Neon([widen_f16(vdup_n_u16(from.read_unaligned())); 4]) }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        let wide = |i: usize| unsafe { vshll_n_u16::<16>(vld1_u16(from.add(4 * i))) };
-        Neon(std::array::from_fn(|i| unsafe { vreinterpretq_f32_u32(wide(i)) }))
+    unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
+        let pairs: [uint32x4_t; 4] = std::array::from_fn(|i| unsafe { vld1q_u32(from.add(4 * i)) });
+        let even = |pairs| unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs)) };
+        let odd =
+            |pairs| unsafe { vreinterpretq_f32_u32(vandq_u32(pairs, vdupq_n_u32(0xffff_0000))) };
+        (Neon(pairs.map(even)), Neon(pairs.map(odd)))
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {

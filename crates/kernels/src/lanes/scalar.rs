@@ -3,7 +3,7 @@
 
 use super::Lanes;
 use crate::block::half_e8m0;
-use crate::f16::{bf16_to_f32, f16_to_f32, f32_to_f16};
+use crate::f16::{f16_to_f32, f32_to_f16};
 use std::array::from_fn;
 
 /// Sixteen f32 in an array.
@@ -41,8 +41,11 @@ impl Lanes for Scalar {
         unsafe { Self::splat(f16_to_f32(from.read_unaligned())) }
     }
     #[inline(always)]
-    unsafe fn load_bf16(from: *const u16) -> Self {
-        Scalar(from_fn(|i| bf16_to_f32(unsafe { *from.add(i) })))
+    unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
+        let pairs: [u32; 16] = from_fn(|i| unsafe { from.add(i).read_unaligned() });
+        let even = pairs.map(|pair| f32::from_bits(pair << 16));
+        let odd = pairs.map(|pair| f32::from_bits(pair & 0xffff_0000));
+        (Scalar(even), Scalar(odd))
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {

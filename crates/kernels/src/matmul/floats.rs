@@ -1,4 +1,4 @@
-//! Turns float weights and float activations into products.
+//! Turns F32 and F16 weights and float activations into products.
 
 use std::ops::Range;
 
@@ -21,8 +21,7 @@ unsafe fn float_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
     unsafe {
         match job.weight.kind() {
             BlockType::F32 => float_groups::<L, F32>(job, groups),
-            BlockType::F16 => float_groups::<L, F16>(job, groups),
-            _ => float_groups::<L, BF16>(job, groups),
+            _ => float_groups::<L, F16>(job, groups),
         }
     }
 }
@@ -41,9 +40,8 @@ trait Float {
 
 struct F32;
 struct F16;
-struct BF16;
 
-// SAFETY (all three): as for the caller.
+// SAFETY (both): as for the caller.
 impl Float for F32 {
     const BYTES: usize = 4;
     #[inline(always)]
@@ -58,14 +56,6 @@ impl Float for F16 {
         unsafe { L::load_f16(from.cast()) }
     }
 }
-impl Float for BF16 {
-    const BYTES: usize = 2;
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(from: *const u8) -> L {
-        unsafe { L::load_bf16(from.cast()) }
-    }
-}
-
 #[inline(always)]
 unsafe fn float_groups<L: Lanes, F: Float>(job: &Job<'_>, groups: Range<usize>) {
     let (rows, mut done) = (job.x.rows(), 0);

@@ -108,6 +108,7 @@ impl Model {
         let weights = self.weights.encoder.as_ref().expect("the model is an encoder");
         let tables = page_tables(texts, encoding.pages);
         let rows = Rows::of(texts, &tables);
+        encoding.input.keep(self.weights.forms);
         let pass = Pass { model: self, compute, rows: &rows };
         pass.embed(texts, weights, encoding);
         for (layer, weights) in self.config.layers.iter().zip(&self.weights.layers) {
@@ -134,6 +135,7 @@ impl Model {
         let hidden = self.config.hidden;
         let rows = states.len() / hidden;
         let mut input = Activations::new();
+        input.keep(self.weights.forms);
         input.set(compute, &states[..rows * hidden], rows, hidden);
         let mut pooled = vec![0.0; rows * hidden];
         multiply(compute, &input, &classifier.pooler, &mut pooled, false);

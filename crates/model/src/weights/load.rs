@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
 
-use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Matrix};
+use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Forms, Matrix};
 
 use super::{
     Biased, BidirectionalWeights, ClassifierWeights, DeltaNetWeights, DenseWeights, EncoderWeights,
@@ -29,8 +29,9 @@ pub(crate) fn load(
     progress(0.0);
     let tensors = Checkpoint::of(source, config).with(precision);
     let total = tensors::bytes(config, &tensors)?;
+    let (forms, read, held, unused) = (Forms::NONE, 0, 0, 0);
     let mut loader =
-        Loader { tensors, config, packed, compute, progress, total, read: 0, held: 0, unused: 0 };
+        Loader { tensors, config, packed, compute, progress, total, forms, read, held, unused };
     let embedding = loader.matrix("token_embd.weight")?;
     let embedding_bytes = loader.read;
     let layers =
@@ -54,6 +55,7 @@ pub(crate) fn load(
         output_norm,
         encoder,
         layers,
+        forms: loader.forms,
         held_bytes: loader.held,
         bytes_per_token: loader.read - unread,
     })
@@ -67,6 +69,8 @@ struct Loader<'a, 'p> {
     progress: &'a mut dyn FnMut(f32),
     /// Bytes of all tensors, in blocks of the types that they become.
     total: usize,
+    /// What the matrices so far are multiplied by.
+    forms: Forms,
     /// Bytes of tensors read so far.
     read: usize,
     /// Bytes of memory held so far.
@@ -281,6 +285,7 @@ impl<'a> Loader<'a, '_> {
         let rows = values.len() / columns;
         let matrix = Matrix::pack(self.compute, BlockType::F32, rows, columns, &bytes)
             .map_err(|source| ModelError::Pack { name: names.join(" + "), source })?;
+        self.forms = self.forms.and_of(matrix.kind());
         self.count(read, matrix.bytes());
         Ok(matrix)
     }
@@ -382,6 +387,7 @@ impl<'a> Loader<'a, '_> {
         let (kind, columns) = (tensors[0].goal, tensors[0].columns());
         let all_rows = tensors.iter().map(Tensor::rows).sum();
         let read = tensors.iter().map(Tensor::goal_bytes).sum();
+        self.forms = self.forms.and_of(kind);
         if let Some(matrix) = self.packed.stored(kind, all_rows, columns)? {
             self.count(read, matrix.bytes());
             return Ok(matrix);

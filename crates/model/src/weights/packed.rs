@@ -16,7 +16,7 @@ const ALIGNMENT: usize = 64;
 
 /// Ends the file, so that one that was not written to its end is not taken for whole. The number is
 /// that of the layout.
-const MARK: &[u8; 16] = b"myriad-packed-1\n";
+const MARK: &[u8; 16] = b"myriad-packed-2\n";
 
 /// Where packed matrices go, or come from.
 pub(crate) enum Packed<'a> {
