@@ -55,7 +55,7 @@ pub struct Activations {
     pub(crate) values: Vec<i8>,
     /// Largest magnitude ÷ 127. [rows, blocks]
     pub(crate) scales: Vec<f32>,
-    /// What a chain of unsigned levels begins with: −[`CORRECTED_BIAS`] · sum of the block's values.
+    /// What chains of unsigned levels begin with: −[`CORRECTED_BIAS`] · sum of a block's values.
     /// [rows, blocks]
     pub(crate) corrections: Vec<i32>,
     /// The same for each half block. [rows, blocks · 2]

@@ -74,12 +74,51 @@ const TASK_BYTES_MIN: usize = 16 << 10;
 /// If shapes do not agree.
 pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) {
     let mut jobs: Vec<Job<'_>> = Vec::with_capacity(products.len());
-    let mut tasks = 0;
     for product in products.iter_mut() {
-        let job = Job::new(compute, x, product, tasks);
-        tasks = job.tasks.end;
+        let (weight, stride) = (product.weight, product.out_stride);
+        let first_column = first_column(x, product);
+        assert!(stride >= weight.rows(), "out_stride holds the outputs");
+        let places = x.rows().checked_sub(1).map_or(0, |last| last * stride + weight.rows());
+        assert!(product.out.len() >= places, "out: [rows, out_stride]");
+        let out = Out {
+            values: Shares::new(product.out),
+            stride,
+            first: 0,
+            accumulate: product.accumulate,
+        };
+        let job = Job::new(compute, x, first_column, weight, product.bias, out, &jobs);
         jobs.push(job);
     }
+    run(compute, x, &jobs);
+}
+
+/// The products of several matrices and all columns of `x`, side by side, in one parallel region.
+/// `parts`: weights with what is added to their outputs. `out`: [rows, outputs of all parts]
+///
+/// # Panics
+///
+/// If shapes do not agree.
+pub fn matmul_beside<'a>(
+    compute: &Compute,
+    x: &'a Activations,
+    parts: impl Iterator<Item = (&'a Matrix, Option<&'a [f32]>)> + Clone,
+    out: &mut [f32],
+) {
+    let stride = parts.clone().map(|(weight, _)| weight.rows()).sum();
+    assert_eq!(out.len(), x.rows() * stride, "out: [rows, outputs of all parts]");
+    let mut jobs: Vec<Job<'_>> = Vec::new();
+    let mut place = Out { values: Shares::new(out), stride, first: 0, accumulate: false };
+    for (weight, bias) in parts {
+        assert_eq!(weight.columns(), x.columns(), "columns of weights and activations");
+        let job = Job::new(compute, x, 0, weight, bias, place, &jobs);
+        jobs.push(job);
+        place.first += weight.rows();
+    }
+    run(compute, x, &jobs);
+}
+
+fn run(compute: &Compute, x: &Activations, jobs: &[Job<'_>]) {
+    let tasks = jobs.last().map_or(0, |job| job.tasks.end);
     if x.rows() == 0 {
         return;
     }
@@ -97,15 +136,25 @@ pub fn matmul(compute: &Compute, x: &Activations, products: &mut [Product<'_>]) 
     });
 }
 
+/// Where outputs go.
+#[derive(Clone, Copy)]
+struct Out {
+    values: Shares<f32>,
+    /// Floats from one row to the next.
+    stride: usize,
+    /// The place of the first output in each row.
+    first: usize,
+    /// Whether they are added to what is there.
+    accumulate: bool,
+}
+
 /// One product and the tasks that it is split into.
 struct Job<'a> {
     x: &'a Activations,
     weight: &'a Matrix,
     first_column: usize,
     bias: Option<&'a [f32]>,
-    out: Shares<f32>,
-    out_stride: usize,
-    accumulate: bool,
+    out: Out,
     /// Whether there are rows enough to unpack weights into a panel.
     unpacks: bool,
     groups_per_task: usize,
@@ -113,23 +162,19 @@ struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
+    /// `before`: the jobs whose tasks come before; `out` holds all rows and outputs.
     fn new(
         compute: &Compute,
         x: &'a Activations,
-        product: &'a mut Product<'_>,
-        first_task: usize,
+        first_column: usize,
+        weight: &'a Matrix,
+        bias: Option<&'a [f32]>,
+        out: Out,
+        before: &[Job<'_>],
     ) -> Job<'a> {
-        let weight = product.weight;
-        let (rows, outputs) = (x.rows(), weight.rows());
-        let first_column = first_column(x, product);
+        let (rows, groups) = (x.rows(), weight.groups());
         assert!(x.serves(weight.kind()), "no activations for weights of {}", weight.kind().name());
-        assert!(product.out_stride >= outputs, "out_stride holds the outputs");
-        assert!(
-            rows == 0 || product.out.len() >= (rows - 1) * product.out_stride + outputs,
-            "out: [rows, out_stride]"
-        );
-        assert!(product.bias.is_none_or(|bias| bias.len() == outputs), "bias: [outputs]");
-        let groups = weight.groups();
+        assert!(bias.is_none_or(|bias| bias.len() == weight.rows()), "bias: [outputs]");
         let unpacks = rows >= panel_rows_min(compute.kernels, weight.kind());
         let groups_per_task = if unpacks {
             PANEL_GROUPS
@@ -139,19 +184,9 @@ impl<'a> Job<'a> {
             // In pairs where pairs are multiplied.
             if rows > STREAM_ROWS { share.next_multiple_of(PANEL_GROUPS) } else { share }
         };
+        let first_task = before.last().map_or(0, |job| job.tasks.end);
         let tasks = first_task..first_task + groups.div_ceil(groups_per_task);
-        Job {
-            x,
-            weight,
-            first_column,
-            bias: product.bias,
-            out: Shares::new(product.out),
-            out_stride: product.out_stride,
-            accumulate: product.accumulate,
-            unpacks,
-            groups_per_task,
-            tasks,
-        }
+        Job { x, weight, first_column, bias, out, unpacks, groups_per_task, tasks }
     }
 
     /// Stores the sixteen outputs of one group and row.
@@ -163,14 +198,16 @@ impl<'a> Job<'a> {
     unsafe fn finish<L: Lanes>(&self, group: usize, row: usize, sums: L) {
         let first = group * GROUP_ROWS;
         let count = (self.weight.rows() - first).min(GROUP_ROWS);
-        // SAFETY: `Job::new` checked that `out` holds every row's outputs; groups are disjoint.
+        let place = row * self.out.stride + self.out.first + first;
+        // SAFETY: whoever made the job checked that `out` holds every row's outputs; groups are
+        // disjoint.
         unsafe {
-            let out = self.out.slice(row * self.out_stride + first, count);
+            let out = self.out.values.slice(place, count);
             let mut sums = sums;
             if let Some(bias) = self.bias {
                 sums = sums.add(L::load_first(bias[first..].as_ptr(), count));
             }
-            if self.accumulate {
+            if self.out.accumulate {
                 sums = L::load_first(out.as_ptr(), count).add(sums);
             }
             sums.store_first(out.as_mut_ptr(), count);

@@ -40,6 +40,36 @@ pub fn rms_norm(
     }
 }
 
+/// `out += x / rms(x) · weight`, row by row. `x`, `out`: [rows, columns], `weight`: [columns]
+///
+/// # Panics
+///
+/// If a slice is not as long as its shape says.
+pub fn add_rms_norm(
+    compute: &Compute,
+    x: &[f32],
+    rows: usize,
+    columns: usize,
+    weight: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    assert_eq!(x.len(), rows * columns, "x: [rows, columns]");
+    assert_eq!(out.len(), rows * columns, "out: [rows, columns]");
+    assert_eq!(weight.len(), columns, "weight: [columns]");
+    let shares = Shares::new(out);
+    let one = |row: usize| {
+        // SAFETY: each row writes its own part.
+        let out = unsafe { shares.slice(row * columns, columns) };
+        add_normalised_row(compute.kernels, &x[row * columns..][..columns], weight, eps, out);
+    };
+    if rows * columns < PARALLEL_MIN {
+        (0..rows).for_each(one);
+    } else {
+        compute.pool.run(rows, &|row, _| one(row));
+    }
+}
+
 /// RMSNorm of each head in place: `heads` heads of `head_size` at the start of each row of `x`.
 /// `x`: [rows, stride], `weight`: [head_size]
 ///
@@ -146,6 +176,27 @@ unsafe fn centre<L: Lanes>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32
 leveled!(
     fn normalise_row(kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = normalise
 );
+leveled!(
+    fn add_normalised_row(kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) =
+        add_normalised
+);
+
+#[inline(always)]
+unsafe fn add_normalised<L: Lanes>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == weight.len() && x.len() == out.len(), "rows of one length");
+    // SAFETY: the caller's level runs here; lengths agree.
+    unsafe {
+        let factor = L::splat(rms_factor::<L>(x, eps));
+        for start in (0..x.len()).step_by(16) {
+            let count = (x.len() - start).min(16);
+            let weight = L::load_first(weight.as_ptr().add(start), count);
+            let lanes = L::load_first(x.as_ptr().add(start), count).mul(factor).mul(weight);
+            let out = out.as_mut_ptr().add(start);
+            L::load_first(out, count).add(lanes).store_first(out, count);
+        }
+    }
+}
+
 leveled!(fn normalise_in_place(kernels, x: &mut [f32], weight: &[f32], eps: f32) = normalise_same);
 
 #[inline(always)]

@@ -6,6 +6,7 @@ mod common;
 use common::{Random, assert_same_bits, compute, product, product_of, rounded, weights};
 use myriad_kernels::{
     Activations, BlockType, Forms, Level, Matrix, Product, bf16_to_f32, f32_to_bf16, matmul,
+    matmul_beside,
 };
 use proptest::prelude::*;
 
@@ -277,6 +278,47 @@ fn columns_that_are_not_there_are_refused() {
     assert!(refusal(Some(128)).contains("64 columns from column 128 on, of 160"));
     let far = usize::MAX - 31;
     assert!(refusal(Some(far)).contains(&format!("64 columns from column {far} on")));
+}
+
+/// Matrices of several types, their outputs in one row: each as if it stood alone.
+#[test]
+fn outputs_of_several_matrices_stand_side_by_side() {
+    let (columns, widths) = (256, [33, 16, 50]);
+    let kinds = [BlockType::Q4K, BlockType::Q6K, BlockType::BF16];
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        let parts: Vec<_> = kinds
+            .into_iter()
+            .zip(widths)
+            .map(|(kind, width)| weights(&compute, kind, width, columns, 40 + width as u64))
+            .collect();
+        let bias = Random(41).values(widths[1]);
+        for rows in [1, 5, 51] {
+            let values = Random(42).activations(rows * columns);
+            let mut x = Activations::new();
+            x.set(&compute, &values, rows, columns);
+            let stride: usize = widths.iter().sum();
+            let mut out = vec![f32::NAN; rows * stride];
+            let biases = [None, Some(&bias[..]), None];
+            let beside = parts.iter().map(|part| &part.matrix).zip(biases);
+            matmul_beside(&compute, &x, beside, &mut out);
+            let mut first = 0;
+            for (part, bias) in parts.iter().zip(biases) {
+                let width = part.matrix.rows();
+                let mut alone = product_of(&compute, &part.matrix, &x);
+                for row in alone.chunks_exact_mut(width) {
+                    let sums = row.iter_mut().zip(bias.into_iter().flatten());
+                    sums.for_each(|(sum, bias)| *sum += bias);
+                }
+                for (row, alone) in alone.chunks_exact(width).enumerate() {
+                    let found = &out[row * stride + first..][..width];
+                    let what = format!("{}, row {row} of {rows}", part.matrix.kind().name());
+                    assert_same_bits(&what, found, alone);
+                }
+                first += width;
+            }
+        }
+    }
 }
 
 #[test]

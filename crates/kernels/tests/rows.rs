@@ -4,8 +4,8 @@ mod common;
 
 use common::{Random, assert_same_bits, compute, product_of};
 use myriad_kernels::{
-    Activation, Activations, BlockType, Level, Matrix, dequantise, quantise, rms_norm,
-    rms_norm_heads,
+    Activation, Activations, BlockType, Level, Matrix, add_rms_norm, dequantise, quantise,
+    rms_norm, rms_norm_heads,
 };
 
 /// Below and above what is done by several threads; full and ragged registers.
@@ -53,6 +53,12 @@ fn norms_are_close_and_equal_on_every_level() {
             let mut found = vec![f32::NAN; x.len()];
             rms_norm(&compute(level, 2), &x, rows, columns, &weight, 1e-5, &mut found);
             assert_same_bits(level.name(), &found, &expected);
+            // Added to what is there: one rounding more.
+            let before = Random(5).values(x.len());
+            let mut sums = before.clone();
+            add_rms_norm(&compute(level, 2), &x, rows, columns, &weight, 1e-5, &mut sums);
+            let right: Vec<f32> = before.iter().zip(&expected).map(|(a, b)| a + b).collect();
+            assert_same_bits(level.name(), &sums, &right);
         }
     }
 }

@@ -13,7 +13,7 @@ mod moe;
 use myriad_kernels::{
     Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, DeltaRun,
     DeltaScratch, DeltaSnapshot as Snapshot, KvCache, Matrix, PAGE_TOKENS, Product, RopeHeads,
-    RowSlot, attention, matmul, rms_norm, rms_norm_heads, rope,
+    RowSlot, add_rms_norm, attention, matmul, rms_norm, rms_norm_heads, rope,
 };
 
 pub use encoder::{Encoding, Text};
@@ -118,8 +118,6 @@ pub struct Scratch {
     added: Vec<f32>,
     /// [rows, gate + up]
     gate_up: Vec<f32>,
-    /// See [`crate::weights::Fused`].
-    staging: Vec<f32>,
     /// [logit rows, vocab]
     logits: Vec<f32>,
     /// [rows that want states, hidden]
@@ -300,7 +298,7 @@ impl Pass<'_> {
         let epsilon = config.norm_epsilon;
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
         let qkv = sized(&mut scratch.qkv, count * stride);
-        weights.qkv.apply(compute, &scratch.input, qkv, &mut scratch.staging);
+        weights.qkv.apply(compute, &scratch.input, qkv);
         if let Some([q_norm, k_norm]) = &weights.qk_norms {
             rms_norm_heads(compute, qkv, count, stride, heads, head_size, q_norm, epsilon);
             let k = &mut qkv[q_size.min(count * stride)..];
@@ -365,7 +363,7 @@ impl Pass<'_> {
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
         let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
         let SwiGlu { gate_up: weight, down, down_bias } = &weights.swiglu;
-        weight.apply(compute, &scratch.input, gate_up, &mut scratch.staging);
+        weight.apply(compute, &scratch.input, gate_up);
         scratch.input.set_gated(compute, gate_up, count, size, activation);
         let norm = weights.post_norm.as_deref();
         self.add_to_residual(down, down_bias.as_deref(), norm, count, scratch);
@@ -389,12 +387,10 @@ impl Pass<'_> {
         let Some(norm) = norm else {
             return matmul(compute, &scratch.input, &mut [product(residual, true)]);
         };
-        // The first half takes the product, the second its norm.
-        let (out, normed) =
-            sized(&mut scratch.added, 2 * count * hidden).split_at_mut(count * hidden);
-        matmul(compute, &scratch.input, &mut [product(out, false)]);
-        rms_norm(compute, out, count, hidden, norm, self.model.config.norm_epsilon, normed);
-        residual.iter_mut().zip(normed).for_each(|(sum, value)| *sum += *value);
+        let added = sized(&mut scratch.added, count * hidden);
+        matmul(compute, &scratch.input, &mut [product(added, false)]);
+        let epsilon = self.model.config.norm_epsilon;
+        add_rms_norm(compute, added, count, hidden, norm, epsilon, residual);
     }
 
     /// out = weight · input

@@ -8,7 +8,7 @@ pub(crate) use packed::Packed;
 
 use std::sync::atomic::AtomicU64;
 
-use myriad_kernels::{Activations, Compute, DeltaWeights, Forms, Matrix, Product, matmul};
+use myriad_kernels::{Activations, Compute, DeltaWeights, Forms, Matrix, Product, matmul_beside};
 
 /// All weights of a model.
 pub(crate) struct Weights {
@@ -229,64 +229,23 @@ impl Fused {
     }
 
     /// out = x · weightᵀ + bias, in one parallel region. out: [x.rows(), rows]
-    ///
-    /// `staging` is working memory for the case of several matrices and several rows.
-    pub fn apply(
-        &self,
-        compute: &Compute,
-        x: &Activations,
-        out: &mut [f32],
-        staging: &mut Vec<f32>,
-    ) {
-        // With one matrix, or one row, the outputs already lie where they belong.
-        if self.parts.len() == 1 || x.rows() == 1 {
-            return self.apply_blocks(compute, x, out);
-        }
-        staging.resize(staging.len().max(out.len()), 0.0);
-        self.apply_blocks(compute, x, &mut staging[..out.len()]);
-        let mut block = 0;
-        let mut column = 0;
-        for part in &self.parts {
-            let width = part.weight.rows();
-            for row in 0..x.rows() {
-                let from = block + row * width;
-                let to = row * self.rows + column;
-                out[to..to + width].copy_from_slice(&staging[from..from + width]);
-            }
-            block += x.rows() * width;
-            column += width;
-        }
-    }
-
-    /// The same, each part's outputs in a block of their own: [parts][x.rows(), part rows]
-    fn apply_blocks(&self, compute: &Compute, x: &Activations, out: &mut [f32]) {
-        let mut products = Vec::with_capacity(self.parts.len());
-        self.products(x.rows(), out, &mut products);
-        matmul(compute, x, &mut products);
+    pub fn apply(&self, compute: &Compute, x: &Activations, out: &mut [f32]) {
+        let parts = self.parts.iter().map(|part| (&part.weight, part.bias.as_deref()));
+        matmul_beside(compute, x, parts, out);
     }
 
     /// The products of [`apply`](Fused::apply) for one row, to be put into one parallel region with
     /// others of the same input. out: [rows]
-    pub fn products_of_row<'a>(&'a self, out: &'a mut [f32], products: &mut Vec<Product<'a>>) {
-        self.products(1, out, products);
-    }
-
-    /// One product for each part, each with a block of `out`: [parts][rows, part rows]
-    fn products<'a>(
-        &'a self,
-        rows: usize,
-        mut out: &'a mut [f32],
-        products: &mut Vec<Product<'a>>,
-    ) {
+    pub fn products_of_row<'a>(&'a self, mut out: &'a mut [f32], products: &mut Vec<Product<'a>>) {
         for part in &self.parts {
             let width = part.weight.rows();
-            let (block, rest) = out.split_at_mut(rows * width);
+            let (place, rest) = out.split_at_mut(width);
             out = rest;
             products.push(Product {
                 weight: &part.weight,
                 first_column: None,
                 bias: part.bias.as_deref(),
-                out: block,
+                out: place,
                 out_stride: width,
                 accumulate: false,
             });

@@ -25,7 +25,7 @@ impl Pass<'_> {
         // In each row: what goes through the convolution, the gate, beta, alpha.
         let stride = channels + width + 2 * heads;
         let first = sized(&mut scratch.qkv, count * stride);
-        weights.first.apply(compute, &scratch.input, first, &mut scratch.staging);
+        weights.first.apply(compute, &scratch.input, first);
         let from = |column: usize| &first[column.min(first.len())..];
         let call = DeltaCall {
             layer,

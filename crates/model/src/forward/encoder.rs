@@ -55,8 +55,6 @@ pub struct Encoding {
     attended: Vec<f32>,
     /// [rows, size]
     up: Vec<f32>,
-    /// See [`crate::weights::Fused`].
-    staging: Vec<f32>,
     attention: AttentionScratch,
 }
 
@@ -89,7 +87,6 @@ impl Model {
             qkv: Vec::new(),
             attended: Vec::new(),
             up: Vec::new(),
-            staging: Vec::new(),
             attention: AttentionScratch::new(),
         })
     }
@@ -223,11 +220,11 @@ impl Pass<'_> {
     ) {
         let (compute, count, hidden) = (self.compute, self.rows.count(), self.model.config.hidden);
         let stride = 3 * hidden;
-        let Encoding { cache, residual, input, qkv, attended, staging, .. } = encoding;
+        let Encoding { cache, residual, input, qkv, attended, .. } = encoding;
         let residual = &mut residual[..count * hidden];
         input.set(compute, residual, count, hidden);
         let qkv = sized(qkv, count * stride);
-        weights.qkv.apply(compute, input, qkv, staging);
+        weights.qkv.apply(compute, input, qkv);
         let part = |index: usize| &qkv[(index * hidden).min(count * stride)..];
         cache.store(compute, 0, &self.rows.slots, part(1), stride, part(2), stride);
         let attended = sized(attended, count * hidden);

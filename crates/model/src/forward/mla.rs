@@ -55,7 +55,7 @@ impl Pass<'_> {
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
         let stride = mla.first_size();
         let first = sized(&mut scratch.qkv, count * stride);
-        weights.first.apply(compute, &scratch.input, first, &mut scratch.staging);
+        weights.first.apply(compute, &scratch.input, first);
         if let (Some(indexer), Some(weights)) = (&mla.indexer, &weights.indexer) {
             self.index_keys(indexer, weights, rows, cache, &scratch.input, &mut scratch.mla.index);
         }

@@ -116,7 +116,7 @@ impl Pass<'_> {
         scratch.input.set(self.compute, gathered, count, hidden);
         let mut gate_up = std::mem::take(&mut scratch.gate_up);
         let outputs = sized(&mut gate_up, count * 2 * moe.size);
-        weights.gate_up.apply(self.compute, &scratch.input, outputs, &mut scratch.staging);
+        weights.gate_up.apply(self.compute, &scratch.input, outputs);
         self.add_outputs(moe.size, moe.activation, weights, outputs, routes, scratch);
         scratch.gate_up = gate_up;
     }
@@ -142,7 +142,7 @@ impl Pass<'_> {
         scratch.input.set(self.compute, normed, count, hidden);
         let mut gate_up = std::mem::take(&mut scratch.gate_up);
         let outputs = sized(&mut gate_up, count * 2 * size);
-        weights.gate_up.apply(self.compute, &scratch.input, outputs, &mut scratch.staging);
+        weights.gate_up.apply(self.compute, &scratch.input, outputs);
         self.add_outputs(size, Activation::Silu, weights, outputs, &all, scratch);
         scratch.gate_up = gate_up;
     }
