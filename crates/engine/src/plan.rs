@@ -15,6 +15,11 @@ use crate::pages::PrefixHash;
 use crate::sequence::Sequence;
 use crate::states::Pools;
 
+/// Whoever reads an answer waits for the prompts in its step: these get one part of so many of the
+/// rows that they could have alone. A step then takes up to about twice as long as one of sixteen
+/// answers (`bench/DIARY.md`).
+const BESIDE_ANSWERS: usize = 8;
+
 /// Requests in order: those that have a place, and those that wait for one.
 #[derive(Default)]
 pub(crate) struct Queues {
@@ -96,8 +101,7 @@ impl Queues {
         let mut preempted = 0;
         loop {
             let mut pieces = self.plan_decodes(pools, &mut preempted);
-            // Whoever reads an answer waits for the prompts in its step.
-            let budget = if pieces.is_empty() { step_tokens } else { step_tokens / 4 };
+            let budget = if pieces.is_empty() { step_tokens } else { step_tokens / BESIDE_ANSWERS };
             let budget = budget.saturating_sub(pieces.len()).max(PAGE_TOKENS);
             self.plan_prompts(budget, pools, &mut pieces);
             if !pieces.is_empty() || self.running.len() < 2 {
