@@ -9,6 +9,7 @@ use crate::level::leveled;
 use crate::pool::Shares;
 use crate::tiles::BLOCK;
 use crate::vector::{Activation, gelu, normalise, times_sigmoid};
+use std::ops::Range;
 
 /// The forms of activations that weights of some types are multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,50 +204,58 @@ impl Activations {
         self.columns.div_ceil(BLOCK)
     }
 
+    /// Makes room for the int8 form of so many rows, and returns where each block goes: for who
+    /// makes the rows himself, where there is no other form.
+    pub(crate) fn reserve_ints(&mut self, rows: usize, columns: usize) -> Option<Blocks> {
+        if self.forms != Forms::NONE.and_of(BlockType::Q8_0) {
+            return None;
+        }
+        (self.rows, self.columns) = (rows, columns);
+        Some(self.blocks_of_rows())
+    }
+
+    fn blocks_of_rows(&mut self) -> Blocks {
+        let per_row = if self.forms.ints { self.blocks() } else { 0 };
+        let blocks = self.rows * per_row;
+        self.values.resize(blocks * BLOCK, 0);
+        self.scales.resize(blocks, 0.0);
+        self.corrections.resize(blocks, 0);
+        self.half_corrections.resize(blocks * 2, 0);
+        self.scaled_sums.resize(blocks, 0.0);
+        self.scaled_half_sums.resize(blocks * 2, 0.0);
+        Blocks {
+            per_row,
+            values: Shares::new(&mut self.values),
+            scales: Shares::new(&mut self.scales),
+            corrections: Shares::new(&mut self.corrections),
+            half_corrections: Shares::new(&mut self.half_corrections),
+            scaled_sums: Shares::new(&mut self.scaled_sums),
+            scaled_half_sums: Shares::new(&mut self.scaled_half_sums),
+        }
+    }
+
     fn fill(&mut self, compute: &Compute, rows: usize, columns: usize, source: Source<'_>) {
         (self.rows, self.columns) = (rows, columns);
-        let Forms { floats: keeps_floats, halves, ints } = self.forms;
-        let blocks = self.blocks();
-        let per_row = Widths {
-            floats: columns,
-            halves: if halves { blocks * BLOCK } else { 0 },
-            blocks: if ints { blocks } else { 0 },
-        };
+        let keeps_floats = self.forms.floats;
+        let padded = if self.forms.halves { self.blocks() * BLOCK } else { 0 };
         let float_rows = if keeps_floats { rows } else { compute.pool.threads().min(rows) };
-        self.floats.resize(float_rows * per_row.floats, 0.0);
-        self.halves.resize(rows * per_row.halves, 0);
-        self.values.resize(rows * per_row.blocks * BLOCK, 0);
-        self.scales.resize(rows * per_row.blocks, 0.0);
-        self.corrections.resize(rows * per_row.blocks, 0);
-        self.half_corrections.resize(rows * per_row.blocks * 2, 0);
-        self.scaled_sums.resize(rows * per_row.blocks, 0.0);
-        self.scaled_half_sums.resize(rows * per_row.blocks * 2, 0.0);
+        self.floats.resize(float_rows * columns, 0.0);
+        self.halves.resize(rows * padded, 0);
+        let blocks = self.blocks_of_rows();
         let floats = Shares::new(&mut self.floats);
         let halves = Shares::new(&mut self.halves);
-        let values = Shares::new(&mut self.values);
-        let scales = Shares::new(&mut self.scales);
-        let corrections = Shares::new(&mut self.corrections);
-        let half_corrections = Shares::new(&mut self.half_corrections);
-        let scaled_sums = Shares::new(&mut self.scaled_sums);
-        let scaled_half_sums = Shares::new(&mut self.scaled_half_sums);
         let one = |row: usize, thread: usize| {
             let float_row = if keeps_floats { row } else { thread };
-            let Widths { floats: columns, halves: padded, blocks } = per_row;
             // SAFETY: each row writes its own part of every buffer, or that of its thread.
-            let row = unsafe {
+            let place = unsafe {
                 Row {
                     source: source.row(row, columns),
                     floats: floats.slice(float_row * columns, columns),
                     halves: halves.slice(row * padded, padded),
-                    values: values.slice(row * blocks * BLOCK, blocks * BLOCK),
-                    scales: scales.slice(row * blocks, blocks),
-                    corrections: corrections.slice(row * blocks, blocks),
-                    half_corrections: half_corrections.slice(row * blocks * 2, blocks * 2),
-                    scaled_sums: scaled_sums.slice(row * blocks, blocks),
-                    scaled_half_sums: scaled_half_sums.slice(row * blocks * 2, blocks * 2),
+                    blocks: blocks.of_row(row, 0..blocks.per_row),
                 }
             };
-            fill_row(compute.kernels, row);
+            fill_row(compute.kernels, place);
         };
         if rows * columns < PARALLEL_MIN {
             (0..rows).for_each(|row| one(row, 0));
@@ -256,12 +265,73 @@ impl Activations {
     }
 }
 
-/// Elements of a row in each form.
+/// Where blocks of int8 go.
 #[derive(Clone, Copy)]
-struct Widths {
-    floats: usize,
-    halves: usize,
-    blocks: usize,
+pub(crate) struct Blocks {
+    per_row: usize,
+    values: Shares<i8>,
+    scales: Shares<f32>,
+    corrections: Shares<i32>,
+    half_corrections: Shares<i32>,
+    scaled_sums: Shares<f32>,
+    scaled_half_sums: Shares<f32>,
+}
+
+impl Blocks {
+    /// Some neighbouring blocks of a row.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else writes these blocks, or reads them meanwhile.
+    #[inline(always)]
+    pub(crate) unsafe fn of_row(&self, row: usize, blocks: Range<usize>) -> RowBlocks<'_> {
+        let (at, count) = (row * self.per_row + blocks.start, blocks.len());
+        // SAFETY: as for the caller.
+        unsafe {
+            RowBlocks {
+                values: self.values.slice(at * BLOCK, count * BLOCK),
+                scales: self.scales.slice(at, count),
+                corrections: self.corrections.slice(at, count),
+                half_corrections: self.half_corrections.slice(at * 2, count * 2),
+                scaled_sums: self.scaled_sums.slice(at, count),
+                scaled_half_sums: self.scaled_half_sums.slice(at * 2, count * 2),
+            }
+        }
+    }
+}
+
+/// Some blocks of a row.
+pub(crate) struct RowBlocks<'a> {
+    values: &'a mut [i8],
+    scales: &'a mut [f32],
+    corrections: &'a mut [i32],
+    half_corrections: &'a mut [i32],
+    scaled_sums: &'a mut [f32],
+    scaled_half_sums: &'a mut [f32],
+}
+
+impl RowBlocks<'_> {
+    /// Makes the blocks from floats, the last one perhaps from less than 32.
+    ///
+    /// # Safety
+    ///
+    /// The level of `L` runs here.
+    #[inline(always)]
+    pub(crate) unsafe fn write<L: Lanes>(self, floats: &[f32]) {
+        for (block, values) in self.values.chunks_exact_mut(BLOCK).enumerate() {
+            let floats = &floats[block * BLOCK..];
+            // SAFETY: as for the caller.
+            let (scale, sums) = unsafe { quantise_block::<L>(floats, values) };
+            self.scales[block] = scale;
+            let sum = sums[0] + sums[1];
+            self.corrections[block] = -CORRECTED_BIAS * sum;
+            let corrections = sums.map(|sum| -CORRECTED_BIAS * sum);
+            self.half_corrections[2 * block..2 * block + 2].copy_from_slice(&corrections);
+            self.scaled_sums[block] = scale * sum as f32;
+            let scaled = sums.map(|sum| scale * sum as f32);
+            self.scaled_half_sums[2 * block..2 * block + 2].copy_from_slice(&scaled);
+        }
+    }
 }
 
 impl<'a> Source<'a> {
@@ -294,12 +364,7 @@ struct Row<'a> {
     source: Source<'a>,
     floats: &'a mut [f32],
     halves: &'a mut [u16],
-    values: &'a mut [i8],
-    scales: &'a mut [f32],
-    corrections: &'a mut [i32],
-    half_corrections: &'a mut [i32],
-    scaled_sums: &'a mut [f32],
-    scaled_half_sums: &'a mut [f32],
+    blocks: RowBlocks<'a>,
 }
 
 leveled!(fn fill_row(kernels, row: Row<'_>) = fill_row_lanes);
@@ -360,18 +425,7 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
             }
             padding.fill(0);
         }
-        for (block, values) in row.values.chunks_exact_mut(BLOCK).enumerate() {
-            let floats = &row.floats[block * BLOCK..];
-            let (scale, sums) = quantise_block::<L>(floats, values);
-            row.scales[block] = scale;
-            let sum = sums[0] + sums[1];
-            row.corrections[block] = -CORRECTED_BIAS * sum;
-            let halves = sums.map(|sum| -CORRECTED_BIAS * sum);
-            row.half_corrections[2 * block..2 * block + 2].copy_from_slice(&halves);
-            row.scaled_sums[block] = scale * sum as f32;
-            let halves = sums.map(|sum| scale * sum as f32);
-            row.scaled_half_sums[2 * block..2 * block + 2].copy_from_slice(&halves);
-        }
+        row.blocks.write::<L>(row.floats);
     }
 }
 

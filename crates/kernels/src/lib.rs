@@ -39,7 +39,7 @@ pub use index::{IndexCall, index_scores, top_positions};
 pub use kv::{KvCache, KvError, KvShape, KvType, KvTypeError, PAGE_TOKENS, RowSlot};
 pub use level::{Kernels, LEVEL_VARIABLE, Level, LevelError};
 pub use map::MappedFile;
-pub use matmul::{Product, matmul, matmul_beside};
+pub use matmul::{Product, matmul, matmul_beside, matmul_gated};
 pub use matrix::{Matrix, PackError};
 pub use pool::ThreadPool;
 pub use probe::{int8_peak, memory_read_bandwidth};

@@ -6,7 +6,9 @@
 //! blocks one f32 accumulator, in ascending order.
 
 mod floats;
+mod gated;
 pub(crate) mod pairs;
+mod panel;
 mod source;
 
 use crate::activations::{Activations, CORRECTED_BIAS};
@@ -19,8 +21,10 @@ use crate::pool::Shares;
 use crate::tiles::{BLOCK, Format, GROUP_ROWS, with_format};
 use floats::multiply_floats;
 use pairs::multiply_pairs;
-use source::{Block, PANEL_BLOCK, Packed, Source, Unpacked};
-use std::cell::RefCell;
+use panel::multiply_panel;
+
+pub use gated::matmul_gated;
+use source::{Block, Packed, Source};
 use std::ops::Range;
 
 /// One product of a [`matmul`] call.
@@ -340,83 +344,38 @@ unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
         if L::MANY_REGISTERS && job.x.rows() > STREAM_ROWS {
             while group + PANEL_GROUPS <= groups.end {
                 let pair = [packed(group), packed(group + 1)];
-                all_rows::<L, F, Packed, 6, PANEL_GROUPS>(job, group, pair);
+                all_rows::<L, F, Packed, 6, PANEL_GROUPS>(job, pair, ToOut { job, group });
                 group += PANEL_GROUPS;
             }
         }
         for group in group..groups.end {
-            all_rows::<L, F, Packed, 4, 1>(job, group, [packed(group)]);
+            all_rows::<L, F, Packed, 4, 1>(job, [packed(group)], ToOut { job, group });
         }
     });
 }
 
-thread_local! {
-    /// The panel of the running task: it stays in the core's own cache.
-    static PANEL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// What is done with the sums of R rows from row `first` on and G groups.
+trait Finish<L>: Copy {
+    /// # Safety
+    ///
+    /// The level of `L` runs here.
+    unsafe fn finish<const R: usize, const G: usize>(self, first: usize, sums: [[L; R]; G]);
 }
 
-fn multiply_panel(kernels: &Kernels, job: &Job<'_>, groups: Range<usize>) {
-    let bytes = PANEL_GROUPS * job.weight.blocks() * PANEL_BLOCK + 64;
-    PANEL.with_borrow_mut(|panel| {
-        panel.resize(bytes.max(panel.len()), 0);
-        let offset = panel.as_ptr().align_offset(64);
-        multiply_panel_at(kernels, job, groups, &mut panel[offset..]);
-    });
+/// Sums of groups from this one on go to the job's outputs.
+#[derive(Clone, Copy)]
+struct ToOut<'a> {
+    job: &'a Job<'a>,
+    group: usize,
 }
 
-leveled!(fn multiply_panel_at(
-    kernels, job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]
-) = panel_lanes);
-
-/// Many rows: one or two groups are unpacked into the panel, then all rows pass over it.
-#[inline(always)]
-unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut [u8]) {
-    let bytes = job.weight.blocks() * PANEL_BLOCK;
-    // SAFETY: the caller's level runs here; `multiply_panel` sized the panel.
-    with_format!(job.weight.kind(), F => unsafe {
-        for (place, group) in groups.clone().enumerate() {
-            unpack::<L, F>(job, group, panel[place * bytes..].as_mut_ptr());
-        }
-        if groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
-            let panels = [Unpacked(panel.as_ptr()), Unpacked(panel[bytes..].as_ptr())];
-            all_rows::<L, F, Unpacked, 6, 2>(job, groups.start, panels);
-        } else {
-            for (place, group) in groups.enumerate() {
-                let panel = Unpacked(panel[place * bytes..].as_ptr());
-                all_rows::<L, F, Unpacked, 4, 1>(job, group, [panel]);
-            }
-        }
-    });
-}
-
-#[inline(always)]
-unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u8) {
-    let packed = Packed(job.weight.group(group).as_ptr());
-    // SAFETY: the caller's level runs here; the panel holds every block.
-    unsafe {
-        for unit in 0..job.weight.blocks() / F::BLOCKS {
-            for place in 0..F::BLOCKS {
-                let at = Block { unit, place };
-                let to = panel.add(at.number::<F>() * PANEL_BLOCK);
-                for step in 0..8 {
-                    let mut level = packed.level::<L, F>(at, step);
-                    if Unpacked::bias::<L, F>() != F::BIAS {
-                        level = L::add_to_bytes(level, (CORRECTED_BIAS - F::BIAS) as u8);
-                    }
-                    L::store_bytes(level, to.add(64 * step));
-                }
-                let scales = packed.scales::<L, F>(at);
-                scales[0].store(to.add(512).cast());
-                if F::HALVES {
-                    scales[1].store(to.add(576).cast());
-                }
-                if F::MINIMA {
-                    let minima = packed.minima::<L, F>(at);
-                    minima[0].store(to.add(640).cast());
-                    if F::HALVES {
-                        minima[1].store(to.add(704).cast());
-                    }
-                }
+impl<L: Lanes> Finish<L> for ToOut<'_> {
+    #[inline(always)]
+    unsafe fn finish<const R: usize, const G: usize>(self, first: usize, sums: [[L; R]; G]) {
+        for (g, sums) in sums.into_iter().enumerate() {
+            for (r, sums) in sums.into_iter().enumerate() {
+                // SAFETY: as for the caller; the task holds these groups.
+                unsafe { self.job.finish(self.group + g, first + r, sums) }
             }
         }
     }
@@ -426,27 +385,27 @@ unsafe fn unpack<L: Lanes, F: Format>(job: &Job<'_>, group: usize, panel: *mut u
 #[inline(always)]
 unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     job: &Job<'_>,
-    group: usize,
     sources: [S; G],
+    finish: impl Finish<L>,
 ) {
     // SAFETY: as for the caller.
     unsafe {
         let (mut row, rows) = (0, job.x.rows());
         // Eight are two tiles of four rather than six and two: small tiles wait for their sums.
         while row + R <= rows && (R == 4 || rows - row != 8) {
-            tile::<L, F, S, R, G>(job, group, row, sources);
+            finish.finish(row, tile::<L, F, S, R, G>(job, row, sources));
             row += R;
         }
         while row + 4 <= rows {
-            tile::<L, F, S, 4, G>(job, group, row, sources);
+            finish.finish(row, tile::<L, F, S, 4, G>(job, row, sources));
             row += 4;
         }
         if row + 2 <= rows {
-            tile::<L, F, S, 2, G>(job, group, row, sources);
+            finish.finish(row, tile::<L, F, S, 2, G>(job, row, sources));
             row += 2;
         }
         if row < rows {
-            tile::<L, F, S, 1, G>(job, group, row, sources);
+            finish.finish(row, tile::<L, F, S, 1, G>(job, row, sources));
         }
     }
 }
@@ -455,10 +414,9 @@ unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usiz
 #[inline(always)]
 unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     job: &Job<'_>,
-    group: usize,
     first: usize,
     sources: [S; G],
-) {
+) -> [[L; R]; G] {
     let rows: [Row; R] = std::array::from_fn(|r| job.row(first + r));
     // SAFETY: as for the caller; the sources hold every block of the groups.
     unsafe {
@@ -468,11 +426,7 @@ unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
                 add_block::<L, F, S, R, G>(&sources, &rows, Block { unit, place }, &mut sums);
             }
         }
-        for (g, sums) in sums.into_iter().enumerate() {
-            for (r, sums) in sums.into_iter().enumerate() {
-                job.finish(group + g, first + r, sums);
-            }
-        }
+        sums
     }
 }
 

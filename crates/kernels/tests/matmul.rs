@@ -5,8 +5,8 @@ mod common;
 
 use common::{Random, assert_same_bits, compute, product, product_of, rounded, weights};
 use myriad_kernels::{
-    Activations, BlockType, Forms, Level, Matrix, Product, bf16_to_f32, f32_to_bf16, matmul,
-    matmul_beside,
+    Activation, Activations, BlockType, Forms, Level, Matrix, Product, bf16_to_f32, f32_to_bf16,
+    matmul, matmul_beside, matmul_gated,
 };
 use proptest::prelude::*;
 
@@ -316,6 +316,50 @@ fn outputs_of_several_matrices_stand_side_by_side() {
                     assert_same_bits(&what, found, alone);
                 }
                 first += width;
+            }
+        }
+    }
+}
+
+/// Gates and what they let through in one go: the bits of a product and the gating of it.
+#[test]
+fn gated_products_are_products_then_gated() {
+    let columns = 256;
+    for level in Level::available() {
+        let compute = compute(level, 2);
+        for kind in [BlockType::Q4_0, BlockType::Q4_1, BlockType::Q6K, BlockType::BF16] {
+            for (size, rows) in [(32, 1), (96, 7), (96, 61), (48, 61), (64, 130)] {
+                let packed = weights(&compute, kind, 2 * size, columns, 50);
+                let down = weights(&compute, BlockType::Q8_0, 20, size / 32 * 32, 51);
+                let mut x = Activations::new();
+                x.set(&compute, &Random(52).activations(rows * columns), rows, columns);
+                for activation in [Activation::Silu, Activation::GeluTanh] {
+                    let (mut apart, mut fused) = (Activations::new(), Activations::new());
+                    let products = product_of(&compute, &packed.matrix, &x);
+                    apart.set_gated(&compute, &products, rows, size, activation);
+                    fused.keep(Forms::NONE.and_of(BlockType::Q8_0));
+                    let mut staging = Vec::new();
+                    let weight = &packed.matrix;
+                    matmul_gated(&compute, &x, weight, activation, &mut fused, &mut staging);
+                    let of = |x: &Activations| {
+                        let (mut out, out_stride) = (vec![f32::NAN; rows * 20], 20);
+                        let (bias, first_column) = (None, Some(0));
+                        let (weight, accumulate) = (&down.matrix, false);
+                        let out_slice = &mut out;
+                        let product = Product {
+                            weight,
+                            first_column,
+                            bias,
+                            out: out_slice,
+                            out_stride,
+                            accumulate,
+                        };
+                        matmul(&compute, x, &mut [product]);
+                        out
+                    };
+                    let what = format!("{} {} {size} {rows}", kind.name(), level.name());
+                    assert_same_bits(&what, &of(&fused), &of(&apart));
+                }
             }
         }
     }

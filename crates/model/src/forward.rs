@@ -12,8 +12,9 @@ mod moe;
 
 use myriad_kernels::{
     Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, DeltaRun,
-    DeltaScratch, DeltaSnapshot as Snapshot, KvCache, Matrix, PAGE_TOKENS, Product, RopeHeads,
-    RowSlot, add_rms_norm, attention, matmul, rms_norm, rms_norm_heads, rope,
+    DeltaScratch, DeltaSnapshot as Snapshot, Forms, KvCache, Matrix, PAGE_TOKENS, Product,
+    RopeHeads, RowSlot, add_rms_norm, attention, matmul, matmul_gated, rms_norm, rms_norm_heads,
+    rope,
 };
 
 pub use encoder::{Encoding, Text};
@@ -110,6 +111,8 @@ pub struct Scratch {
     residual: Vec<f32>,
     /// The input of the next product, in the kernels' form.
     input: Activations,
+    /// What gates let through. [rows, size]
+    gated: Activations,
     /// [rows, q + k + v]
     qkv: Vec<f32>,
     /// [rows, q]
@@ -361,12 +364,21 @@ impl Pass<'_> {
         let (compute, hidden, epsilon) = (self.compute, config.hidden, config.norm_epsilon);
         let residual = &scratch.residual[..count * hidden];
         scratch.input.set_rms_norm(compute, residual, count, hidden, &weights.norm, epsilon);
-        let gate_up = sized(&mut scratch.gate_up, count * 2 * size);
-        let SwiGlu { gate_up: weight, down, down_bias } = &weights.swiglu;
-        weight.apply(compute, &scratch.input, gate_up);
-        scratch.input.set_gated(compute, gate_up, count, size, activation);
+        let SwiGlu { gate_up, down, down_bias } = &weights.swiglu;
+        let Scratch { input, gated, gate_up: products, .. } = scratch;
+        // Nothing else reads it.
+        gated.keep(Forms::NONE.and_of(down.kind()));
+        if let Some(weight) = gate_up.only() {
+            matmul_gated(compute, input, weight, activation, gated, products);
+        } else {
+            let products = sized(products, count * 2 * size);
+            gate_up.apply(compute, input, products);
+            gated.set_gated(compute, products, count, size, activation);
+        }
+        std::mem::swap(&mut scratch.input, &mut scratch.gated);
         let norm = weights.post_norm.as_deref();
         self.add_to_residual(down, down_bias.as_deref(), norm, count, scratch);
+        std::mem::swap(&mut scratch.input, &mut scratch.gated);
     }
 
     /// residual += weight · input + bias, or the norm of that

@@ -228,6 +228,14 @@ impl Fused {
         self.parts.push(Part { weight, bias: None });
     }
 
+    /// The matrix, where it is one without a bias.
+    pub fn only(&self) -> Option<&Matrix> {
+        match &self.parts[..] {
+            [Part { weight, bias: None }] => Some(weight),
+            _ => None,
+        }
+    }
+
     /// out = x · weightᵀ + bias, in one parallel region. out: [x.rows(), rows]
     pub fn apply(&self, compute: &Compute, x: &Activations, out: &mut [f32]) {
         let parts = self.parts.iter().map(|part| (&part.weight, part.bias.as_deref()));
