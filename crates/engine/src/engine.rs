@@ -239,6 +239,7 @@ impl Engine {
                 pages: &sequence.pages,
                 logits: piece.logits,
                 states: sequence.vector.is_some(),
+                all_states: false,
                 state: sequence.state.slot.unwrap_or(0) as usize,
                 snapshots: piece.snapshot.as_slice(),
             }
