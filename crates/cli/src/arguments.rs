@@ -83,6 +83,10 @@ pub struct Draft {
     /// is ten times as large.
     #[arg(long, value_name = "MODEL", help_heading = "Resources")]
     pub draft: Option<PathBuf>,
+    /// Leave out the layer that some models have to guess further tokens (multi-token prediction).
+    /// The answers are the same; its weights take memory.
+    #[arg(long, help_heading = "Resources", conflicts_with = "draft")]
+    pub no_mtp: bool,
 }
 
 /// As which types weights are held.

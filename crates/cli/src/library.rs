@@ -38,6 +38,8 @@ pub struct Library {
     pub wishes: Wishes,
     /// Whether answers guess.
     pub speculate: bool,
+    /// Whether they do by the layer that some models have for it.
+    pub mtp: bool,
     /// Threads that compute.
     pub threads: usize,
     /// Bytes that are left for models beside those that stay loaded.
@@ -105,7 +107,7 @@ impl Library {
     }
 
     fn of_file(&self, found: &Found) -> Result<Description> {
-        let opened = load::open(Some(&found.path), self.holding)?;
+        let opened = load::open(Some(&found.path), self.holding)?.with_draft(None, self.mtp)?;
         let held = opened.held_bytes();
         let memory_bytes = match self.sizes(&opened) {
             Ok(sizes) => sizes.memory_bytes(held),
@@ -122,7 +124,8 @@ impl Library {
         let held = opened.held_bytes();
         let room = self.memory_bytes.saturating_sub(held);
         let within = |budget: u64| {
-            sizes::plan(&opened.config, held, Some(sizes::free_of(budget)), self.wishes)
+            let (free, wishes) = (sizes::free_of(budget), opened.wishes(self.wishes));
+            sizes::plan(&opened.config, held, Some(free), wishes)
         };
         let mut sizes =
             within(held.saturating_add(room / 2)).or_else(|_| within(self.memory_bytes))?;
@@ -140,7 +143,7 @@ impl Library {
         if let Some(script) = script_of(&found.path) {
             return start_script(script, name, progress);
         }
-        let opened = load::open(Some(&found.path), self.holding)?;
+        let opened = load::open(Some(&found.path), self.holding)?.with_draft(None, self.mtp)?;
         let sizes = self.sizes(&opened)?;
         opened.start_with(self.threads, &sizes, vec![name.to_owned()], |compute| {
             opened.model_telling(compute, progress)

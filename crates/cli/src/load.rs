@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use myriad_engine::{Draft, EngineConfig};
 use myriad_kernels::{BlockType, Compute, Kernels};
 use myriad_model::{Config, Model, Precision};
 use myriad_server::{Description, LoadedModel, Runtime};
@@ -37,7 +38,15 @@ pub struct Opened {
     holding: Holding,
     /// Bytes of weights, held so.
     weight_bytes: u64,
-    draft: Option<Box<Opened>>,
+    draft: Option<DraftFile>,
+}
+
+/// Where what guesses comes from.
+enum DraftFile {
+    /// A smaller model.
+    Model(Box<Opened>),
+    /// The file itself, which has a layer for it of so many bytes.
+    Mtp(u64),
 }
 
 /// Reads the header of a model: a path, or a name from the cache.
@@ -54,31 +63,42 @@ pub fn open(model: Option<&Path>, holding: Holding) -> Result<Opened> {
 }
 
 impl Opened {
-    /// The same with a draft model, if one is asked for.
+    /// The same with a draft model, if one is asked for; else with the layer that the file itself
+    /// has to guess further tokens, if it has one and `mtp` allows it. Weights that stay on the
+    /// disk are those of models larger than the memory: none of it is taken for guesses.
     ///
     /// # Errors
-    /// Where it cannot guess for this one.
-    pub fn with_draft(self, draft: Option<&Path>) -> Result<Opened> {
-        let Some(draft) = draft else { return Ok(self) };
-        let draft = open(Some(draft), self.holding)?;
-        self.check_draft(&draft)?;
-        Ok(Opened { draft: Some(Box::new(draft)), ..self })
+    /// Where a draft model cannot guess for this one.
+    pub fn with_draft(self, draft: Option<&Path>, mtp: bool) -> Result<Opened> {
+        let draft = match draft {
+            Some(draft) => {
+                let draft = open(Some(draft), self.holding)?;
+                self.check_draft(&draft)?;
+                Some(DraftFile::Model(Box::new(draft)))
+            }
+            None if mtp && self.config.mtp.is_some() && !self.holding.mmap => {
+                let (source, precision) = (self.file.source(), self.holding.precision);
+                let bytes = self.config.mtp_weight_bytes(source, precision);
+                Some(DraftFile::Mtp(bytes.with_context(|| format!("{}", self.path.display()))?))
+            }
+            None => None,
+        };
+        Ok(Opened { draft, ..self })
     }
 
     /// What is quick to find wrong, before weights are loaded.
     fn check_draft(&self, draft: &Opened) -> Result<()> {
         for opened in [self, draft] {
             opened.check_answers()?;
-            if sizes::state_bytes(&opened.config) > 0 {
-                return Err(advise(
-                    format!(
-                        "--draft guesses for attention alone: {} has recurrent layers, whose \
-                         state cannot be taken back",
-                        opened.path.display()
-                    ),
-                    "leave --draft out",
-                ));
-            }
+        }
+        if sizes::state_bytes(&draft.config) > 0 {
+            return Err(advise(
+                format!(
+                    "--draft {} has recurrent layers, whose state cannot be taken back",
+                    draft.path.display()
+                ),
+                "take a smaller model without such layers, or none",
+            ));
         }
         let (own, others) = (self.file.vocab()?.tokens, draft.file.vocab()?.tokens);
         // Models of one family differ by a few control tokens, and by padding at the end; a guess
@@ -188,7 +208,11 @@ impl Opened {
     /// Bytes of weights that must fit into memory.
     pub fn held_bytes(&self) -> u64 {
         let own = if self.holding.mmap { 0 } else { self.weight_bytes };
-        own + self.draft.as_ref().map_or(0, |draft| draft.held_bytes())
+        own + match &self.draft {
+            None => 0,
+            Some(DraftFile::Model(draft)) => draft.held_bytes(),
+            Some(DraftFile::Mtp(bytes)) => *bytes,
+        }
     }
 
     /// Quantised weights are not quantised again without a word.
@@ -227,10 +251,17 @@ impl Opened {
 
     /// The engine's sizes in so much free memory (none: unknown).
     pub fn sizes_in(&self, free: Option<u64>, wishes: Wishes) -> Result<Sizes> {
-        let page = |draft: &Opened| sizes::page_bytes(&draft.config, wishes.kv);
-        let draft_page_bytes = self.draft.as_deref().map_or(0, page);
-        let wishes = Wishes { draft_page_bytes, ..wishes };
-        sizes::plan(&self.config, self.held_bytes(), free, wishes)
+        sizes::plan(&self.config, self.held_bytes(), free, self.wishes(wishes))
+    }
+
+    /// Wishes with what guesses take.
+    pub fn wishes(&self, wishes: Wishes) -> Wishes {
+        let Some(draft) = &self.draft else { return wishes };
+        let draft_page_bytes = match draft {
+            DraftFile::Model(draft) => sizes::page_bytes(&draft.config, wishes.kv),
+            DraftFile::Mtp(_) => sizes::mtp_page_bytes(&self.config, wishes.kv),
+        };
+        Wishes { draft_page_bytes, guess_states: EngineConfig::GUESS_STATES, ..wishes }
     }
 
     /// Loads everything and starts the engine under these names.
@@ -250,17 +281,30 @@ impl Opened {
         let tokenizer = self.tokenizer()?;
         let template = self.template(&tokenizer);
         let compute = compute(threads)?;
-        let draft = self.draft.as_ref().map(|draft| draft.model(&compute)).transpose()?;
-        let model = load(&compute)?;
+        let model = Arc::new(load(&compute)?);
         let loaded = LoadedModel {
             names,
-            model: Arc::new(model),
-            draft: draft.map(Arc::new),
+            draft: self.draft(&model, &compute)?,
+            model,
             compute,
             tokenizer: Arc::new(tokenizer),
             template: template.map(Arc::new),
         };
         Ok(Runtime::start(loaded, sizes.engine.clone())?)
+    }
+
+    /// Loads what guesses.
+    fn draft(&self, model: &Model, compute: &Compute) -> Result<Option<Draft>> {
+        Ok(match &self.draft {
+            None => None,
+            Some(DraftFile::Model(draft)) => Some(Arc::new(draft.model(compute)?).into()),
+            Some(DraftFile::Mtp(_)) => {
+                let (source, precision) = (self.file.source(), self.holding.precision);
+                let head = model.load_mtp(source, precision, compute, &mut |_| ());
+                let head = head.with_context(|| format!("{}", self.path.display()))?;
+                head.map(|head| Arc::new(head).into())
+            }
+        })
     }
 }
 

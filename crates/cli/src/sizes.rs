@@ -25,8 +25,10 @@ pub struct Wishes {
     pub kv: KvType,
     /// Requests computed together.
     pub parallel: usize,
-    /// Bytes that a draft model adds to each page.
+    /// Bytes that a draft adds to each page.
     pub draft_page_bytes: u64,
+    /// States for guesses, in models with recurrent layers.
+    pub guess_states: usize,
 }
 
 /// The engine's sizes, and what they cost.
@@ -51,6 +53,11 @@ pub fn state_bytes(config: &Config) -> u64 {
 /// Bytes of one page of keys and values, all layers together.
 pub fn page_bytes(config: &Config, kv: KvType) -> u64 {
     KvCache::bytes_per_page(kv, &config.kv_shapes()) as u64
+}
+
+/// The same of the layer that guesses further tokens.
+pub fn mtp_page_bytes(config: &Config, kv: KvType) -> u64 {
+    KvCache::bytes_per_page(kv, &config.mtp_kv_shapes()) as u64
 }
 
 /// Bytes of keys and values of so many tokens.
@@ -79,10 +86,11 @@ pub fn plan(config: &Config, weights: u64, free: Option<u64>, wishes: Wishes) ->
     if config.encoder.is_some() {
         return encoder(config, wishes);
     }
-    let (parallel, snapshots) = states(config, wishes.parallel.max(1), left)?;
+    let guesses = wishes.guess_states;
+    let (parallel, snapshots) = states(config, wishes.parallel.max(1), guesses, left)?;
     let state_bytes = match state_bytes(config) {
         0 => 0,
-        bytes => (parallel + snapshots) as u64 * bytes,
+        bytes => (parallel + snapshots + guesses) as u64 * bytes,
     };
     let left = left - state_bytes;
     let page = page_bytes(config, wishes.kv) + wishes.draft_page_bytes;
@@ -157,19 +165,19 @@ fn check_made_for(wanted: usize, made_for: usize) -> Result<()> {
 }
 
 /// Requests computed together, and states of prefixes to keep: as many as asked for and as half of
-/// the memory holds.
-fn states(config: &Config, parallel: usize, left: u64) -> Result<(usize, usize)> {
+/// the memory holds beside those of guesses.
+fn states(config: &Config, parallel: usize, guesses: usize, left: u64) -> Result<(usize, usize)> {
     let bytes = state_bytes(config);
     if bytes == 0 {
         return Ok((parallel, 0));
     }
-    let room = usize::try_from(left / 2 / bytes).unwrap_or(usize::MAX);
+    let room = usize::try_from(left / 2 / bytes).unwrap_or(usize::MAX).saturating_sub(guesses);
     if room == 0 {
         return Err(advise(
             format!(
                 "the state of one conversation takes {}, and only {} of memory are left beside \
                  the weights",
-                size(bytes),
+                size(bytes * (1 + guesses as u64)),
                 size(left)
             ),
             "end other programs, or take a smaller or more strongly quantised model",
@@ -313,6 +321,9 @@ mod tests {
         let sizes = plan(&config, 0, Some(16 << 30), wishes(None, None, 6)).unwrap();
         assert_eq!((sizes.engine.parallel, sizes.engine.snapshots), (6, 6));
         assert_eq!(sizes.state_bytes, 12 * state);
+        let guesses = Wishes { guess_states: 7, ..wishes(None, None, 6) };
+        let sizes = plan(&config, 0, Some(16 << 30), guesses).unwrap();
+        assert_eq!((sizes.engine.parallel, sizes.state_bytes), (6, 19 * state));
         // A sixteenth is left to others, and half of the rest is for keys and values.
         let sizes = plan(&config, 0, Some(17 * state), wishes(Some(64), None, 6)).unwrap();
         assert_eq!((sizes.engine.parallel, sizes.engine.snapshots), (6, 1));

@@ -10,7 +10,7 @@ use common::{Home, parts, shape};
 use myriad_formats::Value;
 use myriad_kernels::BlockType;
 use myriad_model::Family;
-use myriad_model::synthetic::{self, Shape};
+use myriad_model::synthetic::{self, Parts, Shape};
 use serde_json::json;
 
 const SUBCOMMANDS: [&str; 9] =
@@ -317,6 +317,35 @@ fn a_draft_model_changes_no_answer() {
     let script = format!("script:{}", script.display());
     let error = home.run(&["serve", &script, "--port", "0", "--draft", "tiny"]).bad();
     assert!(error.contains("is a script"), "{error}");
+}
+
+#[test]
+fn a_layer_that_guesses_changes_no_answer() {
+    let home = Home::new();
+    fs::create_dir_all(home.models()).unwrap();
+    for (name, family) in [("deep", Family::DeepSeek2), ("hybrid", Family::Qwen35)] {
+        let shape = Shape { mtp: true, ..Shape::small(family, BlockType::Q8_0) };
+        fs::write(home.model(name), synthetic::gguf(&shape, 1)).unwrap();
+        let asks = |more: &[&str]| {
+            let ask = ["run", name, "--json", "--temperature", "0", "--max-tokens", "40", "Hello"];
+            home.run(&[&ask[..], more].concat()).json()
+        };
+        let plain = asks(&["--no-mtp"]);
+        for more in [&[][..], &["--quantize", "q8_0"], &["--mmap"]] {
+            let guessed = asks(more);
+            for what in ["text", "usage", "finish_reason"] {
+                assert_eq!(guessed[what], plain[what], "{name} {more:?}: {what}");
+            }
+        }
+        let shape = home.run(&["inspect", name, "--json"]).json();
+        assert_eq!(shape["shape"]["mtp"], true, "{shape}");
+    }
+    let shape = Shape { mtp: true, ..Shape::small(Family::DeepSeek2, BlockType::Q8_0) };
+    let mut parts = Parts::new(&shape, 1);
+    parts.tensors.retain(|tensor| tensor.name != "blk.3.nextn.hnorm.weight");
+    fs::write(home.model("broken"), parts.to_bytes()).unwrap();
+    let error = home.run(&["run", "broken", "Hello"]).bad();
+    assert!(error.contains("`blk.3.nextn.hnorm.weight` is missing"), "{error}");
 }
 
 #[test]

@@ -1,23 +1,24 @@
-//! Turns what a small model makes of a sequence into guesses of how it goes on (Leviathan et al.
+//! Turns what a smaller part makes of a sequence into guesses of how it goes on (Leviathan et al.
 //! 2023, "Fast Inference from Transformers via Speculative Decoding"; Chen et al. 2023).
 //!
-//! The small model says which token it finds likeliest, several times in a row. The large one then
-//! computes them in one step, and each row chooses its token as if it were alone, as with
-//! [`crate::lookup`]: the answer is what it would be without guesses.
+//! It says which token it finds likeliest, several times in a row. The model then computes them in
+//! one step, and each row chooses its token as if it were alone, as with [`crate::lookup`]: the
+//! answer is what it would be without guesses. Two things can guess ([`Draft`]): a small model,
+//! which reads tokens, and the model's own layer for it, which reads states and the tokens behind.
 //!
-//! Keys and values of the small model lie in pages of the same numbers as those of the large one:
-//! what is shared, published and given back of these is so of those. It follows prompts as they are
+//! Keys and values of either lie in pages of the same numbers as those of the model: what is
+//! shared, published and given back of these is so of those. It follows prompts as they are
 //! computed, and answers page by page. Where its cache is not what it should be, guesses get worse,
-//! and nothing else.
+//! and nothing else: so it is at the end of a shared page, where the layer has read a token that
+//! need not be the one that follows here.
 
 use std::sync::Arc;
 
 use myriad_kernels::{Compute, KvType};
-use myriad_model::{Batch, Cache, LogitRows, Model, PAGE_TOKENS, Scratch, Segment};
+use myriad_model::{Batch, Cache, LogitRows, Model, MtpHead, PAGE_TOKENS, Scratch, Segment};
 
 use crate::error::EngineError;
 use crate::lookup::ROW_COST;
-use crate::plan::Piece;
 use crate::sequence::Sequence;
 
 /// How likely a guess is taken to be right before any was made, and how many guesses that counts.
@@ -29,46 +30,82 @@ const MEMORY: f32 = 0.9;
 /// An answer whose guesses are not worth their cost tries one again after so many tokens.
 const TRY_AFTER: u32 = 32;
 
-/// A small model that guesses for a large one.
+/// What guesses for a model.
+#[derive(Clone)]
+pub enum Draft {
+    /// A smaller model of the same vocabulary.
+    Model(Arc<Model>),
+    /// The layer that the model was trained with for it (multi-token prediction).
+    Head(Arc<MtpHead>),
+}
+
+impl From<Arc<Model>> for Draft {
+    fn from(model: Arc<Model>) -> Draft {
+        Draft::Model(model)
+    }
+}
+
+impl From<Arc<MtpHead>> for Draft {
+    fn from(head: Arc<MtpHead>) -> Draft {
+        Draft::Head(head)
+    }
+}
+
+/// A draft with its keys and values.
 pub(crate) struct Drafter {
-    model: Arc<Model>,
+    draft: Draft,
+    target: Arc<Model>,
     cache: Cache,
     scratch: Scratch,
-    /// Tokens of the large model.
-    vocab: usize,
     /// What one guess costs, as a share of a step without one.
     cost: f32,
 }
 
 impl Drafter {
-    /// A cache of as many pages as the large model `target` has.
+    /// A cache of as many pages as the model `target` has.
     ///
     /// # Errors
-    /// Where one of them cannot work so, or the cache does not fit in memory.
+    /// Where a small model cannot work so, or the cache does not fit in memory.
     pub(crate) fn new(
-        model: Arc<Model>,
-        target: &Model,
+        draft: Draft,
+        target: Arc<Model>,
         kv: KvType,
         pages: usize,
     ) -> Result<Drafter, EngineError> {
-        for (of, reason) in [
-            (&*model, "the draft model has recurrent layers, whose state cannot be taken back"),
-            (target, "it has recurrent layers, whose state cannot be taken back"),
-        ] {
-            if of.state_bytes() > 0 {
+        let (cache, read) = match &draft {
+            Draft::Model(model) if model.state_bytes() > 0 => {
+                let reason =
+                    "the draft model has recurrent layers, whose state cannot be taken back";
                 return Err(EngineError::Output { what: "guesses", reason });
             }
-        }
-        let cache = model.new_cache_of(kv, pages, 0)?;
-        let read = |model: &Model| model.weight_bytes_per_token() as f32;
-        let cost = ROW_COST + read(&model) / read(target);
-        let (scratch, vocab) = (Scratch::new(), target.config().vocab);
-        Ok(Drafter { model, cache, scratch, vocab, cost })
+            Draft::Model(model) => {
+                (model.new_cache_of(kv, pages, 0)?, model.weight_bytes_per_token())
+            }
+            Draft::Head(head) => {
+                (head.new_cache(&target, kv, pages)?, head.weight_bytes_per_guess(&target))
+            }
+        };
+        // The state behind each guess is kept.
+        let bytes = (read + target.state_bytes()) as f32;
+        let cost = ROW_COST + bytes / target.weight_bytes_per_token() as f32;
+        Ok(Drafter { draft, target, cache, scratch: Scratch::new(), cost })
+    }
+
+    /// Whether it reads the states of all tokens.
+    pub(crate) fn reads_states(&self) -> bool {
+        matches!(self.draft, Draft::Head(_))
     }
 
     /// How many tokens to guess for a sequence, at most `most`.
     pub(crate) fn length(&self, sequence: &mut Sequence, most: usize) -> usize {
-        let room = self.model.config().context_length.saturating_sub(sequence.tokens.len());
+        let room = match &self.draft {
+            Draft::Model(model) => {
+                model.config().context_length.saturating_sub(sequence.tokens.len())
+            }
+            // A guess begins with the last state.
+            Draft::Head(_) if sequence.unread.is_empty() => 0,
+            Draft::Head(_) => most,
+        };
         sequence.odds.length(self.cost, most.min(room))
     }
 
@@ -84,88 +121,145 @@ impl Drafter {
             sequence.guessed.extend(sequence.tokens.last());
             sequence.drafts = true;
         }
+        let first = wanted.iter().map(|&(index, _)| {
+            let sequence = &mut running[index];
+            // Of the last token there is no state yet.
+            let end = sequence.tokens.len() - usize::from(self.reads_states());
+            self.rows(sequence, index, end)
+        });
+        let mut rows: Vec<Rows> = first.collect();
         let longest = wanted.iter().map(|(_, length)| *length).max().unwrap_or(0);
-        for round in 0..longest {
-            let going = wanted.iter().filter(|(_, length)| *length > round);
-            let rows = going.map(|&(index, _)| {
-                let sequence = &running[index];
-                let tokens = match round {
-                    0 => &sequence.tokens[sequence.drafted..],
-                    _ => &sequence.guessed[round..],
-                };
-                Rows { index, start: sequence.drafted, tokens: self.known(tokens) }
-            });
-            let rows: Vec<Rows> = rows.collect();
-            let likeliest = self.forward(compute, running, &rows, LogitRows::Last);
-            for (rows, token) in rows.iter().zip(likeliest) {
-                let sequence = &mut running[rows.index];
-                sequence.drafted = rows.start + rows.tokens.len();
+        for round in 1..=longest {
+            let guesses = self.forward(compute, running, &rows, LogitRows::Last);
+            let mut next = Vec::with_capacity(rows.len());
+            for (Rows { index, .. }, Guess { token, state }) in rows.into_iter().zip(guesses) {
+                let sequence = &mut running[index];
                 sequence.guessed.push(token);
+                if wanted.contains(&(index, round)) {
+                    continue;
+                }
+                let tokens = self.known(&[token]);
+                next.push(Rows { index, start: sequence.drafted, tokens, states: state });
             }
+            rows = next;
         }
     }
 
-    /// Goes along with what the large model computes in this step.
-    pub(crate) fn follow(&mut self, compute: &Compute, running: &mut [Sequence], pieces: &[Piece]) {
-        let rows = pieces.iter().filter_map(|piece| {
-            let sequence = &running[piece.sequence];
-            let end = sequence.tokens.len().min(sequence.computed + piece.rows);
-            let end = end.min(self.model.config().context_length);
-            let behind = end.saturating_sub(sequence.drafted);
+    /// Takes in the states of the rows that a sequence has computed, before they count as computed.
+    /// [rows, hidden]
+    pub(crate) fn take(&self, sequence: &mut Sequence, states: &[f32]) {
+        if self.reads_states() {
+            // Behind that it has its own states, of guesses.
+            sequence.drafted = sequence.drafted.min(sequence.computed);
+            sequence.unread.extend_from_slice(states);
+        }
+    }
+
+    /// Goes along with what the model has computed.
+    pub(crate) fn follow(&mut self, compute: &Compute, running: &mut [Sequence]) {
+        let mut rows = Vec::new();
+        for (index, sequence) in running.iter_mut().enumerate() {
+            // Where an answer ends within a guess, more was computed than it has tokens.
+            let known = sequence.computed.min(sequence.tokens.len());
+            let end = match &self.draft {
+                Draft::Model(model) => known.min(model.config().context_length),
+                // The last one is left to the next guess.
+                Draft::Head(_) => known.saturating_sub(1),
+            };
             // Of answers that guess nothing, or by other means, many tokens at once: they cost
             // little more than one.
-            let enough = if sequence.decodes() { PAGE_TOKENS } else { 1 };
-            if behind < enough {
-                return None;
+            let enough = if sequence.drafted < sequence.prompt { 1 } else { PAGE_TOKENS };
+            if end >= sequence.drafted + enough {
+                let behind = self.rows(sequence, index, end);
+                rows.extend((!behind.tokens.is_empty()).then_some(behind));
             }
-            let tokens = self.known(&sequence.tokens[sequence.drafted..end]);
-            Some(Rows { index: piece.sequence, start: sequence.drafted, tokens })
-        });
-        let rows: Vec<Rows> = rows.collect();
-        if rows.is_empty() {
-            return;
         }
-        self.forward(compute, running, &rows, LogitRows::None);
-        for rows in rows {
-            running[rows.index].drafted = rows.start + rows.tokens.len();
+        if !rows.is_empty() {
+            self.forward(compute, running, &rows, LogitRows::None);
         }
     }
 
-    /// Tokens with some other in the place of those that the small model has not.
+    /// What its cache lacks of a sequence, up to before the position `end`.
+    fn rows(&self, sequence: &mut Sequence, index: usize, end: usize) -> Rows {
+        let start = sequence.drafted;
+        let (tokens, states) = match &self.draft {
+            Draft::Model(_) => (self.known(&sequence.tokens[start..end]), Vec::new()),
+            Draft::Head(_) => {
+                let hidden = self.target.config().hidden;
+                // Of a sequence that makes a vector there are none.
+                let count = end.saturating_sub(start).min(sequence.unread.len() / hidden);
+                let rest = sequence.unread.split_off(count * hidden);
+                let behind = &sequence.tokens[start + 1..][..count];
+                (behind.to_vec(), std::mem::replace(&mut sequence.unread, rest))
+            }
+        };
+        Rows { index, start, tokens, states }
+    }
+
+    /// Tokens with some other in the place of those that a small model has not.
     fn known(&self, tokens: &[u32]) -> Vec<u32> {
-        let vocab = self.model.config().vocab as u32;
-        tokens.iter().map(|&token| if token < vocab { token } else { 0 }).collect()
+        let vocab = match &self.draft {
+            Draft::Model(model) => model.config().vocab,
+            Draft::Head(_) => self.target.config().vocab,
+        };
+        let known = |&token: &u32| if (token as usize) < vocab { token } else { 0 };
+        tokens.iter().map(known).collect()
     }
 
-    /// The likeliest next token of each, where logits are asked for.
+    /// Computes rows, and the likeliest next token of each sequence, where logits are asked for.
     fn forward(
         &mut self,
         compute: &Compute,
-        running: &[Sequence],
+        running: &mut [Sequence],
         rows: &[Rows],
         logits: LogitRows,
-    ) -> Vec<u32> {
+    ) -> Vec<Guess> {
         let segments = rows.iter().map(|rows| {
             let (start, pages) = (rows.start as u32, &running[rows.index].pages);
             Segment::alone(&rows.tokens, start, pages, logits)
         });
         let segments: Vec<Segment<'_>> = segments.collect();
         let batch = Batch { sequences: &segments };
-        let logits = self.model.forward(compute, &batch, &mut self.cache, &mut self.scratch);
-        (0..logits.rows())
-            .map(|row| {
-                let row = logits.row(row);
-                likeliest(&row[..row.len().min(self.vocab)])
-            })
-            .collect()
+        let Drafter { draft, target, cache, scratch, .. } = self;
+        let found = match draft {
+            Draft::Model(model) => model.forward(compute, &batch, cache, scratch),
+            Draft::Head(head) => {
+                let states: Vec<f32> = rows.iter().flat_map(|rows| &rows.states).copied().collect();
+                target.guess(head, compute, &batch, &states, cache, scratch)
+            }
+        };
+        let (hidden, vocab) = (target.config().hidden, target.config().vocab);
+        let guess = |row: usize| {
+            let logits = found.row(row);
+            let state = found.states().get(row * hidden..(row + 1) * hidden);
+            Guess {
+                token: likeliest(&logits[..logits.len().min(vocab)]),
+                state: state.map_or_else(Vec::new, Vec::from),
+            }
+        };
+        let guesses = (0..found.rows()).map(guess).collect();
+        for rows in rows {
+            running[rows.index].drafted = rows.start + rows.tokens.len();
+        }
+        guesses
     }
 }
 
-/// Tokens of one sequence for the small model.
+/// What is to be computed of one sequence.
 struct Rows {
     index: usize,
+    /// Position of the first.
     start: usize,
+    /// Those at the positions, or behind them where there are states.
     tokens: Vec<u32>,
+    /// [tokens, hidden], or empty.
+    states: Vec<f32>,
+}
+
+/// A guess, and the state that it was made of, where states are read.
+struct Guess {
+    token: u32,
+    state: Vec<f32>,
 }
 
 /// The index of the largest value; 0 where none is larger than another.
@@ -174,7 +268,7 @@ fn likeliest(logits: &[f32]) -> u32 {
     logits.iter().position(|logit| *logit == largest).unwrap_or(0) as u32
 }
 
-/// How often the small model was right of late, in one answer.
+/// How often guesses were right of late, in one answer.
 #[derive(Default)]
 pub(crate) struct Odds {
     right: f32,
@@ -246,7 +340,7 @@ mod tests {
         }
         let tries: usize = (0..320).map(|_| odds.length(0.3, 7)).sum();
         assert_eq!(tries, 320 / TRY_AFTER as usize, "now and then");
-        // A large model may guess for one that is not much larger: never worth it.
+        // What costs more than a step is never worth it.
         assert_eq!(Odds::default().length(1.2, 7), 0);
     }
 }

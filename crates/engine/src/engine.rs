@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use myriad_kernels::{Compute, KvType};
-use myriad_model::{Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment};
+use myriad_model::{
+    Batch, Cache, LogitRows, Logits, Model, PAGE_TOKENS, Scratch, Segment, Snapshot,
+};
 
 use crate::constraint::{Guide, Masks, Onward};
-use crate::draft::Drafter;
+use crate::draft::{Draft, Drafter};
 use crate::error::EngineError;
+use crate::lookup::GUESS_MAX;
 use crate::plan::{Piece, Queues};
 use crate::request::{Event, FinishReason, Output, Request, RequestId, TokenScore};
 use crate::sampler;
@@ -33,7 +36,8 @@ pub struct EngineConfig {
     /// with recurrent layers, which cannot take a prefix from the cache without one.
     pub snapshots: usize,
     /// Whether answers that repeat what stood before are made several tokens at a time. The tokens
-    /// are the same; models with recurrent layers, penalties and grammars go token by token.
+    /// are the same; penalties and grammars go token by token, and so do models with recurrent
+    /// layers without a draft.
     pub speculate: bool,
 }
 
@@ -41,6 +45,10 @@ impl EngineConfig {
     /// Tokens of a step where nothing else is said: enough rows to keep a matrix product busy, few
     /// enough that a request can be cancelled within a second. A quarter keeps it almost as busy.
     pub const STEP_TOKENS: usize = 512;
+
+    /// States that an engine with a draft keeps besides, of models with recurrent layers: one
+    /// behind each row of a guess, of all requests together.
+    pub const GUESS_STATES: usize = GUESS_MAX;
 }
 
 /// What an engine holds and has done.
@@ -121,7 +129,7 @@ impl Engine {
             scratch: Scratch::new(),
             masks: Masks::new(threads),
             choosing: (0..threads).map(|_| Mutex::default()).collect(),
-            pools: Pools::new(pages, slots),
+            pools: Pools::new(pages, slots, 0),
             queues: Queues { speculates: speculate, ..Queues::default() },
             drafter: None,
             next_id: 0,
@@ -129,16 +137,24 @@ impl Engine {
         })
     }
 
-    /// Has a smaller model of the same vocabulary guess how answers go on, where what stood before
-    /// does not say. The answers stay the same.
+    /// Has a smaller model of the same vocabulary, or the layer that the model has for it, guess
+    /// how answers go on, where what stood before does not say. The answers stay the same.
+    ///
+    /// A model with recurrent layers has [`EngineConfig::GUESS_STATES`] more states for it.
     ///
     /// # Errors
-    /// [`EngineError`] where one of the two models has recurrent layers, or the smaller one's cache
-    /// does not fit in memory.
-    pub fn with_draft(self, draft: Arc<Model>) -> Result<Engine, EngineError> {
+    /// [`EngineError`] where a smaller model has recurrent layers, or a cache does not fit in
+    /// memory.
+    pub fn with_draft(mut self, draft: impl Into<Draft>) -> Result<Engine, EngineError> {
         let EngineConfig { kv, pages, .. } = self.config;
-        let drafter = Some(Drafter::new(draft, &self.model, kv, pages)?);
-        Ok(Engine { drafter, ..self })
+        let target = Arc::clone(&self.model);
+        self.drafter = Some(Drafter::new(draft.into(), target, kv, pages)?);
+        if let Some(states) = &self.pools.states {
+            let (slots, guesses) = (states.total(), EngineConfig::GUESS_STATES);
+            self.cache = self.model.new_cache_of(kv, pages, slots + guesses)?;
+            self.pools = Pools::new(pages, slots, guesses);
+        }
+        Ok(self)
     }
 
     /// Tokens that one request may have, prompt and answer together.
@@ -198,7 +214,13 @@ impl Engine {
         self.restore();
         self.start(&pieces, events);
         let chosen = self.compute(&pieces);
-        self.publish(&pieces, chosen, events);
+        let ended = self.publish(&pieces, chosen, events);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.follow(&self.compute, &mut self.queues.running);
+        }
+        for place in ended.into_iter().rev() {
+            self.queues.running.remove(place).release(&mut self.pools);
+        }
     }
 
     /// Brings the states of prefixes that were found to those who found them.
@@ -226,12 +248,13 @@ impl Engine {
 
     /// Forward and sample: what each piece's logits say, in order of pieces.
     fn compute(&mut self, pieces: &[Piece]) -> Vec<Outcome> {
-        if let Some(drafter) = &mut self.drafter {
-            drafter.follow(&self.compute, &mut self.queues.running, pieces);
-        }
+        let reads_states = self.drafter.as_ref().is_some_and(Drafter::reads_states);
         let guides = self.take_guides(pieces);
         let running = &self.queues.running;
-        let segments = pieces.iter().map(|piece| {
+        let snapshots =
+            pieces.iter().map(|piece| running[piece.sequence].state.snapshots(piece.snapshot));
+        let snapshots: Vec<Vec<Snapshot>> = snapshots.collect();
+        let segments = pieces.iter().zip(&snapshots).map(|(piece, snapshots)| {
             let sequence = &running[piece.sequence];
             Segment {
                 tokens: sequence.rows(piece.rows),
@@ -239,8 +262,9 @@ impl Engine {
                 pages: &sequence.pages,
                 logits: piece.logits,
                 states: sequence.vector.is_some(),
+                all_states: reads_states && sequence.vector.is_none(),
                 state: sequence.state.slot.unwrap_or(0) as usize,
-                snapshots: piece.snapshot.as_slice(),
+                snapshots,
             }
         });
         let segments: Vec<Segment<'_>> = segments.collect();
@@ -253,7 +277,12 @@ impl Engine {
             self.queues.running[sequence].guide = Some(guide);
         }
         pool(&mut self.queues.running, pieces, logits.states(), self.model.config().hidden);
-        judge(&self.compute, &self.choosing, &self.queues.running, pieces, logits)
+        let running = &self.queues.running;
+        let mut outcomes = judge(&self.compute, &self.choosing, running, pieces, logits);
+        if reads_states {
+            share_out(running, pieces, logits.all_states(), &mut outcomes);
+        }
+        outcomes
     }
 
     /// The constraints of the sequences that may choose a token in this step, by their index.
@@ -267,21 +296,33 @@ impl Engine {
         guides
     }
 
-    fn publish(&mut self, pieces: &[Piece], outcomes: Vec<Outcome>, events: &mut Vec<Event>) {
+    /// Tells what came of a step. Returns the places of requests that have ended, ascending.
+    fn publish(
+        &mut self,
+        pieces: &[Piece],
+        outcomes: Vec<Outcome>,
+        events: &mut Vec<Event>,
+    ) -> Vec<usize> {
         let mut ended = Vec::new();
         for (piece, outcome) in pieces.iter().zip(outcomes) {
             let sequence = &mut self.queues.running[piece.sequence];
-            if let Some(snapshot) = piece.snapshot {
-                sequence.keep_snapshot(snapshot, &mut self.pools);
-            }
-            let mut rows = piece.rows;
+            let (start, mut rows) = (sequence.computed, piece.rows);
             if !sequence.guessed.is_empty() {
                 rows = outcome.chosen.len();
+                sequence.state.take_back(rows, &mut self.pools);
                 self.totals.guessed += piece.rows as u64 - 1;
                 self.totals.guessed_right += sequence.learn(rows) as u64;
             }
+            if let Some(drafter) = &self.drafter {
+                let hidden = self.model.config().hidden;
+                let known = outcome.states.len().min(rows * hidden);
+                drafter.take(sequence, &outcome.states[..known]);
+            }
             sequence.computed += rows;
             let end = sequence.take(outcome, events);
+            if let Some(Snapshot { after_rows, slot }) = piece.snapshot {
+                sequence.keep_snapshot(start + after_rows, slot, &mut self.pools);
+            }
             sequence.publish(&mut self.pools.pages);
             if let Some((reason, end_score)) = end {
                 let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
@@ -290,9 +331,20 @@ impl Engine {
             }
         }
         ended.sort_unstable();
-        for place in ended.into_iter().rev() {
-            self.queues.running.remove(place).release(&mut self.pools);
-        }
+        ended
+    }
+}
+
+/// Gives each piece the states of its rows, where they were asked for.
+fn share_out(running: &[Sequence], pieces: &[Piece], states: &[f32], outcomes: &mut [Outcome]) {
+    let is_answer = |piece: &&Piece| running[piece.sequence].vector.is_none();
+    let rows: usize = pieces.iter().filter(is_answer).map(|piece| piece.rows).sum();
+    let hidden = states.len().checked_div(rows).unwrap_or(0);
+    let mut rest = states;
+    for (piece, outcome) in pieces.iter().zip(outcomes).filter(|(piece, _)| is_answer(piece)) {
+        let (own, others) = rest.split_at(piece.rows * hidden);
+        outcome.states = own.to_vec();
+        rest = others;
     }
 }
 
@@ -342,6 +394,8 @@ struct Outcome {
     /// The next token and those that follow it, as far as they were guessed; or how the answer
     /// ends for want of one.
     chosen: Vec<Choice>,
+    /// Those of all rows, where a draft reads them. [rows, hidden]
+    states: Vec<f32>,
 }
 
 /// A token with its score, where asked for, or how an answer ends that can have none.

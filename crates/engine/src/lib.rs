@@ -21,6 +21,7 @@ mod sequence;
 mod states;
 
 pub use constraint::{Constraint, ConstraintError, Grammar};
+pub use draft::Draft;
 pub use embedder::Embedder;
 pub use engine::{Engine, EngineConfig, Stats};
 pub use error::EngineError;

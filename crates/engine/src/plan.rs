@@ -67,8 +67,7 @@ impl Queues {
         pools: &mut Pools,
         drafter: Option<&Drafter>,
     ) -> Vec<(usize, usize)> {
-        // A state cannot be taken back.
-        if !self.speculates || pools.states.is_some() {
+        if !self.speculates || !pools.takes_back {
             return Vec::new();
         }
         let decodes = self.running.iter().filter(|sequence| sequence.decodes()).count();
@@ -86,8 +85,11 @@ impl Queues {
                 _ => 0,
             };
             // Pages for guesses are taken from nobody who needs one for what it has.
-            let rows = sequence.tokens.len() + found + drafted;
-            if pools.pages.available() < decodes || !sequence.hold(rows, &mut pools.pages) {
+            let (guesses, tokens) = (found + drafted, sequence.tokens.len());
+            if pools.pages.available() < decodes
+                || !sequence.hold(tokens + guesses, &mut pools.pages)
+                || !sequence.state.hold_behind(guesses, pools)
+            {
                 sequence.guessed.clear();
             } else if drafted > 0 {
                 wanted.push((index, drafted));

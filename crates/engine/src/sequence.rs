@@ -64,11 +64,13 @@ pub(crate) struct Sequence {
     pub(crate) state: State,
     lookup: Lookup,
     pub(crate) odds: Odds,
-    /// Tokens whose keys and values a draft model has in its cache.
+    /// Tokens whose keys and values a draft has in its cache.
     pub(crate) drafted: usize,
+    /// The states of the tokens behind those, where a draft reads states. [tokens, hidden]
+    pub(crate) unread: Vec<f32>,
     /// The last token and the guess behind it, while they are computed.
     pub(crate) guessed: Vec<u32>,
-    /// Whether a draft model guessed them.
+    /// Whether a draft guessed them.
     pub(crate) drafts: bool,
 }
 
@@ -108,6 +110,7 @@ impl Sequence {
             lookup: Lookup::default(),
             odds: Odds::default(),
             drafted: 0,
+            unread: Vec::new(),
             guessed: Vec::new(),
             drafts: false,
         }
@@ -235,8 +238,9 @@ impl Sequence {
             self.state.begin_from(hash, states);
         }
         if self.computed > before {
-            // A draft model has computed what was published.
+            // A draft has computed what was published.
             self.drafted = self.computed;
+            self.unread.clear();
         }
         self.computed - before
     }
@@ -301,6 +305,7 @@ impl Sequence {
         self.state.release(pools);
         self.computed = 0;
         self.drafted = 0;
+        self.unread.clear();
         self.published = 0;
         self.guessed.clear();
         self.vector = self.vector.take().map(|Vector { pooling, hidden, .. }| {

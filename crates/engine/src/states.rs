@@ -1,10 +1,12 @@
 //! Turns the slots of states into shares of many requests, for models with recurrent layers.
 //!
 //! Such a layer has no keys of single positions, but one state that each position changes, and
-//! nothing can be undone. So a prefix can be taken from the cache only where a copy of the
-//! state was kept: at the end of a prompt's last whole page, at intervals in long prompts, and
-//! at the last whole page of each answer. A slot is used like a page: held by a running
-//! request, or idle with a known content until its room is needed.
+//! nothing can be undone. So a step that computes guesses keeps the state behind each of its rows
+//! in a slot of its own, and the sequence goes on with that of the last right one. And a prefix can
+//! be taken from the cache only where a copy of the state was kept: at the end of a prompt's last
+//! whole page, at intervals in long prompts, and at the last whole page of each answer. A slot is
+//! used like a page: held by a running request, or idle with a known content until its room is
+//! needed.
 
 use myriad_model::{PAGE_TOKENS, Snapshot};
 
@@ -19,13 +21,16 @@ const INTERVAL: usize = 1024;
 pub(crate) struct Pools {
     pub(crate) pages: PagePool,
     pub(crate) states: Option<PagePool>,
+    /// Whether there are slots for the states behind guesses.
+    pub(crate) takes_back: bool,
 }
 
 impl Pools {
-    /// `slots`: for running requests and for snapshots.
-    pub(crate) fn new(pages: usize, slots: usize) -> Pools {
-        let states = (slots > 0).then(|| PagePool::new(slots));
-        Pools { pages: PagePool::new(pages), states }
+    /// `slots`: for running requests and for snapshots; `guesses`: for states behind guesses.
+    pub(crate) fn new(pages: usize, slots: usize, guesses: usize) -> Pools {
+        let states = (slots > 0).then(|| PagePool::new(slots + guesses));
+        let takes_back = states.is_none() || guesses > 0;
+        Pools { pages: PagePool::new(pages), states, takes_back }
     }
 }
 
@@ -38,6 +43,8 @@ pub(crate) struct State {
     restore: Option<u32>,
     /// The last snapshot of its answer, which a later one makes worthless.
     rolling: Option<PrefixHash>,
+    /// Slots for the states behind the rows of a guess, of all but the last, while it is computed.
+    behind: Vec<u32>,
 }
 
 impl State {
@@ -64,9 +71,38 @@ impl State {
         Some((from as usize, to as usize))
     }
 
+    /// Holds slots for the states behind so many rows; false where there are too few.
+    pub(crate) fn hold_behind(&mut self, rows: usize, pools: &mut Pools) -> bool {
+        let Some(states) = &mut pools.states else { return true };
+        self.behind = (0..rows).map_while(|_| states.take()).collect();
+        if self.behind.len() < rows {
+            states.release(&mut self.behind);
+        }
+        self.behind.len() == rows
+    }
+
+    /// What is to be kept of the states within a step: beside `of_page`, those behind guesses.
+    pub(crate) fn snapshots(&self, of_page: Option<Snapshot>) -> Vec<Snapshot> {
+        let behind = self.behind.iter().enumerate();
+        let behind =
+            behind.map(|(row, &slot)| Snapshot { after_rows: row + 1, slot: slot as usize });
+        behind.chain(of_page).collect()
+    }
+
+    /// Goes on with the state behind the first `rows` rows of the step.
+    pub(crate) fn take_back(&mut self, rows: usize, pools: &mut Pools) {
+        let Some(states) = &mut pools.states else { return };
+        let behind = rows.checked_sub(1).and_then(|row| self.behind.get_mut(row));
+        if let (Some(behind), Some(own)) = (behind, &mut self.slot) {
+            std::mem::swap(behind, own);
+        }
+        states.release(&mut self.behind);
+    }
+
     /// Gives back all slots.
     pub(crate) fn release(&mut self, pools: &mut Pools) {
         let Some(states) = &mut pools.states else { return };
+        states.release(&mut self.behind);
         states.release(&mut self.restore.take().into_iter().chain(self.slot.take()).collect());
     }
 }
@@ -76,7 +112,9 @@ impl Sequence {
     pub(crate) fn plan_snapshot(&mut self, rows: usize, pools: &mut Pools) -> Option<Snapshot> {
         let states = pools.states.as_mut()?;
         let tokens = self.worth_keeping(rows)?;
-        if states.knows(self.hash(tokens / PAGE_TOKENS - 1)) {
+        // Within a guess nobody knows yet which page it will be.
+        let is_certain = tokens <= self.tokens.len();
+        if is_certain && states.knows(self.hash(tokens / PAGE_TOKENS - 1)) {
             return None;
         }
         let slot = states.take()? as usize;
@@ -98,12 +136,15 @@ impl Sequence {
         (tokens > self.computed).then_some(tokens)
     }
 
-    /// Makes a snapshot known that has been made. Called before the rows count as computed.
-    pub(crate) fn keep_snapshot(&mut self, snapshot: Snapshot, pools: &mut Pools) {
+    /// Makes the state behind the first `tokens` tokens known, which stands in that slot; but not
+    /// where a guess turned out to be wrong before.
+    pub(crate) fn keep_snapshot(&mut self, tokens: usize, slot: usize, pools: &mut Pools) {
         let Some(states) = &mut pools.states else { return };
-        let tokens = self.computed + snapshot.after_rows;
+        let slot = slot as u32;
+        if tokens > self.computed.min(self.tokens.len()) {
+            return states.release(&mut vec![slot]);
+        }
         let hash = self.hash(tokens / PAGE_TOKENS - 1);
-        let slot = snapshot.slot as u32;
         states.publish(slot, hash);
         states.release(&mut vec![slot]);
         if tokens > self.prompt

@@ -164,11 +164,17 @@ fn with_coarser(family: Family) -> (Arc<Model>, Arc<Model>) {
 #[test]
 fn the_same_bits_with_a_draft_model() {
     let (mut guessed, mut guessed_right) = (0, 0);
-    for (family, other) in [(Family::Llama, Family::Qwen2), (Family::DeepSeek2, Family::Llama)] {
+    for (family, other) in [
+        (Family::Llama, Family::Qwen2),
+        (Family::DeepSeek2, Family::Llama),
+        (Family::Qwen35, Family::Qwen3),
+    ] {
         let (target, coarser) = with_coarser(family);
         let requests = [&sixteen()[..8], &repeating()[..4]].concat();
         let right = alone(&requests, &target);
-        let drafts = [&coarser, &model(other, BlockType::Q8_0)];
+        let other = model(other, BlockType::Q8_0);
+        // What has recurrent layers cannot guess.
+        let drafts = [if coarser.state_bytes() > 0 { &other } else { &coarser }, &other];
         for (draft, (threads, parallel, pages)) in drafts.into_iter().zip([(2, 4, 256), (2, 3, 14)])
         {
             let label = format!("{family:?}, {threads} threads, {parallel} at once, {pages} pages");
@@ -211,14 +217,12 @@ fn a_model_is_right_about_itself() {
 }
 
 #[test]
-fn what_cannot_be_taken_back_is_not_drafted() {
+fn what_cannot_be_taken_back_does_not_guess() {
     let (plain, recurrent) =
         (model(Family::Llama, BlockType::F32), model(Family::Qwen35, BlockType::F32));
-    for (target, draft) in [(&plain, &recurrent), (&recurrent, &plain)] {
-        let error = engine(target, 1, config()).with_draft(Arc::clone(draft)).err();
-        let error = error.expect("no guesses").to_string();
-        assert!(error.contains("recurrent layers"), "{error}");
-    }
+    let error = engine(&plain, 1, config()).with_draft(recurrent).err();
+    let error = error.expect("no guesses").to_string();
+    assert!(error.contains("recurrent layers"), "{error}");
 }
 
 #[test]

@@ -31,6 +31,14 @@ impl Cache {
         })
     }
 
+    /// Memory for `pages` pages of the layer that guesses further tokens.
+    pub(crate) fn of_mtp(config: &Config, kind: KvType, pages: usize) -> Result<Cache, ModelError> {
+        Ok(Cache {
+            keys: KvCache::with_type(kind, &config.mtp_kv_shapes(), pages)?,
+            states: RecurrentStates::new(&[], 0)?,
+        })
+    }
+
     /// Makes the state in slot `to` that of slot `from`.
     ///
     /// # Panics

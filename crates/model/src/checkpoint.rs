@@ -66,6 +66,8 @@ pub(crate) struct Checkpoint<'a> {
 /// The sizes that tell apart what some files have in one matrix; 0 where the model has none.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sizes {
+    /// Layers of the model itself, where those behind have other names; none: not known.
+    trunk: Option<usize>,
     /// Heads of latent attention.
     heads: usize,
     /// Rows of each head's keys without rope.
@@ -91,7 +93,7 @@ impl<'a> Checkpoint<'a> {
 
     /// The tensors of the file that `config` was read from.
     pub fn of(source: Source<'a>, config: &Config) -> Checkpoint<'a> {
-        let mut sizes = Sizes::default();
+        let mut sizes = Sizes { trunk: Some(config.layers.len()), ..Sizes::default() };
         for layer in &config.layers {
             match &layer.mixer {
                 Mixer::Gqa(_) | Mixer::Bidirectional(_) => {}
@@ -168,7 +170,7 @@ impl<'a> Checkpoint<'a> {
     fn place(&self, name: &str) -> Place {
         match self.source {
             Source::Gguf(gguf) => names::in_gguf(gguf, name),
-            Source::Folder(folder) => names::in_folder(folder, self.family, name),
+            Source::Folder(folder) => names::in_folder(folder, self.family, self.sizes.trunk, name),
         }
     }
 

@@ -151,6 +151,26 @@ pub struct Config {
     pub pooling: Pooling,
     /// What else a model has that reads whole texts and continues none; none: a decoder.
     pub encoder: Option<Encoder>,
+    /// What guesses the token after the next, where the file has it.
+    pub mtp: Option<Mtp>,
+}
+
+/// Multi-token prediction (DeepSeek-V3, arXiv:2412.19437, section 2.2): one more layer, behind the
+/// last. Of a position's state, as the output head sees it, and of the token behind it, it makes
+/// the state that says the token after that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mtp {
+    /// The layer; its input is `eh_proj([rms_norm(embedding), rms_norm(state)])`.
+    pub layer: LayerConfig,
+    /// It has an embedding of its own, instead of the model's.
+    pub embedding: bool,
+    /// The norm before its output head is its own, instead of the model's.
+    pub norm: bool,
+    /// It has an output head of its own, instead of the model's.
+    pub head: bool,
+    /// How many such layers the file has. Only the first is used: applied to its own states, it
+    /// guesses as many tokens as are wanted.
+    pub layers: usize,
 }
 
 /// What encoders have besides (Devlin et al. 2018, arXiv:1810.04805): each position has an
@@ -470,13 +490,31 @@ impl Config {
         precision: Precision,
     ) -> Result<u64, ModelError> {
         let file = Checkpoint::of(source.into(), self).with(precision);
-        Ok(tensors::bytes(self, &file)? as u64)
+        Ok(tensors::bytes(tensors::expected(self), &file)? as u64)
+    }
+
+    /// The same of the layer that guesses further tokens; 0 where there is none.
+    ///
+    /// # Errors
+    /// As of [`Config::weight_bytes`].
+    pub fn mtp_weight_bytes<'a>(
+        &self,
+        source: impl Into<Source<'a>>,
+        precision: Precision,
+    ) -> Result<u64, ModelError> {
+        let file = Checkpoint::of(source.into(), self).with(precision);
+        Ok(tensors::bytes(tensors::expected_of_mtp(self), &file)? as u64)
     }
 
     /// What each layer keeps of a token in the KV cache, layer by layer. An indexer keeps its keys
     /// in one more behind its layer's.
     pub fn kv_shapes(&self) -> Vec<KvShape> {
         self.layers.iter().flat_map(|layer| layer.mixer.kv_shapes()).collect()
+    }
+
+    /// What the layer that guesses further tokens keeps of a token; nothing where there is none.
+    pub fn mtp_kv_shapes(&self) -> Vec<KvShape> {
+        self.mtp.iter().flat_map(|mtp| mtp.layer.mixer.kv_shapes()).collect()
     }
 
     /// What each layer keeps of a whole sequence; none where it keeps keys and values.

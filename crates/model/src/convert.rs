@@ -166,7 +166,7 @@ impl<'a> Conversion<'a> {
             self.bytes += bytes.len() as u64;
             self.tensors.push(Written::Floats(bytes));
         }
-        for (name, _) in tensors::expected(config) {
+        for (name, _) in tensors::all(config) {
             let together =
                 |part: &str| name.strip_suffix(part).map(|layer| format!("{layer}ssm_ba.weight"));
             let beta = together("ssm_beta.weight").filter(|whole| file.has(whole));

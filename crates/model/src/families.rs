@@ -214,6 +214,7 @@ fn decoder(keys: &Keys<'_>, traits: Traits) -> Result<Config, ModelError> {
         layers: feed_forwards.into_iter().enumerate().map(layer).collect(),
         pooling: keys.pooling()?,
         encoder: None,
+        mtp: None,
     })
 }
 

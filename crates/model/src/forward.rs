@@ -9,6 +9,7 @@ mod encoder;
 mod indexer;
 mod mla;
 mod moe;
+mod mtp;
 
 use myriad_kernels::{
     Activation, Activations, AttentionCall, AttentionRow, AttentionScratch, Compute, DeltaRun,
@@ -21,8 +22,8 @@ pub use encoder::{Encoding, Text};
 
 use crate::Model;
 use crate::cache::Cache;
-use crate::config::{FeedForward, Gqa, Mixer};
-use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, MixerWeights, SwiGlu};
+use crate::config::{FeedForward, Gqa, LayerConfig, Mixer};
+use crate::weights::{DenseWeights, FeedForwardWeights, GqaWeights, Layer, MixerWeights, SwiGlu};
 
 /// The rows of one forward pass: pieces of any number of sequences.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,9 @@ pub struct Segment<'a> {
     pub logits: LogitRows,
     /// Whether those want the states that a head would see, instead of logits.
     pub states: bool,
+    /// Whether the states that a head would see of all tokens are wanted besides: guesses of
+    /// further tokens begin there ([`Model::guess`]).
+    pub all_states: bool,
     /// The slot of the sequence's state, in models that have states; no two segments share one.
     pub state: usize,
     /// States in between that are to be kept, each in a slot of its own.
@@ -58,7 +62,8 @@ impl<'a> Segment<'a> {
         pages: &'a [u32],
         logits: LogitRows,
     ) -> Segment<'a> {
-        Segment { tokens, start, pages, logits, states: false, state: 0, snapshots: &[] }
+        let (states, all_states) = (false, false);
+        Segment { tokens, start, pages, logits, states, all_states, state: 0, snapshots: &[] }
     }
 }
 
@@ -79,6 +84,7 @@ pub struct Logits<'a> {
     values: &'a [f32],
     vocab: usize,
     states: &'a [f32],
+    all_states: &'a [f32],
 }
 
 impl<'a> Logits<'a> {
@@ -101,6 +107,12 @@ impl<'a> Logits<'a> {
     /// [rows, hidden]
     pub fn states(&self) -> &'a [f32] {
         self.states
+    }
+
+    /// The states behind the last norm, of all rows of the segments that wanted those.
+    /// [rows, hidden]
+    pub fn all_states(&self) -> &'a [f32] {
+        self.all_states
     }
 }
 
@@ -125,6 +137,8 @@ pub struct Scratch {
     logits: Vec<f32>,
     /// [rows that want states, hidden]
     states: Vec<f32>,
+    /// [rows of segments that want all states, hidden]
+    all_states: Vec<f32>,
     attention: AttentionScratch,
     delta: DeltaScratch,
     mla: mla::MlaScratch,
@@ -155,118 +169,97 @@ impl Model {
         cache: &mut Cache,
         scratch: &'s mut Scratch,
     ) -> Logits<'s> {
-        let Cache { keys: cache, states } = cache;
         let mut rows = Rows::of(batch);
         if self.state_bytes() > 0 {
             let begun = batch.sequences.iter().filter(|segment| segment.start == 0);
-            begun.for_each(|segment| states.clear(segment.state));
+            begun.for_each(|segment| cache.states.clear(segment.state));
         }
         scratch.input.keep(self.weights.forms);
-        self.embed(batch, scratch);
+        self.embed(None, batch, scratch);
         let last = self.config.layers.len() - 1;
         let mut cache_layer = 0;
         for (index, layer) in self.config.layers.iter().enumerate() {
-            let weights = &self.weights.layers[index];
-            let pass = Pass { model: self, compute, cache_layer };
-            match (&layer.mixer, &weights.mixer) {
-                (Mixer::Gqa(gqa), MixerWeights::Gqa(mixer)) => {
-                    pass.keys_and_values(gqa, mixer, &rows, cache, scratch);
-                    if index == last {
-                        rows.keep_wanted(scratch, self.config.hidden, gqa.qkv_size(), 0);
-                    }
-                    if rows.count() > 0 {
-                        pass.attend(gqa, mixer, &rows, cache, scratch);
-                    }
-                }
-                (Mixer::Mla(mla), MixerWeights::Mla(mixer)) => {
-                    pass.latents(mla, mixer, &rows, cache, scratch);
-                    if index == last {
-                        let (first, index) = (mla.first_size(), mla.index_size());
-                        rows.keep_wanted(scratch, self.config.hidden, first, index);
-                    }
-                    if rows.count() > 0 {
-                        pass.attend_latents(mla, mixer, &rows, cache, scratch);
-                    }
-                }
-                (Mixer::GatedDelta(shape), MixerWeights::GatedDelta(mixer)) => {
-                    pass.recur(index, shape, mixer, &rows, states, scratch);
-                    if index == last {
-                        rows.keep_wanted(scratch, self.config.hidden, 0, 0);
-                    }
-                }
-                _ => unreachable!("weights are loaded as the layer is described"),
-            }
+            let pass = Pass { model: self, compute, index, cache_layer };
+            pass.layer(
+                layer,
+                &self.weights.layers[index],
+                index == last,
+                &mut rows,
+                cache,
+                scratch,
+            );
             cache_layer += layer.mixer.cache_layers();
-            if rows.count() == 0 {
-                break;
-            }
-            match (&layer.feed_forward, &weights.feed_forward) {
-                (FeedForward::Dense { size, activation }, FeedForwardWeights::Dense(weights)) => {
-                    pass.dense(*size, *activation, weights, rows.count(), scratch)
-                }
-                (FeedForward::Moe(moe), FeedForwardWeights::Moe(weights)) => {
-                    pass.moe(moe, weights, rows.count(), scratch);
-                }
-                _ => unreachable!("weights are loaded as the layer is described"),
-            }
         }
-        self.split_states(compute, &rows, scratch);
-        let states = rows.wants_states.iter().filter(|wants| **wants).count();
-        self.head(compute, rows.count() - states, scratch);
-        let Scratch { logits, states: of_states, .. } = scratch;
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        let values = &logits[..(rows.count() - states) * vocab];
-        Logits { values, vocab, states: &of_states[..states * hidden] }
+        self.states(compute, &mut rows, scratch);
+        let (norm, weight) = (&self.weights.output_norm, self.weights.head());
+        self.head(compute, norm, weight, rows.count(), scratch);
+        let Scratch { logits, states, all_states, .. } = scratch;
+        let values = &logits[..rows.count() * vocab];
+        let states = &states[..rows.states * hidden];
+        Logits { values, vocab, states, all_states: &all_states[..rows.all_states * hidden] }
     }
 
-    /// states = rms_norm(residual) for the rows that want states; the others move together.
-    fn split_states(&self, compute: &Compute, rows: &Rows<'_>, scratch: &mut Scratch) {
-        let (hidden, wants) = (self.config.hidden, &rows.wants_states);
-        if !wants.contains(&true) {
-            return;
-        }
-        let Scratch { residual, added, states, .. } = scratch;
-        let count = wants.iter().filter(|wants| **wants).count();
-        let chosen = sized(added, count * hidden);
-        let (mut taken, mut kept) = (0, 0);
-        for (row, &wants) in wants.iter().enumerate() {
-            if wants {
-                let from = &residual[row * hidden..][..hidden];
-                chosen[taken * hidden..][..hidden].copy_from_slice(from);
-                taken += 1;
-            } else {
-                copy_row(residual, row, kept, hidden);
-                kept += 1;
-            }
-        }
+    /// states = rms_norm(residual) of the rows that want states, and of those of which all are
+    /// wanted; the rows that want logits move together.
+    fn states(&self, compute: &Compute, rows: &mut Rows<'_>, scratch: &mut Scratch) {
+        let hidden = self.config.hidden;
         let (norm, epsilon) = (&self.weights.output_norm, self.config.norm_epsilon);
-        let states = sized(states, count * hidden);
-        rms_norm(compute, chosen, count, hidden, norm, epsilon, states);
+        let Scratch { residual, added, states, all_states, .. } = scratch;
+        let of = |which: fn(&Wanted) -> bool| {
+            let wanted = rows.wanted.iter().enumerate();
+            wanted.filter(|(_, wanted)| which(wanted)).map(|(row, _)| row).collect::<Vec<_>>()
+        };
+        let mut norms = |chosen: &[usize], out: &mut Vec<f32>| {
+            let input = sized(added, chosen.len() * hidden);
+            for (&row, input) in chosen.iter().zip(input.chunks_exact_mut(hidden)) {
+                input.copy_from_slice(&residual[row * hidden..][..hidden]);
+            }
+            let out = sized(out, chosen.len() * hidden);
+            if !chosen.is_empty() {
+                rms_norm(compute, input, chosen.len(), hidden, norm, epsilon, out);
+            }
+            chosen.len()
+        };
+        rows.all_states = norms(&of(|wanted| wanted.is_followed), all_states);
+        rows.states = norms(&of(|wanted| wanted.head == Some(Head::State)), states);
+        let logits = of(|wanted| wanted.head == Some(Head::Logits));
+        for (to, &from) in logits.iter().enumerate() {
+            copy_row(residual, from, to, hidden);
+        }
+        rows.attention.truncate(logits.len());
     }
 
-    /// residual = embedding rows of the tokens
-    fn embed(&self, batch: &Batch<'_>, scratch: &mut Scratch) {
+    /// residual = rows of the embedding (none: the model's) for the tokens
+    fn embed(&self, embedding: Option<&Matrix>, batch: &Batch<'_>, scratch: &mut Scratch) {
+        let embedding = embedding.unwrap_or(&self.weights.embedding);
         let hidden = self.config.hidden;
         let tokens = batch.sequences.iter().flat_map(|segment| segment.tokens);
         let count = batch.sequences.iter().map(|segment| segment.tokens.len()).sum::<usize>();
         let residual = sized(&mut scratch.residual, count * hidden);
         for (&token, row) in tokens.zip(residual.chunks_exact_mut(hidden)) {
-            self.weights.embedding.row(token as usize, row);
+            embedding.row(token as usize, row);
             if self.config.embedding_scale != 1.0 {
                 row.iter_mut().for_each(|value| *value *= self.config.embedding_scale);
             }
         }
     }
 
-    /// logits = head(rms_norm(residual)), for the first rows
-    fn head(&self, compute: &Compute, rows: usize, scratch: &mut Scratch) {
+    /// logits = weight · rms_norm(residual), for the first rows
+    fn head(
+        &self,
+        compute: &Compute,
+        norm: &[f32],
+        weight: &Matrix,
+        rows: usize,
+        scratch: &mut Scratch,
+    ) {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
         let out = sized(&mut scratch.logits, rows * vocab);
         if rows > 0 {
-            let (norm, epsilon) = (&self.weights.output_norm, self.config.norm_epsilon);
             let residual = &scratch.residual[..rows * hidden];
+            let epsilon = self.config.norm_epsilon;
             scratch.input.set_rms_norm(compute, residual, rows, hidden, norm, epsilon);
-            let weight = self.weights.head();
             let (first_column, bias, out_stride) = (None, None, vocab);
             let product =
                 Product { weight, first_column, bias, out, out_stride, accumulate: false };
@@ -279,11 +272,67 @@ impl Model {
 struct Pass<'a> {
     model: &'a Model,
     compute: &'a Compute,
-    /// The first of the layer's own in the cache.
+    /// The layer's place among those of the cache that it is computed with.
+    index: usize,
+    /// The first of the layer's own keys in the cache.
     cache_layer: usize,
 }
 
 impl Pass<'_> {
+    /// Brings the residual stream through the layer. The last one works on the rows that want
+    /// something only, beyond its keys and values.
+    fn layer(
+        &self,
+        layer: &LayerConfig,
+        weights: &Layer,
+        is_last: bool,
+        rows: &mut Rows<'_>,
+        cache: &mut Cache,
+        scratch: &mut Scratch,
+    ) {
+        let hidden = self.model.config.hidden;
+        let Cache { keys: cache, states } = cache;
+        match (&layer.mixer, &weights.mixer) {
+            (Mixer::Gqa(gqa), MixerWeights::Gqa(mixer)) => {
+                self.keys_and_values(gqa, mixer, rows, cache, scratch);
+                if is_last {
+                    rows.keep_wanted(scratch, hidden, gqa.qkv_size(), 0);
+                }
+                if rows.count() > 0 {
+                    self.attend(gqa, mixer, rows, cache, scratch);
+                }
+            }
+            (Mixer::Mla(mla), MixerWeights::Mla(mixer)) => {
+                self.latents(mla, mixer, rows, cache, scratch);
+                if is_last {
+                    rows.keep_wanted(scratch, hidden, mla.first_size(), mla.index_size());
+                }
+                if rows.count() > 0 {
+                    self.attend_latents(mla, mixer, rows, cache, scratch);
+                }
+            }
+            (Mixer::GatedDelta(shape), MixerWeights::GatedDelta(mixer)) => {
+                self.recur(self.index, shape, mixer, rows, states, scratch);
+                if is_last {
+                    rows.keep_wanted(scratch, hidden, 0, 0);
+                }
+            }
+            _ => unreachable!("weights are loaded as the layer is described"),
+        }
+        if rows.count() == 0 {
+            return;
+        }
+        match (&layer.feed_forward, &weights.feed_forward) {
+            (FeedForward::Dense { size, activation }, FeedForwardWeights::Dense(weights)) => {
+                self.dense(*size, *activation, weights, rows.count(), scratch)
+            }
+            (FeedForward::Moe(moe), FeedForwardWeights::Moe(weights)) => {
+                self.moe(moe, weights, rows.count(), scratch);
+            }
+            _ => unreachable!("weights are loaded as the layer is described"),
+        }
+    }
+
     /// q, k, v = qkv(rms_norm(residual)), normed and turned; k and v go into the cache.
     fn keys_and_values(
         &self,
@@ -424,6 +473,21 @@ impl Pass<'_> {
     }
 }
 
+/// What a row wants of the last layer.
+struct Wanted {
+    row: usize,
+    head: Option<Head>,
+    /// Its segment wants all states.
+    is_followed: bool,
+}
+
+/// What is made of a row behind the layers.
+#[derive(PartialEq)]
+enum Head {
+    Logits,
+    State,
+}
+
 /// The rows of a batch, one for each token, and where each belongs.
 struct Rows<'a> {
     /// What each row attends to.
@@ -431,9 +495,11 @@ struct Rows<'a> {
     positions: Vec<u32>,
     /// Where each row's key and value go.
     slots: Vec<RowSlot>,
-    /// The rows that want logits or states, ascending, and which of them want states.
-    wanted: Vec<usize>,
-    wants_states: Vec<bool>,
+    /// The rows that want something of the last layer, ascending.
+    wanted: Vec<Wanted>,
+    /// How many of them turned out to want states, and have all states wanted.
+    states: usize,
+    all_states: usize,
     /// The rows of each sequence, and its state.
     runs: Vec<DeltaRun<'a>>,
 }
@@ -446,7 +512,8 @@ impl<'a> Rows<'a> {
             positions: Vec::with_capacity(count),
             slots: Vec::with_capacity(count),
             wanted: Vec::new(),
-            wants_states: Vec::new(),
+            states: 0,
+            all_states: 0,
             runs: Vec::with_capacity(batch.sequences.len()),
         };
         for segment in batch.sequences {
@@ -465,9 +532,11 @@ impl<'a> Rows<'a> {
                     LogitRows::Last => index + 1 == segment.tokens.len(),
                     LogitRows::None => false,
                 };
-                if is_wanted {
-                    rows.wanted.push(rows.positions.len());
-                    rows.wants_states.push(segment.states);
+                let head = if segment.states { Head::State } else { Head::Logits };
+                let (row, head) = (rows.positions.len(), is_wanted.then_some(head));
+                let is_followed = segment.all_states;
+                if head.is_some() || is_followed {
+                    rows.wanted.push(Wanted { row, head, is_followed });
                 }
                 rows.positions.push(position as u32);
                 rows.slots.push(RowSlot { page, slot });
@@ -485,9 +554,9 @@ impl<'a> Rows<'a> {
         self.attention.len()
     }
 
-    /// Drops the rows that want no logits, here and in the buffers that the last layer still needs.
-    /// `first_size`: columns of what the layer's first products left in `qkv`, `index_size`: those
-    /// of its indexer's
+    /// Drops the rows that want nothing more, here and in the buffers that the last layer still
+    /// needs. `first_size`: columns of what the layer's first products left in `qkv`,
+    /// `index_size`: those of its indexer's
     fn keep_wanted(
         &mut self,
         scratch: &mut Scratch,
@@ -495,7 +564,7 @@ impl<'a> Rows<'a> {
         first_size: usize,
         index_size: usize,
     ) {
-        for (to, &from) in self.wanted.iter().enumerate() {
+        for (to, &Wanted { row: from, .. }) in self.wanted.iter().enumerate() {
             self.attention.swap(to, from);
             self.positions.swap(to, from);
             copy_row(&mut scratch.residual, from, to, hidden);

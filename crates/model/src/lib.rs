@@ -25,7 +25,7 @@ pub use cache::Cache;
 pub use checkpoint::Source;
 pub use config::{
     Bidirectional, Config, Encoder, Family, FeedForward, Gqa, Groups, Indexer, LayerConfig, Mixer,
-    Mla, Moe, RopeConfig, Router, Scores, SharedExpert,
+    Mla, Moe, Mtp, RopeConfig, Router, Scores, SharedExpert,
 };
 pub use convert::{Conversion, ConvertError};
 pub use error::ModelError;
@@ -128,6 +128,23 @@ impl Model {
         Ok(Model { ropes: ropes.collect(), config, weights })
     }
 
+    /// Reads, checks and packs the weights of what guesses further tokens, of the file that this
+    /// model is of; none where the file has no such.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load_mtp<'a>(
+        &self,
+        source: impl Into<Source<'a>>,
+        precision: Precision,
+        compute: &Compute,
+        progress: &mut dyn FnMut(f32),
+    ) -> Result<Option<MtpHead>, ModelError> {
+        let (source, config) = (source.into(), &self.config);
+        let weights = weights::load_mtp(source, config, precision, compute, progress)?;
+        Ok(weights.map(|weights| MtpHead { weights }))
+    }
+
     /// What this model is.
     pub fn config(&self) -> &Config {
         &self.config
@@ -189,5 +206,38 @@ impl Model {
     /// Bytes of the state of one sequence; 0 where all layers attend.
     pub fn state_bytes(&self) -> usize {
         RecurrentStates::bytes_per_slot(&self.config.state_shapes())
+    }
+}
+
+/// What guesses the token after the next in a model that was trained to: one layer beside the
+/// model's own ([`Mtp`]), for [`Model::guess`].
+pub struct MtpHead {
+    weights: weights::MtpWeights,
+}
+
+impl MtpHead {
+    /// Memory for `pages` pages of keys and values of its layer. `model` is the one that loaded it.
+    ///
+    /// # Errors
+    /// As [`Model::new_cache`].
+    pub fn new_cache(
+        &self,
+        model: &Model,
+        kind: KvType,
+        pages: usize,
+    ) -> Result<Cache, ModelError> {
+        Cache::of_mtp(&model.config, kind, pages)
+    }
+
+    /// Bytes of memory that the weights hold.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.held_bytes
+    }
+
+    /// Bytes of weights that one guess reads, the output head of `model` among them where it is
+    /// used.
+    pub fn weight_bytes_per_guess(&self, model: &Model) -> usize {
+        let shared = if self.weights.head.is_some() { 0 } else { model.weights.head().bytes() };
+        self.weights.bytes_per_token + shared
     }
 }

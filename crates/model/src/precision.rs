@@ -46,7 +46,9 @@ impl Precision {
         if !(stored.is_float() || again) || is_kept(name, shape) {
             return stored;
         }
-        let is_of_tokens = matches!(name, "token_embd.weight" | "output.weight");
+        let is_of_tokens = matches!(name, "token_embd.weight" | "output.weight")
+            || name.ends_with(".nextn.embed_tokens.weight")
+            || name.ends_with(".nextn.shared_head_head.weight");
         let goal = fitting(if is_of_tokens { finer(kind) } else { kind }, columns);
         // Half floats would not hold what BF16 holds.
         if goal.is_float() && !kind.is_float() && stored.is_float() { stored } else { goal }
@@ -119,6 +121,8 @@ mod tests {
             (Q4K, body, &[512, 256][..], BF16, Q4K),
             (Q4K, "token_embd.weight", &[512, 1000], BF16, Q6K),
             (Q4K, "output.weight", &[576, 1000], BF16, Q8_0),
+            (Q4K, "blk.9.nextn.shared_head_head.weight", &[512, 1000], BF16, Q6K),
+            (Q4K, "blk.9.nextn.eh_proj.weight", &[512, 256], BF16, Q4K),
             (Q4_0, "output.weight", &[512, 1000], F32, Q6K),
             (Q8_0, "token_embd.weight", &[512, 1000], F16, Q8_0),
             (F16, "token_embd.weight", &[512, 1000], F32, F16),

@@ -11,13 +11,14 @@ mod encoder;
 mod experts;
 mod gqa;
 mod mla;
+mod mtp;
 
 use std::sync::{Mutex, PoisonError};
 
 use myriad_kernels::{Activation, RopePairing};
 
 use crate::checkpoint::{Checkpoint, Source};
-use crate::config::{self, Config, Mixer, RopeConfig};
+use crate::config::{self, Config, LayerConfig, Mixer, RopeConfig};
 use crate::error::ModelError;
 use crate::forward::Text;
 use crate::tensors;
@@ -26,6 +27,7 @@ use encoder::EncoderTwin;
 use experts::Experts;
 use gqa::GroupedAttention;
 use mla::LatentAttention;
+use mtp::MtpTwin;
 
 /// A model with all weights in f32.
 pub struct Reference {
@@ -37,6 +39,7 @@ pub struct Reference {
     encoder: Option<EncoderTwin>,
     /// None where the embedding is the head.
     output: Option<Linear>,
+    mtp: Option<MtpTwin>,
 }
 
 /// x → weight · x + bias
@@ -88,11 +91,12 @@ impl Reference {
         let embedding = file.linear("token_embd")?;
         if let Some(described) = &config.encoder {
             let encoder = Some(EncoderTwin::load(&file, described.classifier)?);
-            let (layers, output_norm, output) = (Vec::new(), Vec::new(), None);
-            return Ok(Reference { embedding, layers, output_norm, encoder, output, config });
+            let (layers, output_norm, output, mtp) = (Vec::new(), Vec::new(), None, None);
+            return Ok(Reference { embedding, layers, output_norm, encoder, output, mtp, config });
         }
-        let layers =
-            (0..config.layers.len()).map(|index| file.layer(index)).collect::<Result<_, _>>()?;
+        let layers = config.layers.iter().enumerate();
+        let layers = layers.map(|(index, layer)| file.layer(index, layer));
+        let layers = layers.collect::<Result<_, _>>()?;
         Ok(Reference {
             embedding,
             layers,
@@ -102,6 +106,7 @@ impl Reference {
                 true => None,
                 false => Some(file.linear("output")?),
             },
+            mtp: MtpTwin::load(&file)?,
             config,
         })
     }
@@ -147,40 +152,53 @@ impl Reference {
     pub fn states(&self, tokens: &[u32]) -> Vec<f32> {
         let config = &self.config;
         assert!(self.encoder.is_none(), "an encoder has no output head");
-        let (hidden, epsilon) = (config.hidden, config.norm_epsilon);
         // x: [tokens, hidden], the residual stream
+        let mut x = self.embed(&self.embedding, tokens);
+        for (layer, described) in self.layers.iter().zip(&config.layers) {
+            layer.apply(&mut x, described, config);
+        }
+        rms_norm(&x, &self.output_norm, config.norm_epsilon)
+    }
+
+    /// The embedding's rows. [tokens, hidden]
+    fn embed(&self, embedding: &Linear, tokens: &[u32]) -> Vec<f32> {
+        let Config { hidden, embedding_scale, .. } = self.config;
         let mut x = Vec::with_capacity(tokens.len() * hidden);
         for &token in tokens {
-            let start = token as usize * hidden;
-            let row = &self.embedding.weight[start..start + hidden];
-            x.extend(row.iter().map(|value| value * config.embedding_scale));
+            let row = &embedding.weight[token as usize * hidden..][..hidden];
+            x.extend(row.iter().map(|value| value * embedding_scale));
         }
-        for (layer, described) in self.layers.iter().zip(&config.layers) {
-            let normed = rms_norm(&x, &layer.attn_norm, epsilon);
-            let mut mixed = match (&layer.mixer, &described.mixer) {
-                (MixerTwin::Gqa(twin), Mixer::Gqa(gqa)) => twin.apply(&normed, gqa, config),
-                (MixerTwin::Mla(twin), Mixer::Mla(mla)) => twin.apply(&normed, mla, config),
-                (MixerTwin::GatedDelta(twin), Mixer::GatedDelta(shape)) => {
-                    twin.apply(&normed, shape, epsilon)
-                }
-                _ => unreachable!("weights are loaded as the layer is described"),
-            };
-            if let Some([norm, _]) = &layer.post_norms {
-                mixed = rms_norm(&mixed, norm, epsilon);
-            }
-            add(&mut x, &mixed);
+        x
+    }
+}
 
-            let normed = rms_norm(&x, &layer.ffn_norm, epsilon);
-            let mut worked = match &layer.feed_forward {
-                FeedForward::Dense(swiglu) => swiglu.apply(&normed),
-                FeedForward::Moe(experts) => experts.apply(&normed),
-            };
-            if let Some([_, norm]) = &layer.post_norms {
-                worked = rms_norm(&worked, norm, epsilon);
+impl Layer {
+    /// x: [tokens, hidden], the residual stream
+    fn apply(&self, x: &mut [f32], described: &LayerConfig, config: &Config) {
+        let epsilon = config.norm_epsilon;
+        let normed = rms_norm(x, &self.attn_norm, epsilon);
+        let mut mixed = match (&self.mixer, &described.mixer) {
+            (MixerTwin::Gqa(twin), Mixer::Gqa(gqa)) => twin.apply(&normed, gqa, config),
+            (MixerTwin::Mla(twin), Mixer::Mla(mla)) => twin.apply(&normed, mla, config),
+            (MixerTwin::GatedDelta(twin), Mixer::GatedDelta(shape)) => {
+                twin.apply(&normed, shape, epsilon)
             }
-            add(&mut x, &worked);
+            _ => unreachable!("weights are loaded as the layer is described"),
+        };
+        if let Some([norm, _]) = &self.post_norms {
+            mixed = rms_norm(&mixed, norm, epsilon);
         }
-        rms_norm(&x, &self.output_norm, epsilon)
+        add(x, &mixed);
+
+        let normed = rms_norm(x, &self.ffn_norm, epsilon);
+        let mut worked = match &self.feed_forward {
+            FeedForward::Dense(swiglu) => swiglu.apply(&normed),
+            FeedForward::Moe(experts) => experts.apply(&normed),
+        };
+        if let Some([_, norm]) = &self.post_norms {
+            worked = rms_norm(&worked, norm, epsilon);
+        }
+        add(x, &worked);
     }
 }
 
@@ -355,8 +373,7 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn layer(&self, index: usize) -> Result<Layer, ModelError> {
-        let described = &self.config.layers[index];
+    fn layer(&self, index: usize, described: &LayerConfig) -> Result<Layer, ModelError> {
         let name = |name: &str| format!("blk.{index}.{name}");
         Ok(Layer {
             attn_norm: self.vector(&name("attn_norm.weight"))?,

@@ -71,6 +71,8 @@ pub struct Shape {
     pub context: usize,
     /// Without `output.weight`: the embedding is the head.
     pub tied: bool,
+    /// With a layer that guesses further tokens, in families that may have one.
+    pub mtp: bool,
 }
 
 impl Shape {
@@ -119,6 +121,7 @@ impl Shape {
                     | Family::Qwen3Moe
                     | Family::SmolLm3
             ),
+            mtp: false,
         }
     }
 
@@ -143,14 +146,21 @@ impl Shape {
     }
 
     /// Tensors whose being there tells a reader something.
-    fn telling_tensors(&self) -> &'static [&'static str] {
-        match self.family {
+    fn telling_tensors(&self) -> Vec<String> {
+        let mut names: Vec<String> = match self.family {
             Family::DeepSeek2 | Family::DeepSeek32 => {
-                &["blk.0.attn_q_a.weight", "blk.0.ffn_gate.weight", "blk.1.exp_probs_b.bias"]
+                ["blk.0.attn_q_a.weight", "blk.0.ffn_gate.weight", "blk.1.exp_probs_b.bias"]
+                    .map(str::to_owned)
+                    .into()
             }
-            Family::Bert => &["token_types.weight"],
-            _ => &[],
+            Family::Bert => vec!["token_types.weight".to_owned()],
+            _ => Vec::new(),
+        };
+        if self.mtp {
+            let name = |part| format!("blk.{}.nextn.{part}.weight", self.layers);
+            names.extend(["eh_proj", "shared_head_norm"].map(name));
         }
+        names
     }
 }
 
@@ -233,7 +243,10 @@ fn metadata(shape: &Shape) -> Vec<(String, Value)> {
         ("general.name".to_owned(), Value::String(format!("synthetic {family}"))),
     ];
     let mut add = |key: &str, value| list.push((format!("{family}.{key}"), value));
-    add("block_count", u32_value(shape.layers));
+    add("block_count", u32_value(shape.layers + usize::from(shape.mtp)));
+    if shape.mtp {
+        add("nextn_predict_layers", Value::U32(1));
+    }
     add("context_length", u32_value(shape.context));
     add("embedding_length", u32_value(shape.hidden));
     add("feed_forward_length", u32_value(shape.feed_forward));
@@ -406,7 +419,7 @@ fn config(shape: &Shape, metadata: &[(String, Value)]) -> Config {
 
 fn random_tensors(shape: &Shape, config: &Config, seed: u64) -> Vec<Tensor> {
     let mut maker = Maker { random: SplitMix(seed), kind: shape.kind, tensors: Vec::new() };
-    for (name, size) in tensors::expected(config) {
+    for (name, size) in tensors::all(config) {
         let whole = name.trim_end_matches(".weight").trim_end_matches(".bias");
         let part = whole.rsplit('.').next().unwrap_or(whole);
         match name.ends_with(".bias") || size.len() == 1 {

@@ -5,14 +5,14 @@ use std::collections::HashSet;
 use myriad_kernels::DeltaShape;
 
 use crate::checkpoint::{Checkpoint, Tensor};
-use crate::config::{Config, Encoder, Family, FeedForward, Gqa, Mixer, Mla, Moe};
+use crate::config::{Config, Encoder, Family, FeedForward, Gqa, LayerConfig, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::families::ROPE_FREQS;
 
 /// Checks that the file has each tensor that `config` promises in its right shape, and no other.
 pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelError> {
     let mut known: HashSet<&str> = HashSet::new();
-    for (name, shape) in &expected(config) {
+    for (name, shape) in &all(config) {
         let tensor = file.find(name)?;
         check_shape(&tensor, shape)?;
         known.extend(tensor.names());
@@ -31,13 +31,46 @@ pub(crate) fn check(config: &Config, file: &Checkpoint<'_>) -> Result<(), ModelE
     Ok(())
 }
 
-/// Bytes of all tensors, in blocks of the types that they become.
-pub(crate) fn bytes(config: &Config, file: &Checkpoint<'_>) -> Result<usize, ModelError> {
+/// Bytes of tensors, in blocks of the types that they become.
+pub(crate) fn bytes(
+    tensors: Vec<(String, Vec<usize>)>,
+    file: &Checkpoint<'_>,
+) -> Result<usize, ModelError> {
     let bytes = |(name, _): (String, _)| Ok(file.find(&name)?.goal_bytes());
-    expected(config).into_iter().map(bytes).sum()
+    tensors.into_iter().map(bytes).sum()
 }
 
-/// Names and shapes (columns first, as GGUF writes them) of all tensors of a model.
+/// Names and shapes of all tensors of a file.
+pub(crate) fn all(config: &Config) -> Vec<(String, Vec<usize>)> {
+    [expected(config), expected_of_mtp(config)].concat()
+}
+
+/// Names and shapes of the tensors that guess the token after the next.
+pub(crate) fn expected_of_mtp(config: &Config) -> Vec<(String, Vec<usize>)> {
+    let Some(mtp) = &config.mtp else { return Vec::new() };
+    let (hidden, index) = (config.hidden, config.layers.len());
+    let mut list = Vec::new();
+    let mut add = |name: &str, shape: &[usize]| {
+        list.push((format!("blk.{index}.nextn.{name}.weight"), shape.to_vec()));
+    };
+    add("eh_proj", &[2 * hidden, hidden]);
+    add("enorm", &[hidden]);
+    add("hnorm", &[hidden]);
+    if mtp.embedding {
+        add("embed_tokens", &[hidden, config.vocab]);
+    }
+    if mtp.norm {
+        add("shared_head_norm", &[hidden]);
+    }
+    if mtp.head {
+        add("shared_head_head", &[hidden, config.vocab]);
+    }
+    of_layer(&mut list, index, &mtp.layer, config);
+    list
+}
+
+/// Names and shapes (columns first, as GGUF writes them) of all tensors of a model, but of what
+/// guesses further tokens.
 pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden;
     let mut list = vec![("token_embd.weight".to_owned(), vec![hidden, config.vocab])];
@@ -45,31 +78,7 @@ pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
         around_encoder(&mut list, encoder, config);
     }
     for (index, layer) in config.layers.iter().enumerate() {
-        let mut add = |name: &str, shape: &[usize]| {
-            list.push((format!("blk.{index}.{name}"), shape.to_vec()));
-        };
-        let is_encoder = config.encoder.is_some();
-        if !is_encoder {
-            add("attn_norm.weight", &[hidden]);
-        }
-        match &layer.mixer {
-            Mixer::Gqa(gqa) => grouped_attention(&mut add, gqa, hidden),
-            Mixer::Mla(mla) => latent_attention(&mut add, mla, hidden),
-            Mixer::GatedDelta(shape) => gated_delta(&mut add, shape, hidden),
-            Mixer::Bidirectional(_) => bidirectional(&mut add, hidden),
-        }
-        if layer.post_norms {
-            add("post_attention_norm.weight", &[hidden]);
-            add("post_ffw_norm.weight", &[hidden]);
-        }
-        if !is_encoder {
-            add(ffn_norm(config.family), &[hidden]);
-        }
-        match &layer.feed_forward {
-            FeedForward::Dense { size, .. } => gated(&mut add, "", hidden, &[*size]),
-            FeedForward::Mlp { size } => mlp(&mut add, hidden, *size),
-            FeedForward::Moe(moe) => mixture(&mut add, moe, hidden),
-        }
+        of_layer(&mut list, index, layer, config);
     }
     if config.encoder.is_some() {
         return list;
@@ -79,6 +88,41 @@ pub(crate) fn expected(config: &Config) -> Vec<(String, Vec<usize>)> {
         list.push(("output.weight".to_owned(), vec![hidden, config.vocab]));
     }
     list
+}
+
+/// The tensors of one layer.
+fn of_layer(
+    list: &mut Vec<(String, Vec<usize>)>,
+    index: usize,
+    layer: &LayerConfig,
+    config: &Config,
+) {
+    let hidden = config.hidden;
+    let mut add = |name: &str, shape: &[usize]| {
+        list.push((format!("blk.{index}.{name}"), shape.to_vec()));
+    };
+    let is_encoder = config.encoder.is_some();
+    if !is_encoder {
+        add("attn_norm.weight", &[hidden]);
+    }
+    match &layer.mixer {
+        Mixer::Gqa(gqa) => grouped_attention(&mut add, gqa, hidden),
+        Mixer::Mla(mla) => latent_attention(&mut add, mla, hidden),
+        Mixer::GatedDelta(shape) => gated_delta(&mut add, shape, hidden),
+        Mixer::Bidirectional(_) => bidirectional(&mut add, hidden),
+    }
+    if layer.post_norms {
+        add("post_attention_norm.weight", &[hidden]);
+        add("post_ffw_norm.weight", &[hidden]);
+    }
+    if !is_encoder {
+        add(ffn_norm(config.family), &[hidden]);
+    }
+    match &layer.feed_forward {
+        FeedForward::Dense { size, .. } => gated(&mut add, "", hidden, &[*size]),
+        FeedForward::Mlp { size } => mlp(&mut add, hidden, *size),
+        FeedForward::Moe(moe) => mixture(&mut add, moe, hidden),
+    }
 }
 
 /// What an encoder has before its layers, and behind them where it scores pairs.

@@ -3,7 +3,7 @@
 mod load;
 mod packed;
 
-pub(crate) use load::load;
+pub(crate) use load::{load, load_mtp};
 pub(crate) use packed::Packed;
 
 use std::sync::atomic::AtomicU64;
@@ -34,6 +34,29 @@ impl Weights {
     pub fn head(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
+}
+
+/// Weights of what guesses the token after the next ([`Mtp`](crate::config::Mtp)).
+pub(crate) struct MtpWeights {
+    /// [vocab, hidden]; none: the model's.
+    pub embedding: Option<Matrix>,
+    /// Of a token's embedding. [hidden]
+    pub token_norm: Vec<f32>,
+    /// Of a position's state. [hidden]
+    pub state_norm: Vec<f32>,
+    /// Of both, the token's first. [hidden, 2 * hidden]
+    pub joined: Matrix,
+    pub layer: Layer,
+    /// [hidden]; none: the model's.
+    pub norm: Option<Vec<f32>>,
+    /// [vocab, hidden]; none: the model's.
+    pub head: Option<Matrix>,
+    /// What these matrices are multiplied by.
+    pub forms: Forms,
+    /// Bytes held in memory.
+    pub held_bytes: usize,
+    /// Bytes that each guess reads, without the model's head.
+    pub bytes_per_token: usize,
 }
 
 /// The weights of one layer.

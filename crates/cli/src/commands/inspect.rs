@@ -78,6 +78,8 @@ struct Shape {
     vocab: usize,
     context: usize,
     tied_output: bool,
+    /// Whether it has a layer that guesses further tokens.
+    mtp: bool,
 }
 
 #[derive(Serialize)]
@@ -242,6 +244,7 @@ fn shape(config: &Config) -> Shape {
         vocab: config.vocab,
         context: config.context_length,
         tied_output: config.tied_output,
+        mtp: config.mtp.is_some(),
     }
 }
 
@@ -374,11 +377,13 @@ fn template(source: Option<&str>, tokenizer: Option<&Tokenizer>) -> String {
 /// What a few contexts need, the model's own last.
 fn memory_report(file: &ModelFile, config: &Config, holding: Holding) -> MemoryReport {
     const CONTEXTS: [usize; 4] = [2048, 8192, 32_768, 131_072];
+    let (source, precision) = (file.source(), holding.precision);
     // The file that the config was read from has all tensors.
     let weights = match holding.mmap {
         true => 0,
         false => {
-            config.weight_bytes(file.source(), holding.precision).unwrap_or(file.weight_bytes())
+            config.weight_bytes(source, precision).unwrap_or(file.weight_bytes())
+                + config.mtp_weight_bytes(source, precision).unwrap_or(0)
         }
     };
     let own = config.context_length;
@@ -417,6 +422,9 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
             let heads = format!("{key_heads} key and {value_heads} value heads");
             let text = format!("in {layers} layers: {heads}, states of {key_size} × {value_size}");
             line("recurrence", &text)?;
+        }
+        if shape.mtp {
+            line("guesses", "by a layer of its own (multi-token prediction)")?;
         }
         line("context", &format!("{} tokens", count(shape.context)))?;
     }

@@ -62,7 +62,7 @@ pub struct Arguments {
 pub fn run(arguments: Arguments) -> Result<()> {
     let prompt = text_or_stdin(&arguments.prompt)?;
     let opened = load::open(Some(&arguments.model.model), arguments.weights.holding())?;
-    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref(), !arguments.draft.no_mtp)?;
     opened.check_answers()?;
     let sizes = opened.sizes(Wishes {
         context: arguments.memory.context.map(|tokens| tokens as usize),

@@ -174,7 +174,8 @@ pub fn run(arguments: Arguments) -> Result<()> {
         return serve_script(file, config, &arguments, &tokio, door, budget);
     }
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
-    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
+    let mtp = !arguments.draft.no_mtp && !arguments.no_speculation;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref(), mtp)?;
     let mut sizes = opened.sizes_in(budget.free, wishes(&arguments))?;
     sizes.engine.speculate &= !arguments.no_speculation;
     let names = match &arguments.name[..] {
@@ -324,6 +325,7 @@ fn others(
             ..Wishes::default()
         },
         speculate: !arguments.no_speculation,
+        mtp: !arguments.draft.no_mtp && !arguments.no_speculation,
         threads: arguments.threads.count(),
         memory_bytes: budget.bytes.saturating_sub(taken),
         read: Mutex::default(),

@@ -86,6 +86,16 @@ const WITH_OWN_ENDING: [(&str, &str, Part); 5] = [
     ("ssm_dt.bias", "linear_attn.dt_bias", Part::Whole),
 ];
 
+/// Names inside the layer that guesses further tokens: GGUF's, DeepSeek's and Qwen's.
+const IN_MTP: [(&str, &str, &str); 6] = [
+    ("eh_proj", "eh_proj", "fc"),
+    ("embed_tokens", "embed_tokens", "embed_tokens"),
+    ("enorm", "enorm", "pre_fc_norm_embedding"),
+    ("hnorm", "hnorm", "pre_fc_norm_hidden"),
+    ("shared_head_head", "shared_head.head", "shared_head.head"),
+    ("shared_head_norm", "shared_head.norm", "norm"),
+];
+
 /// What gated delta nets may have in one matrix: the name of the part, of the matrix in GGUF, and
 /// in folders. The first GGUF files of Qwen3-Next have the folder's four parts in one, too.
 const DELTA_PARTS: [(&str, &str, &str, DeltaPart); 4] = [
@@ -125,16 +135,19 @@ fn latent_part(name: &str) -> Option<(&str, Part)> {
     keys.or_else(values)
 }
 
-/// The place of the tensor that GGUF calls `name`.
-pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Place {
+/// The place of the tensor that GGUF calls `name`, of a model of so many layers (none: not known).
+pub(super) fn in_folder(
+    folder: &ModelFolder,
+    family: Family,
+    trunk: Option<usize>,
+    name: &str,
+) -> Place {
     if family == Family::Bert {
         return bert::in_folder(folder, name);
     }
     let prefix = prefix(folder);
-    let norm = match family {
-        Family::Gemma3 | Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe => Part::PlusOne,
-        _ => Part::Whole,
-    };
+    let is_hybrid = matches!(family, Family::Qwen3Next | Family::Qwen35 | Family::Qwen35Moe);
+    let norm = if is_hybrid || family == Family::Gemma3 { Part::PlusOne } else { Part::Whole };
     match name {
         "token_embd.weight" => return Place::whole(format!("{prefix}embed_tokens.weight")),
         "output_norm.weight" => return Place::of(format!("{prefix}norm.weight"), norm),
@@ -144,7 +157,15 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
     let in_layer = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.'));
     // What GGUF alone has is nowhere in a folder, under its own name.
     let Some((layer, rest)) = in_layer else { return Place::whole(name.to_owned()) };
-    let layer = format!("{prefix}layers.{layer}.");
+    let behind = layer.parse::<usize>().ok().zip(trunk);
+    let layer = match behind.and_then(|(layer, trunk)| layer.checked_sub(trunk)) {
+        // Counted anew there.
+        Some(behind) if is_hybrid => format!("mtp.layers.{behind}."),
+        _ => format!("{prefix}layers.{layer}."),
+    };
+    if let Some(place) = in_mtp(&layer, is_hybrid, norm, rest) {
+        return place;
+    }
     if let Some((_, theirs, part)) = WITH_OWN_ENDING.iter().find(|(gguf, ..)| *gguf == rest) {
         return Place::of(format!("{layer}{theirs}"), *part);
     }
@@ -179,6 +200,17 @@ pub(super) fn in_folder(folder: &ModelFolder, family: Family, name: &str) -> Pla
         }
         None => Place::whole(name.to_owned()),
     }
+}
+
+/// What GGUF calls `nextn` and a folder otherwise.
+fn in_mtp(layer: &str, is_hybrid: bool, norm: Part, name: &str) -> Option<Place> {
+    let (part, kind) = name.strip_prefix("nextn.")?.rsplit_once('.')?;
+    let (_, deepseeks, qwens) = IN_MTP.iter().find(|(gguf, ..)| *gguf == part)?;
+    let part = if part.ends_with("norm") { norm } else { Part::Whole };
+    Some(match is_hybrid {
+        true => Place::of(format!("mtp.{qwens}.{kind}"), part),
+        false => Place::of(format!("{layer}{deepseeks}.{kind}"), part),
+    })
 }
 
 /// Published files have a tensor for each expert; newer programs also save all of them in one.
@@ -228,8 +260,8 @@ pub(super) fn is_ignorable(folder: &ModelFolder, name: &str, config: &Config) ->
         || is_behind_the_trunk(name, &format!("{prefix}layers."), config)
 }
 
-/// Some files have a layer behind the last that guesses the token after the next; the model is
-/// whole without it.
+/// Some files have layers behind the last that guess further tokens; the model is whole without
+/// them, and uses no more than one.
 pub(super) fn is_behind_the_trunk(name: &str, prefix: &str, config: &Config) -> bool {
     let may_have = matches!(
         config.family,
@@ -241,7 +273,9 @@ pub(super) fn is_behind_the_trunk(name: &str, prefix: &str, config: &Config) -> 
     );
     let layer = name.strip_prefix(prefix).and_then(|rest| rest.split_once('.'));
     let layer = layer.and_then(|(layer, _)| layer.parse::<usize>().ok());
-    may_have && layer == Some(config.layers.len())
+    let count = config.mtp.as_ref().map_or(1, |mtp| mtp.layers);
+    let behind = layer.and_then(|layer| layer.checked_sub(config.layers.len()));
+    may_have && behind.is_some_and(|behind| behind < count)
 }
 
 /// The head stands outside of the decoder.

@@ -78,6 +78,17 @@ impl<'a> Tensor<'a> {
         self.goal.row_bytes(self.columns()).unwrap_or(0) * self.rows()
     }
 
+    /// Whether it is another whole tensor of the file once more, byte by byte.
+    pub fn is_equal(&self, other: &Tensor<'_>) -> bool {
+        match (&self.views[..], &other.views[..]) {
+            ([own], [others]) => {
+                (self.goal, &self.shape) == (other.goal, &other.shape)
+                    && (own.kind, own.bytes) == (others.kind, others.bytes)
+            }
+            _ => false,
+        }
+    }
+
     /// The names of the file's tensors that it is made of.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + '_ {
         let scales = match self.change {

@@ -48,6 +48,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
             token_types: keys.tensors.find("token_types.weight")?.rows(),
             classifier,
         }),
+        mtp: None,
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn read(keys: &Keys<'_>, has_indexer: bool) -> Result<Config, ModelEr
         layers: (0..layers).map(layer).collect::<Result<_, ModelError>>()?,
         pooling: keys.pooling()?,
         encoder: None,
+        mtp: keys.mtp(layers, || layer(layers))?,
     })
 }
 

@@ -68,6 +68,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
         layers: is_local.into_iter().map(layer).collect(),
         pooling: keys.pooling()?,
         encoder: None,
+        mtp: None,
     })
 }
 

@@ -59,6 +59,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
         layers: keys.local_layers(layers, PATTERN)?.into_iter().map(layer).collect(),
         pooling: keys.pooling()?,
         encoder: None,
+        mtp: None,
     })
 }
 

@@ -80,6 +80,7 @@ pub(super) fn read(keys: &Keys<'_>) -> Result<Config, ModelError> {
             .collect::<Result<_, ModelError>>()?,
         pooling: keys.pooling()?,
         encoder: None,
+        mtp: keys.mtp(layers, || layer((layers, false)))?,
     })
 }
 

@@ -4,7 +4,7 @@ use myriad_formats::{JsonObject, Metadata, Value};
 
 use super::{HEAD_SIZE_MAX, LAYERS_MAX, SIZE_MAX};
 use crate::checkpoint::{Checkpoint, Source};
-use crate::config::Family;
+use crate::config::{Family, LayerConfig, Mtp};
 use crate::error::ModelError;
 use crate::pooling::Pooling;
 
@@ -24,7 +24,7 @@ pub(super) enum Settings<'a> {
 }
 
 /// What `config.json` calls a key; some have had two names. Keys without one do not occur in it.
-const IN_FOLDER: [(&str, &str); 39] = [
+const IN_FOLDER: [(&str, &str); 40] = [
     ("attention.head_count", "num_attention_heads"),
     ("attention.head_count_kv", "num_key_value_heads"),
     ("attention.indexer.head_count", "index_n_heads"),
@@ -56,6 +56,7 @@ const IN_FOLDER: [(&str, &str); 39] = [
     ("full_attention_interval", "full_attention_interval"),
     ("leading_dense_block_count", "first_k_dense_replace"),
     ("nextn_predict_layers", "num_nextn_predict_layers"),
+    ("nextn_predict_layers", "mtp_num_hidden_layers"),
     ("rope.dimension_count", "qk_rope_head_dim"),
     ("ssm.conv_kernel", "linear_conv_kernel_dim"),
     ("ssm.group_count", "linear_num_key_heads"),
@@ -178,6 +179,27 @@ impl Keys<'_> {
             return Err(ModelError::Disagree { key, value: behind, expected, reason });
         }
         Ok(layers - behind)
+    }
+
+    /// What guesses the token after the next, behind the `trunk` layers: where the file has its
+    /// first matrix. Keys alone may say so of files that have lost it; Qwen3-Next's folders have
+    /// no key.
+    pub(super) fn mtp(
+        &self,
+        trunk: usize,
+        layer: impl FnOnce() -> Result<LayerConfig, ModelError>,
+    ) -> Result<Option<Mtp>, ModelError> {
+        let has = |part: &str| self.tensors.has(&format!("blk.{trunk}.nextn.{part}.weight"));
+        let unsaid = match &self.file {
+            Settings::Gguf(_) => 0,
+            Settings::Folder(_) => 1,
+        };
+        let layers = self.optional_u32("nextn_predict_layers")?.unwrap_or(unsaid) as usize;
+        if layers == 0 || !has("eh_proj") {
+            return Ok(None);
+        }
+        let (embedding, head) = (has("embed_tokens"), has("shared_head_head"));
+        Ok(Some(Mtp { layer: layer()?, embedding, norm: has("shared_head_norm"), head, layers }))
     }
 
     /// Width of one head, of keys and values alike, all of which rope turns.

@@ -12,7 +12,7 @@ use super::keys::{Keys, Settings};
 use super::read_keys;
 use super::rope::RopeTraits;
 use crate::checkpoint::{Checkpoint, Source};
-use crate::config::{Config, Family, FeedForward, Gqa, Mixer, Mla, Moe, Scores};
+use crate::config::{Config, Family, FeedForward, Gqa, LayerConfig, Mixer, Mla, Moe, Scores};
 use crate::error::ModelError;
 use crate::pooling::Pooling;
 
@@ -26,7 +26,8 @@ pub(crate) fn keys_of_folder(
     }
     let json = decoder(folder)?;
     let mut keys = vec![
-        ("block_count", number(config.layers.len())),
+        // With the layer behind the trunk, of which the first alone is written.
+        ("block_count", number(config.layers.len() + usize::from(config.mtp.is_some()))),
         ("context_length", number(config.context_length)),
         ("embedding_length", number(config.hidden)),
         ("vocab_size", number(config.vocab)),
@@ -62,6 +63,9 @@ pub(crate) fn keys_of_folder(
     });
     if let Some(moe) = moe {
         mixture(&mut keys, &json, config, moe)?;
+    }
+    if config.mtp.is_some() {
+        keys.push(("nextn_predict_layers", number(1)));
     }
     keys.extend(pooling(folder, config));
     Ok(keys)
@@ -145,7 +149,8 @@ fn gated_deltas(
     keys.push(("ssm.group_count", number(shape.key_heads)));
     keys.push(("ssm.time_step_rank", number(shape.value_heads)));
     keys.push(("ssm.inner_size", number(shape.value_width())));
-    let recurrent: Vec<bool> = shapes.iter().map(Option::is_some).collect();
+    let behind = config.mtp.iter().map(|_| false);
+    let recurrent: Vec<bool> = shapes.iter().map(Option::is_some).chain(behind).collect();
     keys.push(("attention.recurrent_layers", recurrent.into()));
     let interval = json.optional_u32("full_attention_interval")?.unwrap_or(INTERVAL);
     keys.push(("full_attention_interval", interval.into()));
@@ -182,8 +187,7 @@ fn mixture(
         }
         return Ok(());
     }
-    let is_moe =
-        |layer: &crate::config::LayerConfig| matches!(layer.feed_forward, FeedForward::Moe(_));
+    let is_moe = |layer: &LayerConfig| matches!(layer.feed_forward, FeedForward::Moe(_));
     let dense = config.layers.iter().take_while(|layer| !is_moe(layer)).count();
     keys.push(("leading_dense_block_count", number(dense)));
     let shared = json.optional_u32("n_shared_experts")?.unwrap_or(0);
@@ -226,10 +230,11 @@ pub(crate) fn as_gguf_says(
         found.ropes[0].divisors.clone_from(&right.ropes[0].divisors);
     }
     found.tied_output = right.tied_output;
+    right.mtp.iter_mut().for_each(|mtp| mtp.layers = 1);
     if matches!(config.family, Family::Llama | Family::SmolLm3) {
         right.ropes[0].pairing = RopePairing::Adjacent;
     }
-    for (right, found) in right.layers.iter_mut().zip(&found.layers) {
+    for (right, found) in all_layers(&mut right).zip(all_layers(&mut found)) {
         match (&mut right.mixer, &found.mixer) {
             (Mixer::GatedDelta(shape), _) if is_tiled(config.family) => {
                 shape.order = HeadOrder::Tiled;
@@ -249,6 +254,11 @@ pub(crate) fn as_gguf_says(
         None => Ok(found),
         Some(what) => Err(ModelError::GgufCannotSay { what }),
     }
+}
+
+/// The layers, and the one behind them.
+fn all_layers(config: &mut Config) -> impl Iterator<Item = &mut LayerConfig> {
+    config.layers.iter_mut().chain(config.mtp.as_mut().map(|mtp| &mut mtp.layer))
 }
 
 /// Whether converters put value heads of one key head far apart.

@@ -8,10 +8,10 @@ use myriad_kernels::{BlockType, Compute, DeltaShape, DeltaWeights, Forms, Matrix
 use super::{
     Biased, BidirectionalWeights, ClassifierWeights, DeltaNetWeights, DenseWeights, EncoderWeights,
     FeedForwardWeights, Fused, GqaWeights, IndexerWeights, Layer, LayerNorm, MixerWeights,
-    MlaWeights, MlpWeights, MoeWeights, Packed, Part, SwiGlu, Weights,
+    MlaWeights, MlpWeights, MoeWeights, MtpWeights, Packed, Part, SwiGlu, Weights,
 };
 use crate::checkpoint::{Checkpoint, Source, Tensor};
-use crate::config::{Config, Encoder, FeedForward, Gqa, Mixer, Mla, Moe};
+use crate::config::{Config, Encoder, FeedForward, Gqa, LayerConfig, Mixer, Mla, Moe};
 use crate::error::ModelError;
 use crate::precision::Precision;
 use crate::tensors;
@@ -28,14 +28,15 @@ pub(crate) fn load(
 ) -> Result<Weights, ModelError> {
     progress(0.0);
     let tensors = Checkpoint::of(source, config).with(precision);
-    let total = tensors::bytes(config, &tensors)?;
+    let total = tensors::bytes(tensors::expected(config), &tensors)?;
     let (forms, read, held, unused) = (Forms::NONE, 0, 0, 0);
     let mut loader =
         Loader { tensors, config, packed, compute, progress, total, forms, read, held, unused };
     let embedding = loader.matrix("token_embd.weight")?;
     let embedding_bytes = loader.read;
-    let layers =
-        (0..config.layers.len()).map(|index| loader.layer(index)).collect::<Result<_, _>>()?;
+    let layers = config.layers.iter().enumerate();
+    let layers = layers.map(|(index, layer)| loader.layer(index, layer));
+    let layers = layers.collect::<Result<_, _>>()?;
     let encoder = config.encoder.as_ref().map(|encoder| loader.encoder(encoder)).transpose()?;
     let output_norm = match encoder {
         Some(_) => Vec::new(),
@@ -61,6 +62,53 @@ pub(crate) fn load(
     })
 }
 
+/// Packs the weights of the layer that guesses further tokens; none where the file has no such.
+pub(crate) fn load_mtp(
+    source: Source<'_>,
+    config: &Config,
+    precision: Precision,
+    compute: &Compute,
+    progress: &mut dyn FnMut(f32),
+) -> Result<Option<MtpWeights>, ModelError> {
+    let Some(mtp) = &config.mtp else { return Ok(None) };
+    let tensors = Checkpoint::of(source, config).with(precision);
+    let total = tensors::bytes(tensors::expected_of_mtp(config), &tensors)?;
+    let (packed, forms, read, held, unused) = (Packed::Held, Forms::NONE, 0, 0, 0);
+    let mut loader =
+        Loader { tensors, config, packed, compute, progress, total, forms, read, held, unused };
+    let index = config.layers.len();
+    let name = |part: &str| format!("blk.{index}.nextn.{part}.weight");
+    // DeepSeek's files repeat what the model has.
+    let embedding = match mtp.embedding {
+        true => loader.unless_equal(&name("embed_tokens"), "token_embd.weight")?,
+        false => None,
+    };
+    // Of an embedding a token reads one row.
+    let unread = loader.read;
+    let the_models = if config.tied_output { "token_embd.weight" } else { "output.weight" };
+    let head = match mtp.head {
+        true => loader.unless_equal(&name("shared_head_head"), the_models)?,
+        false => None,
+    };
+    let weights = MtpWeights {
+        embedding,
+        head,
+        joined: loader.matrix(&name("eh_proj"))?,
+        token_norm: loader.vector(&name("enorm"))?,
+        state_norm: loader.vector(&name("hnorm"))?,
+        norm: match mtp.norm {
+            true => Some(loader.vector(&name("shared_head_norm"))?),
+            false => None,
+        },
+        layer: loader.layer(index, &mtp.layer)?,
+        forms: loader.forms,
+        held_bytes: loader.held,
+        bytes_per_token: loader.read - unread - loader.unused,
+    };
+    (loader.progress)(1.0);
+    Ok(Some(weights))
+}
+
 struct Loader<'a, 'p> {
     tensors: Checkpoint<'a>,
     config: &'a Config,
@@ -80,11 +128,10 @@ struct Loader<'a, 'p> {
 }
 
 impl<'a> Loader<'a, '_> {
-    fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
-        let config = self.config;
+    fn layer(&mut self, index: usize, layer: &LayerConfig) -> Result<Layer, ModelError> {
         let prefix = format!("blk.{index}");
-        let post_norms = config.layers[index].post_norms;
-        let mixer = match &config.layers[index].mixer {
+        let post_norms = layer.post_norms;
+        let mixer = match &layer.mixer {
             Mixer::Gqa(gqa) => MixerWeights::Gqa(self.gqa(&prefix, gqa, post_norms)?),
             Mixer::Mla(mla) => MixerWeights::Mla(self.mla(&prefix, mla)?),
             Mixer::GatedDelta(shape) => {
@@ -92,7 +139,7 @@ impl<'a> Loader<'a, '_> {
             }
             Mixer::Bidirectional(_) => MixerWeights::Bidirectional(self.bidirectional(&prefix)?),
         };
-        let feed_forward = match &config.layers[index].feed_forward {
+        let feed_forward = match &layer.feed_forward {
             FeedForward::Dense { .. } => {
                 FeedForwardWeights::Dense(self.dense(&prefix, post_norms)?)
             }
@@ -350,6 +397,14 @@ impl<'a> Loader<'a, '_> {
             all.extend(self.vector(&format!("{prefix}.attn_{part}.bias"))?);
         }
         Ok(all)
+    }
+
+    /// A matrix, unless it is what the model has under another name.
+    fn unless_equal(&mut self, name: &str, other: &str) -> Result<Option<Matrix>, ModelError> {
+        match self.tensors.find(name)?.is_equal(&self.tensors.find(other)?) {
+            true => Ok(None),
+            false => self.matrix(name).map(Some),
+        }
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, ModelError> {

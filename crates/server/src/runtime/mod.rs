@@ -18,7 +18,7 @@ mod thread;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 
-use myriad_engine::{EngineConfig, EngineError, Output, Sampling, Stats};
+use myriad_engine::{Draft, EngineConfig, EngineError, Output, Sampling, Stats};
 use myriad_kernels::Compute;
 use myriad_model::Model;
 use myriad_token::{
@@ -43,8 +43,8 @@ pub struct LoadedModel {
     pub names: Vec<String>,
     /// The weights.
     pub model: Arc<Model>,
-    /// A smaller model of the same vocabulary that guesses how answers go on.
-    pub draft: Option<Arc<Model>>,
+    /// What guesses how answers go on.
+    pub draft: Option<Draft>,
     /// Kernels and threads that compute.
     pub compute: Compute,
     /// Text to ids and back.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use myriad_engine::{
-    Embedder, Engine, EngineConfig, EngineError, Event, Request, RequestId, Stats,
+    Draft, Embedder, Engine, EngineConfig, EngineError, Event, Request, RequestId, Stats,
 };
 use myriad_kernels::{Compute, Kernels};
 use myriad_model::Model;
@@ -90,7 +90,7 @@ impl Steps for Embedder {
 /// What an engine that computes a model is made of.
 pub struct ModelRecipe {
     pub model: Arc<Model>,
-    pub draft: Option<Arc<Model>>,
+    pub draft: Option<Draft>,
     pub kernels: &'static Kernels,
     pub threads: usize,
     pub config: EngineConfig,
@@ -105,7 +105,7 @@ impl ModelRecipe {
         }
         let engine = Engine::new(model, compute, config)?;
         Ok(match &self.draft {
-            Some(draft) => Box::new(engine.with_draft(Arc::clone(draft))?),
+            Some(draft) => Box::new(engine.with_draft(draft.clone())?),
             None => Box::new(engine),
         })
     }

@@ -56,7 +56,7 @@ pub struct Arguments {
 /// Runs the command.
 pub fn run(arguments: Arguments) -> Result<()> {
     let opened = load::open(arguments.model.model.as_deref(), arguments.weights.holding())?;
-    let opened = opened.with_draft(arguments.draft.draft.as_deref())?;
+    let opened = opened.with_draft(arguments.draft.draft.as_deref(), !arguments.draft.no_mtp)?;
     opened.check_answers()?;
     let name = models::name_of(&opened.path);
     if opened.template(&opened.tokenizer()?).is_none() {
