@@ -14,7 +14,7 @@ const HOT: [&str; 9] = [
     "attention::segment::attend_f16",
     "kv::convert_key",
     "kv::convert_value",
-    "matmul::multiply_panel_at",
+    "matmul::panel::multiply_panel_at",
     "matmul::stream",
     "rope::rotate_halves",
     "vector::normalise_row",

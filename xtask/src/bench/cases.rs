@@ -16,7 +16,7 @@ pub struct Case {
     /// How many times as fast as llama.cpp; 0 where only to be shown.
     pub prefill: f64,
     pub decode: f64,
-    /// Shares of the integer peak and of the bandwidth.
+    /// Shares of the integer peak (of BF16's, where weights are BF16) and of the bandwidth.
     pub peak: Option<f64>,
     pub bandwidth: Option<f64>,
 }
@@ -83,7 +83,7 @@ pub const CASES: &[Case] = &[
     short("qwen2.5-1.5b-q4_k_m", 1.7, 1.2, Some(0.50), Some(0.85)),
     short("qwen2.5-1.5b-q4_0", 2.2, 1.15, Some(0.50), Some(0.88)),
     short("qwen2.5-1.5b-q8_0", 4.0, 1.2, Some(0.50), Some(0.88)),
-    short("qwen2.5-1.5b-bf16", 1.4, 1.0, None, Some(0.90)),
+    short("qwen2.5-1.5b-bf16", 1.4, 1.0, Some(0.65), Some(0.90)),
     short("qwen3-moe-8-layers-q4_k_m", 2.5, 1.5, Some(0.35), Some(0.85)),
     short("deepseek-v2-lite-6-layers-q4_k_m", 2.8, 1.3, Some(0.35), Some(0.80)),
     deep(DEFAULT, "f16", 3.0, Some(0.65)),

@@ -160,13 +160,17 @@ impl Run {
 
     /// Divergence is the same in each round: one is enough.
     fn quality(&mut self, models: Option<&Path>, text: &Path) -> Result<()> {
-        for name in [DEFAULT, "gemma-3-270m-q4_k_m"] {
-            let row = quality::row(name);
+        let made = quality::KINDS.map(|kind| (DEFAULT, Some(kind)));
+        for (name, kind) in [(DEFAULT, None), ("gemma-3-270m-q4_k_m", None)].into_iter().chain(made)
+        {
+            let row = quality::row(name, kind);
             if !self.wants(std::slice::from_ref(&row)) {
                 continue;
             }
             let Some(model) = find(name, models)? else { continue };
-            self.measure(vec![row], 1, |bench| Ok(vec![quality::sample(bench, &model, text)?]))?;
+            self.measure(vec![row], 1, |bench| {
+                Ok(vec![quality::sample(bench, &model, kind, text)?])
+            })?;
         }
         Ok(())
     }

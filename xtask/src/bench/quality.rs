@@ -10,11 +10,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// An empty row.
-pub fn row(model: &str) -> Row {
+/// Types that the default model is also made into: what rounds its weights is in the exact twin of
+/// each file too, so that engines are compared, not types.
+pub const KINDS: [&str; 8] = ["Q4_0", "Q5_0", "Q8_0", "Q4_K_M", "Q5_K_M", "Q6_K", "IQ4_NL", "BF16"];
+
+/// An empty row, of a model as it is or made into a type.
+pub fn row(model: &str, kind: Option<&str>) -> Row {
     Row {
         group: "quality".into(),
-        model: model.into(),
+        model: kind.map_or(model.into(), |kind| format!("{model} as {kind}")),
         work: "mean divergence from exact arithmetic".into(),
         unit: "nats".into(),
         peer: "llama.cpp".into(),
@@ -26,27 +30,44 @@ pub fn row(model: &str) -> Row {
 }
 
 /// Both are held against the same weights in floats, each engine's own.
-pub fn sample(bench: &Bench, model: &Path, text: &Path) -> Result<Sample> {
+pub fn sample(bench: &Bench, model: &Path, kind: Option<&str>, text: &Path) -> Result<Sample> {
+    let scratch = env::temp_dir().join(format!("myriad-quality-{}", std::process::id()));
+    fs::create_dir_all(&scratch)?;
+    let result = both(bench, model, kind, text, &scratch);
+    fs::remove_dir_all(&scratch)?;
+    result
+}
+
+fn both(
+    bench: &Bench,
+    model: &Path,
+    kind: Option<&str>,
+    text: &Path,
+    scratch: &Path,
+) -> Result<Sample> {
+    let made = scratch.join("model.gguf");
+    if let Some(kind) = kind {
+        quantise(bench, model, &made, kind)?;
+    }
+    let model = if kind.is_some() { &made } else { model };
     let mut command = Command::new(binary()?);
     command.arg("perplexity").arg(model).arg(text).args(["--divergence", "--json"]);
     let json: Value = serde_json::from_str(&printed(&mut command)?)?;
     let myriad = json["divergence"]["mean"].as_f64().context("perplexity --divergence")?;
-    Ok(Sample { myriad, peer: peer(bench, model, text)?, share: None })
+    Ok(Sample { myriad, peer: divergence(bench, model, text, scratch)?, share: None })
 }
 
-fn peer(bench: &Bench, model: &Path, text: &Path) -> Result<f64> {
-    let scratch = env::temp_dir().join(format!("myriad-quality-{}", std::process::id()));
-    fs::create_dir_all(&scratch)?;
-    let result = divergence(bench, model, text, &scratch);
-    fs::remove_dir_all(&scratch)?;
-    result
+/// Makes a file of another type.
+fn quantise(bench: &Bench, model: &Path, to: &Path, kind: &str) -> Result<()> {
+    let mut command = Command::new(bench.tools.join("llama-quantize"));
+    printed(command.arg("--allow-requantize").arg(model).arg(to).arg(kind))?;
+    Ok(())
 }
 
 /// llama.cpp's own measure: the logits of the file with floats, then those of the file.
 fn divergence(bench: &Bench, model: &Path, text: &Path, scratch: &Path) -> Result<f64> {
     let (exact, base) = (scratch.join("exact.gguf"), scratch.join("base.kld"));
-    let mut quantize = Command::new(bench.tools.join("llama-quantize"));
-    printed(quantize.arg("--allow-requantize").arg(model).arg(&exact).arg("F32"))?;
+    quantise(bench, model, &exact, "F32")?;
     let perplexity = |model: &Path| {
         let mut command = Command::new(bench.tools.join("llama-perplexity"));
         command.arg("-m").arg(model).arg("-f").arg(text).arg("--kl-divergence-base").arg(&base);
