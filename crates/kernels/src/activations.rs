@@ -47,7 +47,10 @@ impl Default for Forms {
 pub struct Activations {
     rows: usize,
     columns: usize,
+    /// What is made from now on.
     forms: Forms,
+    /// What the rows held were made as: a wish for more since then made none of it.
+    made: Option<Forms>,
     /// The floats. [rows, columns]; where no product reads them, a row for each thread to work on
     pub(crate) floats: Vec<f32>,
     /// Rounded to BF16, subnormal ones to 0. [rows, blocks · 32], what is beyond the columns 0
@@ -97,7 +100,7 @@ impl Activations {
 
     /// Whether there is the form that weights of type `kind` are multiplied by.
     pub(crate) fn serves(&self, kind: BlockType) -> bool {
-        self.forms.and_of(kind) == self.forms
+        self.made.is_some_and(|made| made.and_of(kind) == made)
     }
 
     /// Takes `x` as it is. `x`: [rows, columns]
@@ -210,7 +213,7 @@ impl Activations {
         if self.forms != Forms::NONE.and_of(BlockType::Q8_0) {
             return None;
         }
-        (self.rows, self.columns) = (rows, columns);
+        (self.rows, self.columns, self.made) = (rows, columns, Some(self.forms));
         Some(self.blocks_of_rows())
     }
 
@@ -235,7 +238,7 @@ impl Activations {
     }
 
     fn fill(&mut self, compute: &Compute, rows: usize, columns: usize, source: Source<'_>) {
-        (self.rows, self.columns) = (rows, columns);
+        (self.rows, self.columns, self.made) = (rows, columns, Some(self.forms));
         let keeps_floats = self.forms.floats;
         let padded = if self.forms.halves { self.blocks() * BLOCK } else { 0 };
         let float_rows = if keeps_floats { rows } else { compute.pool.threads().min(rows) };

@@ -296,7 +296,11 @@ impl Row {
             }
         };
         // As it is for the common bias, so that it is read from memory into all lanes at once.
-        if bias == CORRECTED_BIAS { correction } else { (correction >> 7) * bias }
+        if bias == CORRECTED_BIAS {
+            correction
+        } else {
+            (correction >> CORRECTED_BIAS.trailing_zeros()) * bias
+        }
     }
 
     /// Adds block `block` to `sums`, from the integer sums of its halves (of the whole block in the

@@ -8,6 +8,15 @@ use crate::pool::Shares;
 /// Floats above which a loop over rows is worth more than one thread: about 2 µs of work each.
 const PARALLEL_MIN: usize = 8192;
 
+/// Calls `one` for each row of so many floats, on all threads where that is worth it.
+fn each_row(compute: &Compute, rows: usize, width: usize, one: impl Fn(usize) + Sync) {
+    if rows * width < PARALLEL_MIN {
+        (0..rows).for_each(one);
+    } else {
+        compute.pool.run(rows, &|row, _| one(row));
+    }
+}
+
 /// `out = x / rms(x) · weight`, row by row. `x`, `out`: [rows, columns], `weight`: [columns]
 ///
 /// RMSNorm of Zhang and Sennrich (2019).
@@ -33,11 +42,7 @@ pub fn rms_norm(
         let out = unsafe { shares.slice(row * columns, columns) };
         normalise_row(compute.kernels, &x[row * columns..][..columns], weight, eps, out);
     };
-    if rows * columns < PARALLEL_MIN {
-        (0..rows).for_each(one);
-    } else {
-        compute.pool.run(rows, &|row, _| one(row));
-    }
+    each_row(compute, rows, columns, one);
 }
 
 /// `out += x / rms(x) · weight`, row by row. `x`, `out`: [rows, columns], `weight`: [columns]
@@ -63,11 +68,7 @@ pub fn add_rms_norm(
         let out = unsafe { shares.slice(row * columns, columns) };
         add_normalised_row(compute.kernels, &x[row * columns..][..columns], weight, eps, out);
     };
-    if rows * columns < PARALLEL_MIN {
-        (0..rows).for_each(one);
-    } else {
-        compute.pool.run(rows, &|row, _| one(row));
-    }
+    each_row(compute, rows, columns, one);
 }
 
 /// RMSNorm of each head in place: `heads` heads of `head_size` at the start of each row of `x`.
@@ -97,11 +98,7 @@ pub fn rms_norm_heads(
             normalise_in_place(compute.kernels, part, weight, eps);
         }
     };
-    if rows * heads * head_size < PARALLEL_MIN {
-        (0..rows).for_each(one);
-    } else {
-        compute.pool.run(rows, &|row, _| one(row));
-    }
+    each_row(compute, rows, heads * head_size, one);
 }
 
 /// `x = (x - mean) / deviation · weight + bias`, row by row, in place. `x`: [rows, columns],
@@ -130,11 +127,7 @@ pub fn layer_norm(
         let x = unsafe { shares.slice(row * columns, columns) };
         centre_in_place(compute.kernels, x, weight, bias, eps);
     };
-    if rows * columns < PARALLEL_MIN {
-        (0..rows).for_each(one);
-    } else {
-        compute.pool.run(rows, &|row, _| one(row));
-    }
+    each_row(compute, rows, columns, one);
 }
 
 leveled!(

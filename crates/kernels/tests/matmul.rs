@@ -385,6 +385,14 @@ fn activations_make_what_is_asked_for_and_nothing_else() {
             let message = *panic.expect_err("refused").downcast::<String>().expect("a message");
             assert!(message.contains(other.name()), "{message}");
         }
+        // Rows that were made before more was asked for have not become more.
+        x.keep(Forms::ALL);
+        for other in kinds.into_iter().filter(|other| *other != kind) {
+            let packed = weights(&compute, other, 20, columns, 32);
+            let multiply = || product_of(&compute, &packed.matrix, &x);
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(multiply));
+            assert!(panic.is_err(), "{} of {}", other.name(), kind.name());
+        }
     }
 }
 

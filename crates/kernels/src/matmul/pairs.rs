@@ -180,3 +180,50 @@ unsafe fn add_pair<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activations::Activations;
+    use crate::block::BlockType;
+    use crate::compute::Compute;
+    use crate::level::Level;
+    use crate::matmul::Out;
+    use crate::matrix::Matrix;
+    use crate::pool::Shares;
+
+    /// Where the processor has the instruction, the public product takes it: this is what others
+    /// with the same level do.
+    #[test]
+    fn every_level_does_without_the_instruction_what_it_does() {
+        let (rows, outputs, columns) = (13, 50, 77);
+        let number = |i: usize| ((i * 2_654_435_761 % 1009) as f32 - 504.0) / 97.0;
+        let weights: Vec<u8> = (0..outputs * columns)
+            .flat_map(|i| crate::f16::f32_to_bf16(number(i)).to_le_bytes())
+            .collect();
+        let values: Vec<f32> = (0..rows * columns).map(|i| number(i + 7) * 1.01).collect();
+        let mut right: Option<Vec<f32>> = None;
+        for level in Level::available() {
+            let compute = Compute::new(Kernels::at(level).expect("it is there"), 1);
+            let weight = Matrix::pack(&compute, BlockType::BF16, outputs, columns, &weights);
+            let weight = weight.expect("whole rows");
+            let mut x = Activations::new();
+            x.set(&compute, &values, rows, columns);
+            for native in [false, true] {
+                let mut out = vec![f32::NAN; rows * outputs];
+                let (values, stride) = (Shares::new(&mut out), outputs);
+                let place = Out { values, stride, first: 0, accumulate: false };
+                let job = Job::new(&compute, &x, 0, &weight, None, place, &[]);
+                match native {
+                    true => multiply_pairs(compute.kernels, &job, 0..weight.groups()),
+                    false => multiply_widened_pairs(compute.kernels, &job, 0..weight.groups()),
+                }
+                let bits = |values: &[f32]| -> Vec<u32> {
+                    values.iter().map(|value| value.to_bits()).collect()
+                };
+                let right = right.get_or_insert_with(|| out.clone());
+                assert_eq!(bits(&out), bits(right), "{} native {native}", level.name());
+            }
+        }
+    }
+}
