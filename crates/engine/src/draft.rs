@@ -9,8 +9,8 @@
 //! Keys and values of either lie in pages of the same numbers as those of the model: what is
 //! shared, published and given back of these is so of those. It follows prompts as they are
 //! computed, and answers page by page. Where its cache is not what it should be, guesses get worse,
-//! and nothing else: so it is at the end of a shared page, where the layer has read a token that
-//! need not be the one that follows here.
+//! and nothing else: so it is at the end of what is shared, where the layer has read a token that
+//! need not be the one that follows here, and where of an answer's last page a part is shared.
 
 use std::sync::Arc;
 
@@ -94,6 +94,11 @@ impl Drafter {
     /// Whether it reads the states of all tokens.
     pub(crate) fn reads_states(&self) -> bool {
         matches!(self.draft, Draft::Head(_))
+    }
+
+    /// Goes along with the model, whose page `from` is copied onto page `to`.
+    pub(crate) fn copy_page(&mut self, from: u32, to: u32) {
+        self.cache.copy_page(from, to);
     }
 
     /// How many tokens to guess for a sequence, at most `most`.

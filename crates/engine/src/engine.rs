@@ -25,8 +25,8 @@ pub struct EngineConfig {
     pub context: usize,
     /// Requests computed together; more wait.
     pub parallel: usize,
-    /// Tokens of one step: all running decodes, then pieces of prompts up to this; up to a quarter
-    /// of it where there are decodes, which wait for them.
+    /// Tokens of one step's prompts; an eighth of it beside running decodes, which wait for them,
+    /// and fewer where a prompt comes to its end.
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
     pub pages: usize,
@@ -43,7 +43,7 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// Tokens of a step where nothing else is said: enough rows to keep a matrix product busy, few
-    /// enough that a request can be cancelled within a second. A quarter keeps it almost as busy.
+    /// enough that a request can be cancelled within a second. An eighth keeps it almost as busy.
     pub const STEP_TOKENS: usize = 512;
 
     /// States that an engine with a draft keeps besides, of models with recurrent layers: one
@@ -223,8 +223,14 @@ impl Engine {
         }
     }
 
-    /// Brings the states of prefixes that were found to those who found them.
+    /// Brings states and parts of pages that were found to those who found them.
     fn restore(&mut self) {
+        for (from, to) in self.pools.copies.drain(..) {
+            self.cache.copy_page(from, to);
+            if let Some(drafter) = &mut self.drafter {
+                drafter.copy_page(from, to);
+            }
+        }
         for sequence in &mut self.queues.running {
             if let Some((from, to)) = sequence.state.take_copy(&mut self.pools) {
                 self.cache.copy_state(from, to);
@@ -323,7 +329,7 @@ impl Engine {
             if let Some(Snapshot { after_rows, slot }) = piece.snapshot {
                 sequence.keep_snapshot(start + after_rows, slot, &mut self.pools);
             }
-            sequence.publish(&mut self.pools.pages);
+            sequence.publish(&mut self.pools);
             if let Some((reason, end_score)) = end {
                 let usage = sequence.usage(matches!(reason, FinishReason::EndToken(_)));
                 events.push(Event::Finished { id: sequence.id, reason, usage, end_score });

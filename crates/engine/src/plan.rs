@@ -1,8 +1,9 @@
 //! Turns waiting and running requests into the rows of one step: decodes first, then prompts.
 //!
 //! The order is that of admission. A prompt whose next page is being computed by an earlier request
-//! waits a step and takes it from the cache, so that a shared beginning is computed once. A decode
-//! without a page makes the youngest request wait again; a prompt without pages waits itself.
+//! waits a step and takes it from the cache, so that a shared beginning is computed once; where it
+//! ends within a page, a copy is begun. A decode without a page makes the youngest request wait
+//! again; a prompt without pages waits itself.
 
 use std::collections::VecDeque;
 
@@ -19,6 +20,15 @@ use crate::states::Pools;
 /// rows that they could have alone. A step then takes up to about twice as long as one of sixteen
 /// answers (`bench/DIARY.md`).
 const BESIDE_ANSWERS: usize = 8;
+
+/// Whoever waits for an answer to begin waits for all rows of the step in which its prompt ends:
+/// such a step has no more prompts than fill so many rows. Of sixteen at once behind a shared
+/// prefix, nine then have their first token before the others are read (`bench/DIARY.md`).
+const BEFORE_ANSWERS: usize = 80;
+
+/// Most rows beyond its share with which a prompt comes to its end: they are not worth a wait for
+/// the next step.
+const REST: usize = 8;
 
 /// Requests in order: those that have a place, and those that wait for one.
 #[derive(Default)]
@@ -143,8 +153,9 @@ impl Queues {
 
     fn plan_prompts(&mut self, mut budget: usize, pools: &mut Pools, pieces: &mut Vec<Piece>) {
         let mut under_way: HashSet<PrefixHash> = HashSet::new();
+        let mut planned = 0;
         for (index, sequence) in self.running.iter_mut().enumerate() {
-            if budget == 0 {
+            if planned >= budget {
                 return;
             }
             if sequence.decodes() {
@@ -157,12 +168,18 @@ impl Queues {
             if waits {
                 continue;
             }
-            let (rows, logits) = sequence.piece(budget);
+            sequence.share_part(pools);
+            let (left, room) = (sequence.tokens.len() - sequence.computed, budget - planned);
+            let room = if left <= room + REST { left } else { room };
+            let (rows, logits) = sequence.piece(room);
             if !sequence.hold(sequence.computed + rows, &mut pools.pages) {
                 continue;
             }
             under_way.extend(sequence.pages_within(rows));
-            budget -= rows;
+            planned += rows;
+            if sequence.begins_answer(rows) {
+                budget = budget.min(BEFORE_ANSWERS);
+            }
             pieces.push(Piece { sequence: index, rows, logits, snapshot: None });
         }
     }

@@ -1,12 +1,14 @@
 //! Turns one request into its state: tokens so far, pages, what is computed, how the next is
 //! chosen.
 
+use std::ops::Range;
+
 use myriad_model::{Config, LogitRows, PAGE_TOKENS, Pool, Pooling};
 
 use crate::constraint::Guide;
 use crate::draft::Odds;
 use crate::lookup::Lookup;
-use crate::pages::{PagePool, PrefixHash};
+use crate::pages::{Begun, PagePool, PrefixHash};
 use crate::request::{Output, Request, RequestId, Usage};
 use crate::sampler::Sampler;
 use crate::states::{Pools, State};
@@ -175,32 +177,40 @@ impl Sequence {
         self.prompt_logprobs.is_some() && self.scored < self.prompt
     }
 
-    /// The name of the prefix that ends with page `index`, all of whose tokens are there.
-    pub(crate) fn hash(&mut self, index: usize) -> PrefixHash {
-        while self.hashes.len() <= index {
-            let next = self.hashes.len();
-            let before = next.checked_sub(1).map_or(self.root, |last| self.hashes[last]);
-            let page = &self.tokens[next * PAGE_TOKENS..(next + 1) * PAGE_TOKENS];
+    /// The name of the first `pages` pages, all of whose tokens are there.
+    fn prefix(&mut self, pages: usize) -> PrefixHash {
+        while self.hashes.len() < pages {
+            let before = self.hashes.last().copied().unwrap_or(self.root);
+            let page = &self.tokens[self.hashes.len() * PAGE_TOKENS..][..PAGE_TOKENS];
             self.hashes.push(before.chain(page));
         }
-        self.hashes[index]
+        pages.checked_sub(1).map_or(self.root, |last| self.hashes[last])
     }
 
-    /// Whole pages from the first not computed on that could be taken from the cache.
+    /// The name of the prefix that ends with page `index`, all of whose tokens are there.
+    pub(crate) fn hash(&mut self, index: usize) -> PrefixHash {
+        self.prefix(index + 1)
+    }
+
+    /// Tokens from the first not computed on that could be taken from the cache.
     ///
     /// The row of the last token must be computed (its logits choose the next), and so must every
     /// row that scores a token of the prompt, or whose state is part of a vector.
-    fn pages_to_share(&self) -> std::ops::Range<usize> {
+    fn tokens_to_share(&self) -> Range<usize> {
         let needed = match &self.vector {
             Some(vector) if !vector.is_of_last() => self.computed,
             _ if self.scores_prompt() => self.scored - 1,
             _ => self.tokens.len() - 1,
         };
-        let first = self.computed / PAGE_TOKENS;
-        let may = self.computed.is_multiple_of(PAGE_TOKENS)
-            // A page of its own that is begun is not given up.
-            && self.pages.len() == first;
-        first..if may { (needed / PAGE_TOKENS).max(first) } else { first }
+        // A page of its own that is begun is not given up.
+        let may = self.computed == self.pages.len() * PAGE_TOKENS;
+        self.computed..if may { needed.max(self.computed) } else { self.computed }
+    }
+
+    /// Whole pages from the first not computed on that could be taken from the cache.
+    fn pages_to_share(&self) -> Range<usize> {
+        let Range { start, end } = self.tokens_to_share();
+        start / PAGE_TOKENS..end / PAGE_TOKENS
     }
 
     /// The name of the page to be computed next, if it could be taken from the cache.
@@ -238,11 +248,33 @@ impl Sequence {
             self.state.begin_from(hash, states);
         }
         if self.computed > before {
-            // A draft has computed what was published.
-            self.drafted = self.computed;
-            self.unread.clear();
+            self.skip_draft();
         }
         self.computed - before
+    }
+
+    /// Begins its next page with tokens that stand in another page behind the same prefix.
+    pub(crate) fn share_part(&mut self, pools: &mut Pools) {
+        let Range { start, end } = self.tokens_to_share();
+        // Without the state behind them they would be of no use.
+        if start == end || pools.states.is_some() {
+            return;
+        }
+        let prefix = self.prefix(start / PAGE_TOKENS);
+        let tokens = &self.tokens[start..end.min(start + PAGE_TOKENS)];
+        let Some(Begun { page, tokens, copy_of }) = pools.pages.begin(prefix, tokens) else {
+            return;
+        };
+        self.pages.push(page);
+        pools.copies.extend(copy_of.map(|from| (from, page)));
+        self.computed += tokens;
+        self.skip_draft();
+    }
+
+    /// What is computed was taken from the cache, where a draft has computed it, too.
+    fn skip_draft(&mut self) {
+        self.drafted = self.computed;
+        self.unread.clear();
     }
 
     /// Holds pages for `tokens` tokens; false where the pool has too few. What was taken stays.
@@ -281,6 +313,12 @@ impl Sequence {
         (rows, if samples { LogitRows::Last } else { LogitRows::None })
     }
 
+    /// Whether an answer begins behind the next `rows` rows, and goes on: who asks for one token of
+    /// many prompts, or for vectors, waits for all of them.
+    pub(crate) fn begins_answer(&self, rows: usize) -> bool {
+        self.computed + rows == self.tokens.len() && self.generated() + 1 < self.max_tokens
+    }
+
     /// The names of the pages that the next `rows` rows fill, or begin and can fill.
     pub(crate) fn pages_within(&mut self, rows: usize) -> Vec<PrefixHash> {
         let first = self.computed / PAGE_TOKENS;
@@ -288,13 +326,22 @@ impl Sequence {
         (first..end).map(|page| self.hash(page)).collect()
     }
 
-    /// Lets others share the pages whose tokens are all computed.
-    pub(crate) fn publish(&mut self, pool: &mut PagePool) {
+    /// Lets others share the pages whose tokens are all computed, and what there is of the next.
+    pub(crate) fn publish(&mut self, pools: &mut Pools) {
         // Where an answer ends within a guess, more was computed than it has tokens.
         let whole = self.computed.min(self.tokens.len());
-        while (self.published + 1) * PAGE_TOKENS <= whole {
+        while self.published * PAGE_TOKENS < whole {
+            let (page, start) = (self.pages[self.published], self.published * PAGE_TOKENS);
+            let end = whole.min(start + PAGE_TOKENS);
+            if pools.states.is_none() {
+                let prefix = self.prefix(self.published);
+                pools.pages.note(page, prefix, &self.tokens[start..end]);
+            }
+            if end - start < PAGE_TOKENS {
+                break;
+            }
             let hash = self.hash(self.published);
-            pool.publish(self.pages[self.published], hash);
+            pools.pages.publish(page, hash);
             self.published += 1;
         }
     }

@@ -21,6 +21,8 @@ const INTERVAL: usize = 1024;
 pub(crate) struct Pools {
     pub(crate) pages: PagePool,
     pub(crate) states: Option<PagePool>,
+    /// Pages to be copied before the next step computes, in this order: from, to.
+    pub(crate) copies: Vec<(u32, u32)>,
     /// Whether there are slots for the states behind guesses.
     pub(crate) takes_back: bool,
 }
@@ -30,7 +32,7 @@ impl Pools {
     pub(crate) fn new(pages: usize, slots: usize, guesses: usize) -> Pools {
         let states = (slots > 0).then(|| PagePool::new(slots + guesses));
         let takes_back = states.is_none() || guesses > 0;
-        Pools { pages: PagePool::new(pages), states, takes_back }
+        Pools { pages: PagePool::new(pages), states, copies: Vec::new(), takes_back }
     }
 }
 

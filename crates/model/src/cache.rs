@@ -39,6 +39,14 @@ impl Cache {
         })
     }
 
+    /// Copies the keys and values of page `from` onto page `to`.
+    ///
+    /// # Panics
+    /// Where there is no such page.
+    pub fn copy_page(&mut self, from: u32, to: u32) {
+        self.keys.copy_page(from, to);
+    }
+
     /// Makes the state in slot `to` that of slot `from`.
     ///
     /// # Panics

@@ -62,8 +62,8 @@ fn labels_score_the_same_in_any_company() {
     for round in 0..3 {
         let found = scores(&live.runtime, &prompt, &labels);
         assert_eq!(found.logprobs, right);
-        // Whole pages of the prompt are found again.
-        assert_eq!(found.usage.cached_tokens, if round == 0 { 0 } else { 96 });
+        // All but the last token of the prompt is found again.
+        assert_eq!(found.usage.cached_tokens, if round == 0 { 0 } else { 99 });
     }
     drop(others);
     live.wait_until_idle();
