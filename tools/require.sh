@@ -36,6 +36,9 @@ if [ "$purpose" = test ]; then
   if ! command -v chromium >/dev/null 2>&1; then
     wish chromium "the chat is not tried in a browser" "apt-get install chromium"
   fi
+  if ! command -v valgrind >/dev/null 2>&1; then
+    wish valgrind "instructions are not counted" "apt-get install valgrind"
+  fi
   need c++ "compiles the fuzzer" "apt-get install g++"
   need curl "runs the README's examples" "apt-get install curl"
   need git "lists the files that \`cargo xtask tidy\` reads" "apt-get install git"

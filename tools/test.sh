@@ -74,11 +74,22 @@ fi
 cargo build --release --locked --package myriad
 cargo xtask clients --python "$venv/bin/python" --node "$venv/bin/node" --modules "$modules"
 
-if [ -n "$node" ] && ! command -v chromium >/dev/null 2>&1 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-  echo "Installing chromium from the system's packages, once."
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; } >&2 ||
-    echo "Installing chromium failed. Get it: apt-get install chromium" >&2
+install() { # a command that is a package of the system, too
+  if command -v "$1" >/dev/null 2>&1 || [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    return
+  fi
+  echo "Installing $1 from the system's packages, once."
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1"; } >&2 ||
+    echo "Installing $1 failed. Get it: apt-get install $1" >&2
+}
+
+[ "$(uname -m)" != x86_64 ] || install valgrind
+if [ "$(uname -m)" = x86_64 ] && command -v valgrind >/dev/null 2>&1; then
+  step "no more instructions than before"
+  cargo xtask bench --guard
 fi
+
+[ -z "$node" ] || install chromium
 if [ -n "$node" ] && command -v chromium >/dev/null 2>&1; then
   step "the chat in a browser"
   export MYRIAD=$CARGO_TARGET_DIR/release/myriad

@@ -182,6 +182,8 @@ fn check_function_lengths(file: &Path, text: &str, faults: &mut Vec<String>) {
                     open = Some((indentation, index, name));
                 }
             }
+            // A macro's call around a signature ends: it has no body.
+            Some((outer, ..)) if indentation < *outer && line.trim() == ");" => open = None,
             Some((outer, first, name)) if indentation == *outer && line.trim() == "}" => {
                 let length = index - first + 1;
                 if length > FUNCTION_LINES_MAX && !is_table(text) {

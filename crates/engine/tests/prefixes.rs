@@ -119,7 +119,7 @@ fn the_next_turn_finds_all_that_was_computed() {
     let mut prompt = tokens(6, 3).repeat(6);
     for turn in 0..6 {
         let mut request = request(&prompt, 30, turn);
-        request.sampling.logit_bias = prompt[..6].iter().map(|token| (*token, 4.0)).collect();
+        request.sampling.logit_bias = prompt[..6].iter().map(|token| (*token, 8.0)).collect();
         let found = run_all(&mut engine, std::slice::from_ref(&request)).remove(0);
         assert_eq!(found.essence(), alone(&model, KvType::F16, &request).essence());
         let before = prompt.len() - 3 - 1;

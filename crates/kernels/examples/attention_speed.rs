@@ -80,6 +80,7 @@ impl Bench {
                     q_stride: width,
                     heads,
                     scale,
+                    exact: false,
                     window: None,
                     sinks: None,
                 };

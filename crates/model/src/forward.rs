@@ -385,6 +385,7 @@ impl Pass<'_> {
             q_stride: stride,
             heads: gqa.heads,
             scale: gqa.scale,
+            exact: weights.output.kind().is_float(),
             window: gqa.window,
             sinks: weights.sinks.as_deref(),
         };

@@ -7,10 +7,11 @@ use crate::kv::KvShape;
 use crate::lanes::Lanes;
 use crate::level::leveled;
 
-/// Most queries (rows times heads of a group) in a tile: 32 KiB of scores.
-pub(super) const QUERIES_MAX: usize = 32;
+/// Most queries (rows times heads of a group) in a tile: each value is read from the cache and
+/// rounded once for all of them. Their scores, 64 KiB, pass through the second cache.
+pub(super) const QUERIES_MAX: usize = 64;
 
-/// Floats of a part: [32] greatest scores, [32] sums of weights, [queries][value_stride] outputs.
+/// Floats of a part: [64] greatest scores, [64] sums of weights, [queries][value_stride] outputs.
 pub(super) fn part_length(queries: usize, shape: KvShape) -> usize {
     2 * QUERIES_MAX + queries * shape.value_stride()
 }

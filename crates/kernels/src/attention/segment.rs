@@ -1,15 +1,16 @@
 //! Turns the queries of a tile and 256 tokens of keys and values into a part of their attention.
 //!
 //! The order of all operations on one query is fixed, whatever stands beside it in the tile: each
-//! score is one chain over the head's dimensions, each output one chain over the tokens, both
+//! score is one chain over the head's dimensions, each output one chain over pairs of tokens, both
 //! ascending; the sum of the weights is one chain per lane, then a tree over the lanes.
 
+use super::mix::{Halves, ValuePairs, mix_all};
 use super::parts::{QUERIES_MAX, part_length};
 use super::tokens::{Runs, SEGMENT_TOKENS, TokenSet};
 use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
-use crate::level::leveled;
+use crate::level::{Kernels, leveled};
 use crate::memory::prefetch;
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ pub(super) const SEGMENT_PAGES: usize = SEGMENT_TOKENS / PAGE_TOKENS;
 
 /// Queries that share a loaded key or value: six times four registers of sums, four of keys and one
 /// query fill 29 of 32 registers (AVX2: six times two of 16).
-const BLOCK_QUERIES: usize = 6;
+pub(super) const BLOCK_QUERIES: usize = 6;
 
 /// One kv head and at most 256 tokens, seen by `rows` tokens' `heads` queries each.
 pub(super) struct Segment<'a, E> {
@@ -37,7 +38,6 @@ pub(super) struct Segment<'a, E> {
     pub(super) window: usize,
     /// Of those that it sees, the ones that the only row attends to, if not all.
     pub(super) selection: Option<TokenSet>,
-    pub(super) scale: f32,
     /// Blocks that this thread will probably read next, if the cache's memory is to be called
     /// early: pages lie too far apart for the processor to guess them (3x in decode).
     pub(super) next: Option<[usize; SEGMENT_PAGES]>,
@@ -67,12 +67,23 @@ impl<E: Element> Segment<'_, E> {
         Runs(self.selection.map_or(all, |selection| selection.groups()))
     }
 
-    /// Rows, and a run of tokens that each of them sees. The pieces of these numbers in ascending
-    /// order, `2 * rows + 1`, are for each row what it sees, in ascending order; some are empty.
+    /// Rows, and a run of tokens that each of them attends to: for each row what it attends to, in
+    /// ascending order; some are empty. A token and the odd one behind it are in one piece, if a
+    /// row attends to both.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let chosen = self.selection.iter().flat_map(TokenSet::runs).map(|tokens| (0..1, tokens));
+        let numbers = if self.selection.is_some() { 0 } else { 2 * self.rows + 1 };
+        chosen.chain((0..numbers).map(|number| self.piece(number)))
+    }
+
+    /// The pieces of what is seen: before what all rows see, that, and behind it.
     fn piece(&self, number: usize) -> (Range<usize>, Range<usize>) {
         // What all rows see; a short window may leave nothing of it.
-        let end = self.tokens_of(0).end;
-        let start = self.tokens_of(self.rows - 1).start.min(end);
+        let (mut start, mut end) = (self.tokens_of(self.rows - 1).start, self.tokens_of(0).end);
+        if self.rows > 1 && self.step > 0 {
+            (start, end) = (start.next_multiple_of(2), end / 2 * 2);
+        }
+        start = start.min(end);
         if number == self.rows {
             return (0..self.rows, start..end);
         }
@@ -85,12 +96,13 @@ impl<E: Element> Segment<'_, E> {
     }
 
     /// What the pointers of the kernels rely on.
-    fn check(&self, queries: &[f32], scores: &[f32], part: &[f32]) {
+    fn check<P>(&self, queries: &[f32], scores: &[f32], values: &[f32], part: &[f32]) {
         assert!(self.queries() <= QUERIES_MAX && (self.selection.is_none() || self.rows == 1));
         // Whether the later rows see something here; so does the first, then.
         assert!(!self.tokens_of(0).is_empty() && !self.tokens_of(self.rows - 1).is_empty());
         assert!(queries.len() >= self.queries() * self.shape.key_size);
         assert!(scores.len() >= self.queries() * SEGMENT_TOKENS);
+        assert!(size_of_val(values) >= SEGMENT_TOKENS / 2 * COLUMNS_MAX * size_of::<P>());
         assert!(part.len() >= part_length(self.queries(), self.shape));
         let Range { start, end } = self.tokens();
         let pages = &self.blocks[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
@@ -136,9 +148,16 @@ impl Iterator for QueryBlocks {
 }
 
 /// How many registers of keys (or columns of values) a level can keep beside six queries.
-trait Registers: Lanes {
+pub(super) trait Registers: Lanes {
     const COLUMNS: usize;
 }
+
+/// The most of them.
+const COLUMNS_MAX: usize = 4;
+
+/// Floats that the values of a segment take while they are mixed: [128 pairs][4 columns] times two
+/// registers at most.
+pub(super) const VALUES_LENGTH: usize = SEGMENT_TOKENS / 2 * COLUMNS_MAX * 2 * GROUP_TOKENS;
 
 impl Registers for Scalar {
     const COLUMNS: usize = 1;
@@ -151,7 +170,7 @@ impl Registers for crate::lanes::avx2::Avx2 {
 
 #[cfg(target_arch = "x86_64")]
 impl Registers for crate::lanes::avx512::Avx512 {
-    const COLUMNS: usize = 4;
+    const COLUMNS: usize = COLUMNS_MAX;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -159,39 +178,103 @@ impl Registers for crate::lanes::neon::Neon {
     const COLUMNS: usize = 1;
 }
 
-leveled!(
-    /// Attends to one segment. `queries`: for each block of [`query_blocks`] [key_size][count];
-    /// `scores`: [queries][256], scratch; `part`: the result, see [`part_length`].
-    pub(super) fn attend_f16(
-        kernels,
-        segment: &Segment<'_, u16>,
-        queries: &[f32],
-        scores: &mut [f32],
-        part: &mut [f32],
-    ) = attend_lanes::<u16>
-);
+/// What [`Attended::attend`] reads and writes. `queries`: for each block of [`query_blocks`]
+/// [key_size][count]; `scores`: [queries][256] and `values`: [`VALUES_LENGTH`], scratch; `part`:
+/// the result, see [`part_length`].
+pub(super) struct Buffers<'a> {
+    pub(super) queries: &'a [f32],
+    pub(super) scores: &'a mut [f32],
+    pub(super) values: &'a mut [f32],
+    pub(super) part: &'a mut [f32],
+}
+
+/// Elements of a cache, and the kernels for them.
+pub(super) trait Attended: Element {
+    /// Attends to one segment; `exact`: in floats.
+    fn attend(kernels: &Kernels, segment: &Segment<'_, Self>, exact: bool, buffers: Buffers<'_>);
+}
+
+impl Attended for f32 {
+    fn attend(kernels: &Kernels, segment: &Segment<'_, f32>, _: bool, buffers: Buffers<'_>) {
+        attend_f32(kernels, segment, buffers);
+    }
+}
+
+macro_rules! attended {
+    ($element:ident, $exact:ident, $rounded:ident, $native:ident) => {
+        impl Attended for $element {
+            fn attend(
+                kernels: &Kernels,
+                segment: &Segment<'_, $element>,
+                exact: bool,
+                buffers: Buffers<'_>,
+            ) {
+                if exact {
+                    return $exact(kernels, segment, buffers);
+                }
+                #[cfg(target_arch = "x86_64")]
+                if kernels.has_bf16() {
+                    static REACHED: crate::reached::Reached = crate::reached::Reached::new(
+                        concat!(module_path!(), "::", stringify!($native)),
+                    );
+                    REACHED.mark(kernels.level());
+                    // SAFETY: the processor has these instructions.
+                    return unsafe { $native(segment, buffers) };
+                }
+                $rounded(kernels, segment, buffers);
+            }
+        }
+
+        leveled!(
+            fn $exact(
+                kernels,
+                segment: &Segment<'_, $element>,
+                buffers: Buffers<'_>,
+            ) = attend_exactly::<$element>
+        );
+
+        leveled!(
+            fn $rounded(
+                kernels,
+                segment: &Segment<'_, $element>,
+                buffers: Buffers<'_>,
+            ) = attend_rounded::<$element>
+        );
+
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(
+            enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16"
+        )]
+        unsafe fn $native(segment: &Segment<'_, $element>, buffers: Buffers<'_>) {
+            use crate::lanes::avx512::{Avx512, PairsOfBf16};
+            // SAFETY: this function's own target features.
+            unsafe { attend_lanes::<Avx512, PairsOfBf16, $element>(segment, buffers) }
+        }
+    };
+}
+
+attended!(u16, exact_f16, rounded_f16, native_f16);
+attended!(u8, exact_q8, rounded_q8, native_q8);
 
 leveled!(
-    /// The same for a cache of floats.
-    pub(super) fn attend_f32(
+    fn attend_f32(
         kernels,
         segment: &Segment<'_, f32>,
-        queries: &[f32],
-        scores: &mut [f32],
-        part: &mut [f32],
-    ) = attend_lanes::<f32>
+        buffers: Buffers<'_>,
+    ) = attend_exactly::<f32>
 );
 
-leveled!(
-    /// The same for a cache of bytes.
-    pub(super) fn attend_q8(
-        kernels,
-        segment: &Segment<'_, u8>,
-        queries: &[f32],
-        scores: &mut [f32],
-        part: &mut [f32],
-    ) = attend_lanes::<u8>
-);
+#[inline(always)]
+unsafe fn attend_rounded<V: Registers, E: Element>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
+    // SAFETY: the caller's level runs here.
+    unsafe { attend_lanes::<V, Halves<V, true>, E>(segment, buffers) }
+}
+
+#[inline(always)]
+unsafe fn attend_exactly<V: Registers, E: Element>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
+    // SAFETY: the caller's level runs here.
+    unsafe { attend_lanes::<V, Halves<V, false>, E>(segment, buffers) }
+}
 
 /// The keys of sixteen tokens: [key_size] rows, PAGE_TOKENS elements from one to the next.
 #[derive(Clone, Copy)]
@@ -203,15 +286,14 @@ struct Group<E> {
 
 /// # Safety
 ///
-/// The processor has the instructions of `V`.
+/// The processor has the instructions of `V` and `P`.
 #[inline(always)]
-unsafe fn attend_lanes<V: Registers, E: Element>(
+unsafe fn attend_lanes<V: Registers, P: ValuePairs<V>, E: Element>(
     segment: &Segment<'_, E>,
-    queries: &[f32],
-    scores: &mut [f32],
-    part: &mut [f32],
+    buffers: Buffers<'_>,
 ) {
-    segment.check(queries, scores, part);
+    let Buffers { queries, scores, values, part } = buffers;
+    segment.check::<P>(queries, scores, values, part);
     let (greatest, rest) = part.split_at_mut(QUERIES_MAX);
     let (sums, outputs) = rest.split_at_mut(QUERIES_MAX);
     outputs.fill(0.0);
@@ -222,9 +304,10 @@ unsafe fn attend_lanes<V: Registers, E: Element>(
             let tokens = segment.tokens_of(query / segment.heads);
             let scores = scores.as_mut_ptr().add(query * SEGMENT_TOKENS);
             (greatest[query], sums[query]) =
-                softmax::<V>(scores, tokens, segment.selection.as_ref());
+                softmax::<V, P>(scores, tokens, segment.selection.as_ref());
         }
-        mix_all::<V, E>(segment, scores.as_ptr(), outputs.as_mut_ptr());
+        let (weights, values) = (scores.as_ptr(), values.as_mut_ptr().cast::<P>());
+        mix_all::<V, P, E>(segment, weights, values, outputs.as_mut_ptr());
     }
 }
 
@@ -269,7 +352,7 @@ unsafe fn score_all<V: Registers, E: Element>(
     }
 }
 
-fn columns_now<V: Registers>(left: usize) -> usize {
+pub(super) fn columns_now<V: Registers>(left: usize) -> usize {
     match left {
         4.. if V::COLUMNS >= 4 => 4,
         2.. if V::COLUMNS >= 2 => 2,
@@ -277,25 +360,27 @@ fn columns_now<V: Registers>(left: usize) -> usize {
     }
 }
 
+/// Calls `kernel::<types…, queries, columns>`, whose sums are in as many registers.
 macro_rules! by_count {
-    ($kernel:ident, $columns:ident, $count:ident, $arguments:tt) => {
+    ($kernel:ident, $types:tt, $columns:ident, $count:ident, $arguments:tt) => {
         match $columns {
-            4 => by_count!(@ $kernel, 4, $count, $arguments),
-            2 => by_count!(@ $kernel, 2, $count, $arguments),
-            _ => by_count!(@ $kernel, 1, $count, $arguments),
+            4 => by_count!(@ $kernel, $types, 4, $count, $arguments),
+            2 => by_count!(@ $kernel, $types, 2, $count, $arguments),
+            _ => by_count!(@ $kernel, $types, 1, $count, $arguments),
         }
     };
-    (@ $kernel:ident, $columns:literal, $count:ident, $arguments:tt) => {
+    (@ $kernel:ident, ($($type:ident),+), $columns:literal, $count:ident, $arguments:tt) => {
         match $count {
-            1 => $kernel::<V, E, 1, $columns> $arguments,
-            2 => $kernel::<V, E, 2, $columns> $arguments,
-            3 => $kernel::<V, E, 3, $columns> $arguments,
-            4 => $kernel::<V, E, 4, $columns> $arguments,
-            5 => $kernel::<V, E, 5, $columns> $arguments,
-            _ => $kernel::<V, E, 6, $columns> $arguments,
+            1 => $kernel::<$($type),+, 1, $columns> $arguments,
+            2 => $kernel::<$($type),+, 2, $columns> $arguments,
+            3 => $kernel::<$($type),+, 3, $columns> $arguments,
+            4 => $kernel::<$($type),+, 4, $columns> $arguments,
+            5 => $kernel::<$($type),+, 5, $columns> $arguments,
+            _ => $kernel::<$($type),+, 6, $columns> $arguments,
         }
     };
 }
+pub(super) use by_count;
 
 /// # Safety
 ///
@@ -310,7 +395,7 @@ unsafe fn score_columns<V: Registers, E: Element>(
     scores: *mut f32,
 ) {
     // SAFETY: passed on.
-    unsafe { by_count!(score_block, columns, count, (segment, queries, keys, scores)) }
+    unsafe { by_count!(score_block, (V, E), columns, count, (segment, queries, keys, scores)) }
 }
 
 /// queries: [key_size][M], keys: N × [key_size][16] → scores: [M][256], 16 N of them.
@@ -357,10 +442,9 @@ unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
                 }
             }
         }
-        let scale = V::splat(segment.scale);
         for (m, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
-                sum.mul(scale).store(scores.add(m * SEGMENT_TOKENS + n * GROUP_TOKENS));
+                sum.store(scores.add(m * SEGMENT_TOKENS + n * GROUP_TOKENS));
             }
         }
     }
@@ -368,20 +452,25 @@ unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
 
 /// Calls the cache lines of so many elements. The address need not be valid.
 #[inline(always)]
-fn call<E: Element>(start: *const E, elements: usize) {
+pub(super) fn call<E: Element>(start: *const E, elements: usize) {
     for line in 0..(elements * size_of::<E>()).div_ceil(64) {
         prefetch::<false>(start.wrapping_byte_add(64 * line).cast());
     }
 }
 
+/// Weights below e^this (2^-59 of the greatest) are nothing to a sum of floats, and taken for 0.
+/// Then no product is subnormal, which not all levels would take for the same number.
+const LEAST_WEIGHT: f32 = -41.0;
+
 /// Turns the scores of `tokens` (those in the selection) into weights e^(score - greatest), and all
-/// others in their groups into 0. Returns the greatest score and the sum of the weights.
+/// others in their groups into 0, two to each of [`ValuePairs::Weights`]. Returns the greatest
+/// score and the sum of the weights.
 ///
 /// # Safety
 ///
 /// `scores` is good for whole groups, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn softmax<V: Lanes>(
+unsafe fn softmax<V: Lanes, P: ValuePairs<V>>(
     scores: *mut f32,
     tokens: Range<usize>,
     selection: Option<&TokenSet>,
@@ -401,138 +490,71 @@ unsafe fn softmax<V: Lanes>(
                 *scores.add(token) = f32::NEG_INFINITY;
             }
         }
-        let scores = scores.add(start);
+        let (row, scores) = (scores, scores.add(start));
         let mut greatest = V::splat(f32::NEG_INFINITY);
         for group in 0..groups {
             greatest = greatest.max(V::load(scores.add(group * GROUP_TOKENS)));
         }
         let greatest = greatest.greatest();
         let shift = V::splat(greatest);
+        // Behind those that are still to be read: they take at most as much memory.
+        let weights = row.cast::<P::Weights>().add(start / 2);
         let mut sum = V::splat(0.0);
         for group in 0..groups {
             let at = scores.add(group * GROUP_TOKENS);
-            let weight = V::load(at).sub(shift).exp();
-            weight.store(at);
-            sum = sum.add(weight);
+            let (exponents, to) = (V::load(at).sub(shift), weights.add(group * GROUP_TOKENS / 2));
+            sum = sum.add(P::store_weights(exponents, LEAST_WEIGHT, to));
         }
         (greatest, sum.sum())
     }
 }
 
-/// outputs[query] += Σ weight · value, for exactly the tokens that the query's row attends to: what
-/// else stands in the page (a later row's value, or an old sequence's NaN) is not touched.
-///
-/// # Safety
-///
-/// As [`Segment::check`] says, and the processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn mix_all<V: Registers, E: Element>(
-    segment: &Segment<'_, E>,
-    weights: *const f32,
-    outputs: *mut f32,
-) {
-    if let Some(selection) = &segment.selection {
-        for tokens in selection.runs() {
-            // SAFETY: the caller's promise.
-            unsafe { mix_tokens::<V, E>(segment, 0..segment.heads, tokens, weights, outputs) }
-        }
-        return;
-    }
-    for number in 0..2 * segment.rows + 1 {
-        let (rows, tokens) = segment.piece(number);
-        if !tokens.is_empty() {
-            let queries = rows.start * segment.heads..rows.end * segment.heads;
-            // SAFETY: the caller's promise.
-            unsafe { mix_tokens::<V, E>(segment, queries, tokens, weights, outputs) }
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::level::Level;
 
-/// # Safety
-///
-/// As for [`mix_all`]; the queries and tokens are among the segment's.
-#[inline(always)]
-unsafe fn mix_tokens<V: Registers, E: Element>(
-    segment: &Segment<'_, E>,
-    queries: Range<usize>,
-    tokens: Range<usize>,
-    weights: *const f32,
-    outputs: *mut f32,
-) {
-    let (stride, blocks) = (segment.shape.value_stride(), query_blocks(queries.len()));
-    let mut column = 0;
-    while column < stride {
-        let columns = columns_now::<V>((stride - column) / GROUP_TOKENS);
-        for (first, count) in blocks {
-            let first = queries.start + first;
-            // SAFETY: the block of queries and the columns lie inside both slices.
-            unsafe {
-                let weights = weights.add(first * SEGMENT_TOKENS);
-                let outputs = outputs.add(first * stride + column);
-                let tokens = tokens.clone();
-                by_count!(mix_block, columns, count, (segment, column, tokens, weights, outputs));
-            }
+    /// Where the processor has the instruction, the public function takes it: this is what others
+    /// with the same level do.
+    #[test]
+    fn every_level_does_without_the_instruction_what_it_does() {
+        let shape = KvShape { kv_heads: 1, key_size: 40, value_size: 72 };
+        let number = |i: usize| ((i * 2_654_435_761 % 1009) as f32 - 504.0) / 97.0;
+        let (rows, heads, tokens) = (4, 3, 77usize);
+        let length = shape.block_length::<u16>();
+        let mut elements = vec![0u16; length * tokens.div_ceil(PAGE_TOKENS)];
+        for (i, element) in elements.iter_mut().enumerate() {
+            *element = crate::f16::f32_to_f16(number(i));
         }
-        column += columns * GROUP_TOKENS;
-    }
-}
-
-/// weights: [M][256], values: [tokens][16 N of value_stride] → outputs: [M][16 N of value_stride].
-///
-/// # Safety
-///
-/// The pointers are good for these shapes, and the processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn mix_block<V: Lanes, E: Element, const M: usize, const N: usize>(
-    segment: &Segment<'_, E>,
-    column: usize,
-    tokens: Range<usize>,
-    weights: *const f32,
-    outputs: *mut f32,
-) {
-    let stride = segment.shape.value_stride();
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[V::splat(0.0); N]; M];
-        for (m, sums) in sums.iter_mut().enumerate() {
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum = V::load(outputs.add(m * stride + n * GROUP_TOKENS));
-            }
+        let mut blocks = [0; SEGMENT_PAGES];
+        for (page, block) in blocks.iter_mut().enumerate().take(tokens.div_ceil(PAGE_TOKENS)) {
+            *block = page * length;
         }
-        let mut token = tokens.start;
-        while token < tokens.end {
-            let end = tokens.end.min((token / PAGE_TOKENS + 1) * PAGE_TOKENS);
-            let block = segment.blocks[token / PAGE_TOKENS] + segment.shape.key_length::<E>();
-            let values = segment.elements.as_ptr().add(block + column);
-            let scales = segment.elements.as_ptr().wrapping_add(block + PAGE_TOKENS * stride);
-            let next = segment.next.map(|next| {
-                segment.elements.as_ptr().wrapping_add(next[token / PAGE_TOKENS] + column)
+        let (seen, step, window) = (tokens + 1 - rows, 1, 50);
+        let (selection, next, elements) = (None, None, elements.as_slice());
+        let segment =
+            Segment { elements, blocks, shape, rows, heads, seen, step, window, selection, next };
+        let queries: Vec<f32> = (0..rows * heads * shape.key_size).map(number).collect();
+        let part = |run: &dyn Fn(Buffers<'_>)| {
+            let mut part = vec![0.0; part_length(rows * heads, shape)];
+            run(Buffers {
+                queries: &queries,
+                scores: &mut vec![f32::NAN; QUERIES_MAX * SEGMENT_TOKENS],
+                values: &mut vec![f32::NAN; VALUES_LENGTH],
+                part: &mut part,
             });
-            for token in token..end {
-                let row = values.add(token % PAGE_TOKENS * stride);
-                if let Some(next) = next {
-                    call(next.wrapping_add(token % PAGE_TOKENS * stride), N * GROUP_TOKENS);
-                }
-                let scales = scales.wrapping_add(token % PAGE_TOKENS * E::scales(stride));
-                let mut value = [V::splat(0.0); N];
-                for (n, value) in value.iter_mut().enumerate() {
-                    let place = n * GROUP_TOKENS;
-                    let scale = (column + place) / SCALED_NUMBERS * 2;
-                    *value = E::load(row.add(place), E::splat_scale(scales.wrapping_add(scale)));
-                }
-                for (m, sums) in sums.iter_mut().enumerate() {
-                    let weight = V::splat(*weights.add(m * SEGMENT_TOKENS + token));
-                    for (sum, value) in sums.iter_mut().zip(value) {
-                        *sum = weight.mul_add(value, *sum);
-                    }
-                }
-            }
-            token = end;
+            part.iter().map(|x| x.to_bits()).collect::<Vec<u32>>()
+        };
+        let scalar = Kernels::at(Level::Scalar).expect("it is everywhere");
+        let right = part(&|buffers| rounded_f16(scalar, &segment, buffers));
+        for level in Level::available() {
+            let kernels = Kernels::at(level).expect("it is there");
+            let native = part(&|buffers| Attended::attend(kernels, &segment, false, buffers));
+            assert_eq!(native, right, "{}", level.name());
+            let widened = part(&|buffers| rounded_f16(kernels, &segment, buffers));
+            assert_eq!(widened, right, "{} without the instruction", level.name());
         }
-        for (m, sums) in sums.iter().enumerate() {
-            for (n, sum) in sums.iter().enumerate() {
-                sum.store(outputs.add(m * stride + n * GROUP_TOKENS));
-            }
-        }
+        let exact = part(&|buffers| Attended::attend(scalar, &segment, true, buffers));
+        assert_ne!(exact, right, "nothing was rounded");
     }
 }

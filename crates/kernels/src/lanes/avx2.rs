@@ -263,6 +263,10 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn round_to_bf16(self) -> Self {
+        unsafe { Avx2(round_to_bf16(self.0), round_to_bf16(self.1)) }
+    }
+    #[inline(always)]
     unsafe fn zero_below(self, probe: Self, floor: Self) -> Self {
         unsafe {
             let half = |value, probe, floor| {
@@ -396,5 +400,24 @@ impl Lanes for Avx2 {
             let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
             Pair(_mm256_shuffle_epi8(table, bytes.0), _mm256_shuffle_epi8(table, bytes.1))
         }
+    }
+}
+
+/// Eight lanes rounded to BF16, ties to even.
+///
+/// # Safety
+///
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn round_to_bf16(lanes: __m256) -> __m256 {
+    // SAFETY: as for the caller.
+    unsafe {
+        let bits = _mm256_castps_si256(lanes);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let rounded = _mm256_and_si256(up, _mm256_set1_epi32(0xffff_0000_u32.cast_signed()));
+        // A NaN stays as it is.
+        let is_nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(lanes, lanes);
+        _mm256_blendv_ps(_mm256_castsi256_ps(rounded), lanes, is_nan)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Lanes;
 use super::x86::{greatest8, sum_i8, sum8};
+use crate::attention::ValuePairs;
 use crate::matmul::pairs::Pairs;
 use std::arch::x86_64::*;
 
@@ -180,6 +181,22 @@ impl Lanes for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn times_exp2(self, n: Self) -> Self {
+        unsafe { Avx512(_mm512_scalef_ps(self.0, n.0)) }
+    }
+    #[inline(always)]
+    unsafe fn round_to_bf16(self) -> Self {
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            // A NaN stays as it is.
+            let is_number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            let high = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+            Avx512(_mm512_castsi512_ps(_mm512_mask_and_epi32(bits, is_number, up, high)))
+        }
+    }
+    #[inline(always)]
     unsafe fn zero_below(self, probe: Self, floor: Self) -> Self {
         unsafe {
             let keep = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(probe.0, floor.0);
@@ -283,6 +300,45 @@ impl Pairs<Avx512> for PairsOfBf16 {
         unsafe {
             let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x.cast_signed()));
             Avx512(_mm512_dpbf16_ps(sum.0, std::mem::transmute::<__m512i, __m512bh>(self.0), x))
+        }
+    }
+}
+
+// SAFETY (all): the caller's processor has AVX-512 BF16; the pointer is valid for 32 bytes.
+impl ValuePairs<Avx512> for PairsOfBf16 {
+    /// Two BF16, the even one in the low half.
+    type Weights = u32;
+
+    #[inline(always)]
+    unsafe fn join(even: Avx512, odd: Avx512) -> Self {
+        /// Halves of the even register and of the odd one in turns.
+        const TURNS: [u16; 32] = {
+            let mut turns = [0; 32];
+            let mut place = 0;
+            while place < 32 {
+                turns[place] = (place / 2 + place % 2 * 16) as u16;
+                place += 1;
+            }
+            turns
+        };
+        unsafe {
+            let halves: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(odd.0, even.0));
+            let turns = _mm512_loadu_si512(TURNS.as_ptr().cast());
+            PairsOfBf16(_mm512_permutexvar_epi16(turns, halves))
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot(self, sum: Avx512, weights: u32) -> Avx512 {
+        unsafe { Pairs::dot(self, sum, weights) }
+    }
+    #[inline(always)]
+    unsafe fn store_weights(exponents: Avx512, floor: f32, to: *mut u32) -> Avx512 {
+        unsafe {
+            let weights = exponents.exp_for_bf16(floor);
+            let halves: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(weights.0));
+            _mm256_storeu_si256(to.cast(), halves);
+            let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));
+            Avx512(_mm512_castsi512_ps(wide))
         }
     }
 }

@@ -243,6 +243,17 @@ impl Lanes for Neon {
         Neon(self.0.map(exponent))
     }
     #[inline(always)]
+    unsafe fn round_to_bf16(self) -> Self {
+        Neon(self.0.map(|lanes| unsafe {
+            let bits = vreinterpretq_u32_f32(lanes);
+            let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let up = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+            let rounded = vandq_u32(up, vdupq_n_u32(0xffff_0000));
+            // A NaN stays as it is.
+            vreinterpretq_f32_u32(vbslq_u32(vceqq_f32(lanes, lanes), rounded, bits))
+        }))
+    }
+    #[inline(always)]
     unsafe fn zero_below(self, probe: Self, floor: Self) -> Self {
         let keep = |i: usize| unsafe {
             let below = vcltq_f32(probe.0[i], floor.0[i]);

@@ -3,7 +3,7 @@
 
 use super::Lanes;
 use crate::block::half_e8m0;
-use crate::f16::{f16_to_f32, f32_to_f16};
+use crate::f16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use std::array::from_fn;
 
 /// Sixteen f32 in an array.
@@ -128,6 +128,10 @@ impl Lanes for Scalar {
     #[inline(always)]
     unsafe fn exp2_integral(self) -> Self {
         Scalar(self.0.map(|lane| f32::from_bits(((lane as i32 + 127) << 23) as u32)))
+    }
+    #[inline(always)]
+    unsafe fn round_to_bf16(self) -> Self {
+        Scalar(self.0.map(|lane| bf16_to_f32(f32_to_bf16(lane))))
     }
     #[inline(always)]
     unsafe fn zero_below(self, probe: Self, floor: Self) -> Self {

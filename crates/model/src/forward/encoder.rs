@@ -236,6 +236,7 @@ impl Pass<'_> {
             q_stride: stride,
             heads: described.heads,
             scale: 1.0 / (described.head_size as f32).sqrt(),
+            exact: weights.output.weight.kind().is_float(),
             window: None,
             sinks: None,
         };

@@ -104,6 +104,7 @@ impl Pass<'_> {
             q_stride: stride,
             heads: mla.heads,
             scale: mla.scale,
+            exact: weights.v_b.iter().all(|v_b| v_b.kind().is_float()),
             window: None,
             sinks: None,
         };
