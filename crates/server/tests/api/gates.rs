@@ -89,11 +89,13 @@ fn owners_do_not_learn_from_the_cache_what_others_asked() {
         ("/v1/decisions", &judged, "/usage/input_tokens_details/cached_tokens"),
     ] {
         let cached = |reply: &Value| reply.pointer(cached).and_then(Value::as_u64).unwrap();
-        assert_eq!(cached(&asked(&one, path, body)), 0, "{path}");
+        // The second path's prompt begins like the first's, which its owner has asked before.
+        let first = cached(&asked(&one, path, body));
+        assert!(first < 8, "{path}: {first}");
         let again = asked(&one, path, body);
-        assert!(cached(&again) > 0, "{path}: {again}");
+        assert!(cached(&again) > 32, "{path}: {again}");
         let others = asked(&other, path, body);
-        assert_eq!(cached(&others), 0, "{path}");
+        assert_eq!(cached(&others), first, "{path}");
         assert_eq!(others["choices"][0]["message"], again["choices"][0]["message"]);
         assert_eq!(others["answers"], again["answers"]);
     }
