@@ -6,6 +6,7 @@
 use crate::live::{binary, default_model};
 use crate::root;
 use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -20,9 +21,16 @@ fn record() -> PathBuf {
     root().join("bench/instructions.json")
 }
 
+/// What was counted, of a binary that this compiler made: another one makes other instructions.
+#[derive(Serialize, Deserialize)]
+struct Counts {
+    compiler: String,
+    instructions: BTreeMap<String, u64>,
+}
+
 /// Counts, and compares with the record; `--write` writes it instead.
 pub fn run(writes: bool) -> Result<()> {
-    let counts = counts()?;
+    let counts = Counts { compiler: compiler()?, instructions: instructions_of_all()? };
     if writes {
         fs::write(record(), serde_json::to_string_pretty(&counts)? + "\n")?;
         println!("wrote {}", record().display());
@@ -30,23 +38,34 @@ pub fn run(writes: bool) -> Result<()> {
     }
     let text = fs::read_to_string(record())
         .context("bench/instructions.json: `cargo xtask bench --guard --write` makes it")?;
-    let before: BTreeMap<String, u64> = serde_json::from_str(&text)?;
+    let before: Counts = serde_json::from_str(&text)?;
     let mut grown = Vec::new();
-    for (name, count) in &counts {
-        let Some(&known) = before.get(name) else { bail!("bench/instructions.json lacks {name}") };
+    for (name, count) in &counts.instructions {
+        let Some(&known) = before.instructions.get(name) else {
+            bail!("bench/instructions.json lacks {name}")
+        };
         let growth = *count as f64 / known as f64 - 1.0;
         println!("{name}: {count} instructions, {:+.2} %", growth * 100.0);
         if growth > GROWTH_MAX {
             grown.push(name.as_str());
         }
     }
+    if before.compiler != counts.compiler {
+        println!("not judged: {} made them, the record is of {}", counts.compiler, before.compiler);
+        return Ok(());
+    }
     let limit = GROWTH_MAX * 100.0;
     ensure!(grown.is_empty(), "more than {limit} % more instructions: {}", grown.join(", "));
     Ok(())
 }
 
+fn compiler() -> Result<String> {
+    let output = Command::new("rustc").arg("--version").output().context("rustc --version")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
 /// The work: a short answer, a text that is scored, a text that is cut into tokens.
-fn counts() -> Result<BTreeMap<String, u64>> {
+fn instructions_of_all() -> Result<BTreeMap<String, u64>> {
     const WORDS: &str = "The engine reads a page, and the page is full of words about engines. ";
     let model = default_model()?;
     let model = model.to_str().context("the cache folder's name is no UTF-8")?;
