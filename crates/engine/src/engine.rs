@@ -25,7 +25,7 @@ pub struct EngineConfig {
     pub context: usize,
     /// Requests computed together; more wait.
     pub parallel: usize,
-    /// Tokens of one step's prompts; an eighth of it beside running decodes, which wait for them,
+    /// Tokens of one step's prompts; a tenth of it beside running decodes, which wait for them,
     /// and fewer where a prompt comes to its end.
     pub step_tokens: usize,
     /// Pages of KV cache that all requests share, of [`PAGE_TOKENS`] tokens each.
@@ -43,7 +43,7 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// Tokens of a step where nothing else is said: enough rows to keep a matrix product busy, few
-    /// enough that a request can be cancelled within a second. An eighth keeps it almost as busy.
+    /// enough that a request can be cancelled within a second. A tenth keeps it almost as busy.
     pub const STEP_TOKENS: usize = 512;
 
     /// States that an engine with a draft keeps besides, of models with recurrent layers: one

@@ -19,7 +19,7 @@ use crate::states::Pools;
 /// Whoever reads an answer waits for the prompts in its step: these get one part of so many of the
 /// rows that they could have alone. A step then takes up to about twice as long as one of sixteen
 /// answers (`bench/DIARY.md`).
-const BESIDE_ANSWERS: usize = 8;
+const BESIDE_ANSWERS: usize = 10;
 
 /// Whoever waits for an answer to begin waits for all rows of the step in which its prompt ends:
 /// such a step has no more prompts than fill so many rows. Of sixteen at once behind a shared
