@@ -101,6 +101,11 @@ impl Drafter {
         self.cache.copy_page(from, to);
     }
 
+    /// Goes along with the model, which will need this page.
+    pub(crate) fn touch_page(&mut self, page: u32) {
+        self.cache.touch_page(page);
+    }
+
     /// How many tokens to guess for a sequence, at most `most`.
     pub(crate) fn length(&self, sequence: &mut Sequence, most: usize) -> usize {
         let room = match &self.draft {

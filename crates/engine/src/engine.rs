@@ -17,6 +17,10 @@ use crate::sampler;
 use crate::sequence::Sequence;
 use crate::states::Pools;
 
+/// Steps of prompts for which memory is there before they come: a system may need as long for
+/// pages that were never used as the model for a tenth of a prompt (`bench/DIARY.md`).
+const STEPS_AHEAD: usize = 4;
+
 /// Sizes of an engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
@@ -155,6 +159,18 @@ impl Engine {
             self.pools = Pools::new(pages, slots, guesses);
         }
         Ok(self)
+    }
+
+    /// Does a little of what the next requests would have to wait for; false where nothing is left
+    /// to do. To be called again while nothing else is wanted.
+    pub fn prepare(&mut self) -> bool {
+        let ahead = STEPS_AHEAD * self.config.step_tokens.div_ceil(PAGE_TOKENS);
+        let Some(page) = self.pools.pages.touch(ahead) else { return false };
+        self.cache.touch_page(page);
+        if let Some(drafter) = &mut self.drafter {
+            drafter.touch_page(page);
+        }
+        true
     }
 
     /// Tokens that one request may have, prompt and answer together.

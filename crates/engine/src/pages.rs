@@ -61,6 +61,10 @@ pub(crate) struct PagePool {
     idle: BTreeMap<u64, u32>,
     /// Counts the times that a page was given back.
     returns: u64,
+    /// Pages below this were taken before.
+    taken: u32,
+    /// Pages below this have their memory, or will have it soon.
+    touched: u32,
 }
 
 #[derive(Clone, Default)]
@@ -98,6 +102,8 @@ impl PagePool {
             children: HashMap::new(),
             idle: BTreeMap::new(),
             returns: 0,
+            taken: 0,
+            touched: 0,
         }
     }
 
@@ -127,7 +133,19 @@ impl PagePool {
             }
         };
         self.pages[page as usize].holders = 1;
+        self.taken = self.taken.max(page + 1);
         Some(page)
+    }
+
+    /// The next page without memory, where it is one of the `ahead` that will be taken first of
+    /// those that never were. It is named once.
+    pub(crate) fn touch(&mut self, ahead: usize) -> Option<u32> {
+        let page = self.touched.max(self.taken);
+        let end = (self.taken as usize).saturating_add(ahead).min(self.total());
+        ((page as usize) < end).then(|| {
+            self.touched = page + 1;
+            page
+        })
     }
 
     /// The page that ends this prefix, held once more; `None` where none is known.
@@ -307,6 +325,21 @@ mod tests {
         pool.release(&mut pages);
         pool.take();
         assert!(pool.knows(hash(0)) && !pool.knows(hash(1)));
+    }
+
+    #[test]
+    fn memory_comes_before_pages_are_taken_and_not_long_before() {
+        let mut pool = PagePool::new(5);
+        let touched =
+            |pool: &mut PagePool| -> Vec<u32> { std::iter::from_fn(|| pool.touch(2)).collect() };
+        assert_eq!(touched(&mut pool), [0, 1]);
+        let mut pages: Vec<u32> = (0..2).map(|_| pool.take().unwrap()).collect();
+        assert_eq!(touched(&mut pool), [2, 3]);
+        pool.release(&mut pages);
+        pages.extend((0..4).map(|_| pool.take().unwrap()));
+        assert_eq!(touched(&mut pool), [4], "there is no further one");
+        pages.extend(pool.take());
+        assert_eq!((pages.len(), pool.touch(2)), (5, None));
     }
 
     #[test]

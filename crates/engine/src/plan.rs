@@ -24,7 +24,7 @@ const BESIDE_ANSWERS: usize = 10;
 /// Whoever waits for an answer to begin waits for all rows of the step in which its prompt ends:
 /// such a step has no more prompts than fill so many rows. Of sixteen at once behind a shared
 /// prefix, nine then have their first token before the others are read (`bench/DIARY.md`).
-const BEFORE_ANSWERS: usize = 80;
+const BEFORE_ANSWERS: usize = 72;
 
 /// Most rows beyond its share with which a prompt comes to its end: they are not worth a wait for
 /// the next step.

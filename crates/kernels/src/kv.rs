@@ -21,6 +21,8 @@ use crate::memory::Memory;
 use crate::pool::Shares;
 pub(crate) use element::{Element, SCALED_NUMBERS};
 use std::fmt;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Tokens in one page of the cache.
 pub const PAGE_TOKENS: usize = 32;
@@ -310,6 +312,27 @@ impl KvCache {
         assert!(from < self.pages && to < self.pages, "pages {from}, {to} of {}", self.pages);
         let length = self.memory.bytes().len() / self.pages;
         self.memory.bytes_mut().copy_within(from * length..(from + 1) * length, to * length);
+    }
+
+    /// Has the system bring the memory of a page now: what is stored there first need not wait for
+    /// it. The numbers stay as they are.
+    ///
+    /// # Panics
+    ///
+    /// If the page is not below [`Self::pages`].
+    pub fn touch_page(&mut self, page: u32) {
+        /// The smallest piece that any system brings.
+        const PIECE: usize = 4096;
+        let page = page as usize;
+        assert!(page < self.pages, "page {page} of {}", self.pages);
+        let length = self.memory.bytes().len() / self.pages;
+        let bytes = &mut self.memory.bytes_mut()[page * length..][..length];
+        for byte in bytes.iter_mut().step_by(PIECE) {
+            // In one go: after a read, Linux has a large page of zeros there, and a write behind
+            // it cuts that into small ones.
+            // SAFETY: borrowed alone, and an atomic byte is aligned like any.
+            unsafe { AtomicU8::from_ptr(byte) }.fetch_add(black_box(0), Relaxed);
+        }
     }
 
     /// Where the block of a page, layer and kv head begins in [`Self::elements`].

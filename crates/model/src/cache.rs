@@ -47,6 +47,14 @@ impl Cache {
         self.keys.copy_page(from, to);
     }
 
+    /// Has the system bring the memory of a page before it is needed.
+    ///
+    /// # Panics
+    /// Where there is no such page.
+    pub fn touch_page(&mut self, page: u32) {
+        self.keys.touch_page(page);
+    }
+
     /// Makes the state in slot `to` that of slot `from`.
     ///
     /// # Panics

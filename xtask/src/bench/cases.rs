@@ -99,8 +99,8 @@ pub const CASES: &[Case] = &[
 
 /// What takes one engine minutes a round: last, so that the rest is recorded by then.
 pub const LONG: &[Case] = &[
-    deep("qwen2.5-1.5b-q4_k_m", "f16", 1.7, Some(0.65)),
-    deep("qwen2.5-1.5b-q4_k_m", "q8_0", 1.7, Some(0.65)),
     prompt("qwen2.5-1.5b-q4_k_m", 2048, 1.8),
+    deep("qwen2.5-1.5b-q4_k_m", "f16", 1.7, Some(0.65)),
     prompt("qwen2.5-1.5b-q4_k_m", 8192, 1.8),
+    deep("qwen2.5-1.5b-q4_k_m", "q8_0", 1.7, Some(0.65)),
 ];

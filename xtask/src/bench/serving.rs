@@ -108,10 +108,15 @@ fn crowd(port: u16) -> Result<Crowd> {
 fn shared_prefix(model: &Path, threads: usize) -> Result<[Sample; 2]> {
     let server = Server::start_quiet(model, &["--threads", &threads.to_string()])?;
     ask(server.port, &prompt(9999, PROMPT), 4)?; // warm
+    // As people ask: not without a pause.
+    let pause = || sleep(Duration::from_millis(500));
     let shared = prompt(7, SHARED);
     let with_own = |number: usize| [shared.clone(), prompt(number, OWN)].concat();
+    pause();
     let cold = ask(server.port, &with_own(1000), 4)?.first;
+    pause();
     let second = ask(server.port, &with_own(1001), 4)?.first;
+    pause();
     let mut more = at_once(|client| Ok(ask(server.port, &with_own(2000 + client), 4)?.first))?;
     let tenth = cold.as_secs_f64() * 1e3 / 10.0;
     let sample =

@@ -251,11 +251,14 @@ impl<'a> Bench<'a> {
     ) -> Result<Bench<'a>> {
         let each = tokens.div_ceil(PAGE_TOKENS);
         let pages: Vec<u32> = (0..(each * sequences) as u32).collect();
+        let mut cache = model.new_cache_of(kv, pages.len(), sequences)?;
+        // As an engine does before requests come.
+        pages.iter().for_each(|&page| cache.touch_page(page));
         Ok(Bench {
             model,
             compute,
             kv,
-            cache: model.new_cache_of(kv, pages.len(), sequences)?,
+            cache,
             scratch: Scratch::new(),
             pages: pages.chunks(each).map(<[u32]>::to_vec).collect(),
             token: 1,

@@ -23,6 +23,10 @@ pub trait Steps: Send {
     fn stats(&self) -> Stats;
     /// Computes one step.
     fn step(&mut self, events: &mut Vec<Event>);
+    /// Does a little of what later requests would wait for; false where nothing is left to do.
+    fn prepare(&mut self) -> bool {
+        false
+    }
     /// How long the next step would have nothing to do.
     fn pause(&self) -> Option<Duration> {
         None
@@ -58,6 +62,10 @@ impl Steps for Engine {
 
     fn step(&mut self, events: &mut Vec<Event>) {
         Engine::step(self, events);
+    }
+
+    fn prepare(&mut self) -> bool {
+        Engine::prepare(self)
     }
 }
 

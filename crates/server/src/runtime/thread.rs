@@ -1,11 +1,12 @@
 //! Turns commands into engine steps and engine events into texts: the engine's thread.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use myriad_engine::{
     ConstraintError, Event, FinishReason, Request, RequestId, Stats, TokenScore, Usage,
@@ -116,20 +117,25 @@ struct Running {
     usage: Usage,
 }
 
-/// Whether the thread goes on.
-#[derive(PartialEq)]
-enum Next {
-    Go,
-    Stop,
-}
+/// How long nothing must have come before the engine prepares for what may: that takes a few
+/// milliseconds at a time, for which a request waits.
+const RESTING: Duration = Duration::from_millis(20);
+
+/// How long the engine waits for a further request behind one that found it idle: those that come
+/// together are better computed together. A lone one hardly notices; where a second one came, more
+/// are likely.
+const GATHERING: [Duration; 2] = [Duration::from_micros(300), Duration::from_millis(1)];
+
+/// How long the first of many may wait for the others.
+const GATHERING_MAX: Duration = Duration::from_millis(5);
 
 impl Worker {
     fn run(&mut self) {
         let mut failures = 0;
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn())) {
-                Ok(Next::Go) => {}
-                Ok(Next::Stop) => break,
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
                 Err(_) => {
                     failures += 1;
                     tracing::error!(failures, "the engine panicked: its requests are lost");
@@ -144,28 +150,22 @@ impl Worker {
         self.fail_all();
     }
 
-    /// Takes all commands that wait, sleeping where nothing else is to do, then one step.
-    fn turn(&mut self) -> Next {
+    /// Takes all commands that wait, sleeping where nothing else is to do, then one step. Breaks
+    /// where the thread is to end.
+    fn turn(&mut self) -> ControlFlow<()> {
         if !self.engine.has_work() {
             self.shared.publish(self.engine.stats());
-            let Ok(command) = self.receiver.recv() else { return Next::Stop };
-            if self.obey(command) == Next::Stop {
-                return Next::Stop;
-            }
+            self.idle()?;
         }
         let pause = self.engine.pause().filter(|_| self.engine.has_work());
-        if let Some(command) = pause.and_then(|pause| self.receiver.recv_timeout(pause).ok())
-            && self.obey(command) == Next::Stop
-        {
-            return Next::Stop;
+        if let Some(command) = pause.and_then(|pause| self.receiver.recv_timeout(pause).ok()) {
+            self.obey(command)?;
         }
         while let Ok(command) = self.receiver.try_recv() {
-            if self.obey(command) == Next::Stop {
-                return Next::Stop;
-            }
+            self.obey(command)?;
         }
         if !self.engine.has_work() {
-            return Next::Go;
+            return ControlFlow::Continue(());
         }
         let mut events = std::mem::take(&mut self.events);
         self.engine.step(&mut events);
@@ -175,10 +175,29 @@ impl Worker {
             self.dispatch(event);
         }
         self.events = events;
-        Next::Go
+        ControlFlow::Continue(())
     }
 
-    fn obey(&mut self, command: Command) -> Next {
+    /// Prepares for commands and sleeps until one comes; takes it and those close behind it.
+    fn idle(&mut self) -> ControlFlow<()> {
+        let mut command = self.receiver.recv_timeout(RESTING).ok();
+        while command.is_none() && self.engine.prepare() {
+            command = self.receiver.try_recv().ok();
+        }
+        let Some(command) = command.or_else(|| self.receiver.recv().ok()) else {
+            return ControlFlow::Break(());
+        };
+        self.obey(command)?;
+        let (begin, mut gathering) = (Instant::now(), GATHERING[0]);
+        while self.engine.has_work() && begin.elapsed() < GATHERING_MAX {
+            let Ok(command) = self.receiver.recv_timeout(gathering) else { break };
+            self.obey(command)?;
+            gathering = GATHERING[1];
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn obey(&mut self, command: Command) -> ControlFlow<()> {
         match command {
             Command::Submit { request, reply } => {
                 let result = self.submit(*request);
@@ -186,11 +205,11 @@ impl Worker {
                 let _ = reply.send(result);
             }
             Command::Cancel(id) => self.cancel(id),
-            Command::Stop => return Next::Stop,
+            Command::Stop => return ControlFlow::Break(()),
             #[cfg(test)]
             Command::Panic => panic!("a panic for a test"),
         }
-        Next::Go
+        ControlFlow::Continue(())
     }
 
     fn submit(&mut self, request: GenerateRequest) -> Result<Generation, GenerateError> {
