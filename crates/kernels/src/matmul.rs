@@ -24,7 +24,7 @@ use pairs::multiply_pairs;
 use panel::multiply_panel;
 
 pub use gated::matmul_gated;
-use source::{Block, Packed, Source};
+use source::{AHEAD_BYTES, Ahead, Block, Packed, Source};
 use std::ops::Range;
 
 /// One product of a [`matmul`] call.
@@ -193,6 +193,15 @@ impl<'a> Job<'a> {
         Job { x, weight, first_column, bias, out, unpacks, groups_per_task, tasks }
     }
 
+    /// What to ask for while all rows pass over two groups, six at a time: in a single pass what
+    /// follows closely, else the groups `next` places further.
+    fn ahead(&self, pair: [usize; 2], next: usize) -> Option<Ahead> {
+        let (bytes, passes) = (self.weight.group_bytes(), tiles_of(self.x.rows(), 6));
+        let distance = if passes == 1 { AHEAD_BYTES } else { next * bytes };
+        let starts = pair.map(|group| self.weight.group(group).as_ptr().wrapping_add(distance));
+        Some(Ahead::new(starts, bytes, passes * self.weight.blocks()))
+    }
+
     /// Stores the sixteen outputs of one group and row.
     ///
     /// # Safety
@@ -348,12 +357,13 @@ unsafe fn stream_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
         if L::MANY_REGISTERS && job.x.rows() > STREAM_ROWS {
             while group + PANEL_GROUPS <= groups.end {
                 let pair = [packed(group), packed(group + 1)];
-                all_rows::<L, F, Packed, 6, PANEL_GROUPS>(job, pair, ToOut { job, group });
+                let ahead = job.ahead([group, group + 1], PANEL_GROUPS);
+                all_rows::<L, F, Packed, 6, PANEL_GROUPS>(job, pair, ahead, ToOut { job, group });
                 group += PANEL_GROUPS;
             }
         }
         for group in group..groups.end {
-            all_rows::<L, F, Packed, 4, 1>(job, [packed(group)], ToOut { job, group });
+            all_rows::<L, F, Packed, 4, 1>(job, [packed(group)], None, ToOut { job, group });
         }
     });
 }
@@ -385,33 +395,49 @@ impl<L: Lanes> Finish<L> for ToOut<'_> {
     }
 }
 
-/// All rows in tiles of R, and what is left in smaller ones.
+/// All rows in tiles of R, and what is left in smaller ones. `ahead`: what to ask for meanwhile;
+/// none: what follows closely in the sources.
 #[inline(always)]
 unsafe fn all_rows<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     job: &Job<'_>,
     sources: [S; G],
+    mut ahead: Option<Ahead>,
     finish: impl Finish<L>,
 ) {
     // SAFETY: as for the caller.
     unsafe {
         let (mut row, rows) = (0, job.x.rows());
-        // Eight are two tiles of four rather than six and two: small tiles wait for their sums.
-        while row + R <= rows && (R == 4 || rows - row != 8) {
-            finish.finish(row, tile::<L, F, S, R, G>(job, row, sources));
+        while row < large_tiles_end(rows, R) {
+            finish.finish(row, tile::<L, F, S, R, G>(job, row, sources, &mut ahead));
             row += R;
         }
         while row + 4 <= rows {
-            finish.finish(row, tile::<L, F, S, 4, G>(job, row, sources));
+            finish.finish(row, tile::<L, F, S, 4, G>(job, row, sources, &mut ahead));
             row += 4;
         }
         if row + 2 <= rows {
-            finish.finish(row, tile::<L, F, S, 2, G>(job, row, sources));
+            finish.finish(row, tile::<L, F, S, 2, G>(job, row, sources, &mut ahead));
             row += 2;
         }
         if row < rows {
-            finish.finish(row, tile::<L, F, S, 1, G>(job, row, sources));
+            finish.finish(row, tile::<L, F, S, 1, G>(job, row, sources, &mut ahead));
         }
     }
+}
+
+/// The rows of so many that are multiplied in tiles of `most`. Eight are two tiles of four rather
+/// than six and two: small tiles wait for their sums.
+#[inline(always)]
+fn large_tiles_end(rows: usize, most: usize) -> usize {
+    let end = rows / most * most;
+    if most > 4 && rows >= 8 && rows - end == 8 - most { end - most } else { end }
+}
+
+/// Tiles of up to `most` rows in which so many are multiplied.
+fn tiles_of(rows: usize, most: usize) -> usize {
+    let end = large_tiles_end(rows, most);
+    let rest = rows - end;
+    end / most + rest / 4 + rest % 4 / 2 + rest % 2
 }
 
 /// R rows times G groups, every accumulator in a register.
@@ -420,6 +446,7 @@ unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
     job: &Job<'_>,
     first: usize,
     sources: [S; G],
+    ahead: &mut Option<Ahead>,
 ) -> [[L; R]; G] {
     let rows: [Row; R] = std::array::from_fn(|r| job.row(first + r));
     // SAFETY: as for the caller; the sources hold every block of the groups.
@@ -427,7 +454,15 @@ unsafe fn tile<L: Lanes, F: Format, S: Source, const R: usize, const G: usize>(
         let mut sums = [[L::splat(0.0); R]; G];
         for unit in 0..job.weight.blocks() / F::BLOCKS {
             for place in 0..F::BLOCKS {
-                add_block::<L, F, S, R, G>(&sources, &rows, Block { unit, place }, &mut sums);
+                let at = Block { unit, place };
+                if let Some(ahead) = ahead {
+                    ahead.call();
+                } else {
+                    for source in sources {
+                        source.ahead::<F>(at);
+                    }
+                }
+                add_block::<L, F, S, R, G>(&sources, &rows, at, &mut sums);
             }
         }
         sums
@@ -444,9 +479,6 @@ unsafe fn add_block<L: Lanes, F: Format, S: Source, const R: usize, const G: usi
 ) {
     // SAFETY: as for the caller.
     unsafe {
-        for source in sources {
-            source.ahead::<F>(at);
-        }
         let dots = if F::HALVES {
             [
                 dot_steps::<L, F, S, R, G>(sources, rows, at, 0..1),

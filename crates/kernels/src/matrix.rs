@@ -204,6 +204,11 @@ impl Matrix {
         &self.tiles.bytes()[group * self.group_bytes..][..self.group_bytes]
     }
 
+    /// Bytes of one of them.
+    pub(crate) fn group_bytes(&self) -> usize {
+        self.group_bytes
+    }
+
     /// Groups of sixteen rows.
     pub(crate) fn groups(&self) -> usize {
         self.rows.div_ceil(GROUP_ROWS)

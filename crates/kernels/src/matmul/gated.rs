@@ -86,7 +86,8 @@ unsafe fn gated_lanes<L: Lanes>(task: Task<'_>, panel: &mut [u8]) {
             unpack::<L, F>(job, up, panel[bytes..].as_mut_ptr());
             let panels = [Unpacked(panel.as_ptr()), Unpacked(panel[bytes..].as_ptr())];
             let to = ToGate { activation, out: gated[half * GROUP_ROWS..].as_mut_ptr() };
-            all_rows::<L, F, Unpacked, 6, 2>(job, panels, to);
+            let ahead = job.ahead([gate, up], 1);
+            all_rows::<L, F, Unpacked, 6, 2>(job, panels, ahead, to);
         }
         for (row, gated) in gated.chunks_exact(BLOCK).take(job.x.rows()).enumerate() {
             blocks.of_row(row, block..block + 1).write::<L>(gated);

@@ -46,11 +46,12 @@ unsafe fn panel_lanes<L: Lanes>(job: &Job<'_>, groups: Range<usize>, panel: &mut
         if groups.len() == PANEL_GROUPS && L::MANY_REGISTERS {
             let panels = [Unpacked(panel.as_ptr()), Unpacked(panel[bytes..].as_ptr())];
             let out = ToOut { job, group: groups.start };
-            all_rows::<L, F, Unpacked, 6, 2>(job, panels, out);
+            let ahead = job.ahead([groups.start, groups.start + 1], PANEL_GROUPS);
+            all_rows::<L, F, Unpacked, 6, 2>(job, panels, ahead, out);
         } else {
             for (place, group) in groups.enumerate() {
                 let panel = Unpacked(panel[place * bytes..].as_ptr());
-                all_rows::<L, F, Unpacked, 4, 1>(job, [panel], ToOut { job, group });
+                all_rows::<L, F, Unpacked, 4, 1>(job, [panel], None, ToOut { job, group });
             }
         }
     });

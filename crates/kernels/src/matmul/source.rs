@@ -8,7 +8,7 @@ use crate::tiles::{Format, GROUP_ROWS};
 /// How far ahead of the multiplication packed weights are called from memory: some 300 ns at
 /// 13 GB/s a core. The processor's own guesses stop at every page of 4 KB, and fall behind on tiles
 /// of 4 bits.
-const AHEAD_BYTES: usize = 4096;
+pub(super) const AHEAD_BYTES: usize = 4096;
 
 /// Where the levels and scales of a group are read from.
 ///
@@ -55,7 +55,7 @@ impl Block {
 #[derive(Clone, Copy)]
 pub(super) struct Packed(pub(super) *const u8);
 
-// SAFETY (all three): the caller's level runs here, and the caller stays inside the group's blocks.
+// SAFETY (all four): the caller's level runs here, and the caller stays inside the group's blocks.
 impl Source for Packed {
     #[inline(always)]
     fn ahead<F: Format>(self, at: Block) {
@@ -91,7 +91,7 @@ impl Unpacked {
     }
 }
 
-// SAFETY (all three): as for `Packed`.
+// SAFETY (all four): as for `Packed`.
 impl Source for Unpacked {
     #[inline(always)]
     fn bias<L: Lanes, F: Format>() -> i32 {
@@ -121,6 +121,39 @@ impl Source for Unpacked {
             let at = self.block::<F>(at).add(640).cast::<f32>();
             let first = L::load(at);
             [first, if F::HALVES { L::load(at.add(GROUP_ROWS)) } else { first }]
+        }
+    }
+}
+
+/// Asks for the two packed groups that will be read next, some of their lines with each block that
+/// is multiplied: where several tiles of rows pass over two groups, memory has something to do
+/// while all but the first find theirs in the caches.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    starts: [*const u8; 2],
+    /// Bytes behind each start from which on lines are to be called next, and up to which.
+    from: usize,
+    to: usize,
+    /// Bytes for each block.
+    step: usize,
+}
+
+impl Ahead {
+    /// `bytes` behind each start are asked for within `blocks` blocks.
+    #[inline(always)]
+    pub(super) fn new(starts: [*const u8; 2], bytes: usize, blocks: usize) -> Ahead {
+        Ahead { starts, from: 0, to: 0, step: bytes.div_ceil(blocks.max(1)) }
+    }
+
+    /// To be called with each block.
+    #[inline(always)]
+    pub(super) fn call(&mut self) {
+        self.to += self.step;
+        while self.from < self.to {
+            for start in self.starts {
+                prefetch::<true>(start.wrapping_add(self.from));
+            }
+            self.from += 64;
         }
     }
 }
