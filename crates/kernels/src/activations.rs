@@ -3,7 +3,7 @@
 
 use crate::block::BlockType;
 use crate::compute::Compute;
-use crate::f16::f32_to_bf16;
+use crate::f16::{bf16_to_f32, f32_to_bf16};
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
@@ -53,8 +53,11 @@ pub struct Activations {
     made: Option<Forms>,
     /// The floats. [rows, columns]; where no product reads them, a row for each thread to work on
     pub(crate) floats: Vec<f32>,
-    /// Rounded to BF16, subnormal ones to 0. [rows, blocks · 32], what is beyond the columns 0
+    /// Rounded to BF16, subnormal ones to 0, for processors that multiply BF16.
+    /// [rows, blocks · 32], what is beyond the columns 0
     pub(crate) halves: Vec<u16>,
+    /// The same as floats, for all others.
+    pub(crate) rounded: Vec<f32>,
     /// x ≈ scale · value. [rows, blocks · 32], the tail of the last block 0
     pub(crate) values: Vec<i8>,
     /// Largest magnitude ÷ 127. [rows, blocks]
@@ -241,20 +244,24 @@ impl Activations {
         (self.rows, self.columns, self.made) = (rows, columns, Some(self.forms));
         let keeps_floats = self.forms.floats;
         let padded = if self.forms.halves { self.blocks() * BLOCK } else { 0 };
+        let (halves, rounded) = if compute.kernels.has_bf16() { (padded, 0) } else { (0, padded) };
         let float_rows = if keeps_floats { rows } else { compute.pool.threads().min(rows) };
         self.floats.resize(float_rows * columns, 0.0);
-        self.halves.resize(rows * padded, 0);
+        self.halves.resize(rows * halves, 0);
+        self.rounded.resize(rows * rounded, 0.0);
         let blocks = self.blocks_of_rows();
-        let floats = Shares::new(&mut self.floats);
-        let halves = Shares::new(&mut self.halves);
+        let all_floats = Shares::new(&mut self.floats);
+        let all_halves = Shares::new(&mut self.halves);
+        let all_rounded = Shares::new(&mut self.rounded);
         let one = |row: usize, thread: usize| {
             let float_row = if keeps_floats { row } else { thread };
             // SAFETY: each row writes its own part of every buffer, or that of its thread.
             let place = unsafe {
                 Row {
                     source: source.row(row, columns),
-                    floats: floats.slice(float_row * columns, columns),
-                    halves: halves.slice(row * padded, padded),
+                    floats: all_floats.slice(float_row * columns, columns),
+                    halves: all_halves.slice(row * halves, halves),
+                    rounded: all_rounded.slice(row * rounded, rounded),
                     blocks: blocks.of_row(row, 0..blocks.per_row),
                 }
             };
@@ -367,6 +374,7 @@ struct Row<'a> {
     source: Source<'a>,
     floats: &'a mut [f32],
     halves: &'a mut [u16],
+    rounded: &'a mut [f32],
     blocks: RowBlocks<'a>,
 }
 
@@ -419,14 +427,24 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
                 }
             }
         }
+        // The products take subnormal numbers for 0 at one level, and so at all.
+        let round = |float: f32| match float.abs() < f32::MIN_POSITIVE {
+            true => 0,
+            false => f32_to_bf16(float),
+        };
         if !row.halves.is_empty() {
             let (halves, padding) = row.halves.split_at_mut(row.floats.len());
             for (half, float) in halves.iter_mut().zip(row.floats.iter()) {
-                // The products take subnormal numbers for 0 at one level, and so at all.
-                let is_subnormal = float.abs() < f32::MIN_POSITIVE;
-                *half = if is_subnormal { 0 } else { f32_to_bf16(*float) };
+                *half = round(*float);
             }
             padding.fill(0);
+        }
+        if !row.rounded.is_empty() {
+            let (rounded, padding) = row.rounded.split_at_mut(row.floats.len());
+            for (rounded, float) in rounded.iter_mut().zip(row.floats.iter()) {
+                *rounded = bf16_to_f32(round(*float));
+            }
+            padding.fill(0.0);
         }
         row.blocks.write::<L>(row.floats);
     }

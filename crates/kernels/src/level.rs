@@ -130,9 +130,12 @@ impl Kernels {
     }
 
     /// Whether these may use products of BF16 pairs: not every processor with AVX-512 has them.
-    #[cfg(target_arch = "x86_64")]
     pub(crate) fn has_bf16(&self) -> bool {
-        self.level == Level::Avx512Vnni && is_x86_feature_detected!("avx512bf16")
+        #[cfg(target_arch = "x86_64")]
+        let detected = is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        let detected = false;
+        self.level == Level::Avx512Vnni && detected
     }
 
     /// Which level these are.

@@ -227,11 +227,10 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Where the product's part of a row of BF16 activations begins.
+    /// Where the product's part of a row of activations rounded to BF16 begins.
     #[inline(always)]
-    fn pairs(&self, row: usize) -> *const u32 {
-        let first = row * self.x.blocks() * BLOCK + self.first_column;
-        self.x.halves[first..].as_ptr().cast()
+    fn rounded_row(&self, row: usize) -> usize {
+        row * self.x.blocks() * BLOCK + self.first_column
     }
 
     /// Pointers to the product's part of one row of the quantised activations.

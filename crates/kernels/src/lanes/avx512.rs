@@ -2,6 +2,7 @@
 
 use super::Lanes;
 use super::x86::{greatest8, sum_i8, sum8};
+use crate::activations::Activations;
 use crate::attention::ValuePairs;
 use crate::matmul::pairs::Pairs;
 use std::arch::x86_64::*;
@@ -289,18 +290,34 @@ impl Lanes for Avx512 {
 #[derive(Clone, Copy)]
 pub(crate) struct PairsOfBf16(__m512i);
 
-// SAFETY (both): the caller's processor has AVX-512 BF16; the pointer is valid for 64 bytes.
+impl PairsOfBf16 {
+    /// `sum` + odd · the value in the high half of `x`, + even · that in the low one.
+    #[inline(always)]
+    unsafe fn dot_word(self, sum: Avx512, x: u32) -> Avx512 {
+        // SAFETY: the caller's processor has AVX-512 BF16.
+        unsafe {
+            let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x.cast_signed()));
+            Avx512(_mm512_dpbf16_ps(sum.0, std::mem::transmute::<__m512i, __m512bh>(self.0), x))
+        }
+    }
+}
+
+// SAFETY (all): the caller's processor has AVX-512 BF16; pointers are valid for 64 bytes of weights
+// and two values.
 impl Pairs<Avx512> for PairsOfBf16 {
+    type Element = u16;
+
+    #[inline(always)]
+    fn elements(x: &Activations) -> &[u16] {
+        &x.halves
+    }
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
         unsafe { PairsOfBf16(_mm512_loadu_si512(from.cast())) }
     }
     #[inline(always)]
-    unsafe fn dot(self, sum: Avx512, x: u32) -> Avx512 {
-        unsafe {
-            let x: __m512bh = std::mem::transmute(_mm512_set1_epi32(x.cast_signed()));
-            Avx512(_mm512_dpbf16_ps(sum.0, std::mem::transmute::<__m512i, __m512bh>(self.0), x))
-        }
+    unsafe fn dot(self, sum: Avx512, x: *const u16) -> Avx512 {
+        unsafe { self.dot_word(sum, x.cast::<u32>().read_unaligned()) }
     }
 }
 
@@ -329,7 +346,7 @@ impl ValuePairs<Avx512> for PairsOfBf16 {
     }
     #[inline(always)]
     unsafe fn dot(self, sum: Avx512, weights: u32) -> Avx512 {
-        unsafe { Pairs::dot(self, sum, weights) }
+        unsafe { self.dot_word(sum, weights) }
     }
     #[inline(always)]
     unsafe fn store_weights(exponents: Avx512, floor: f32, to: *mut u32) -> Avx512 {

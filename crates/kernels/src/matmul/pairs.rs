@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::source::call_ahead;
 use super::{Job, PANEL_GROUPS, STREAM_ROWS};
+use crate::activations::Activations;
 use crate::lanes::Lanes;
 use crate::level::{Kernels, leveled};
 use crate::tiles::GROUP_ROWS;
@@ -52,10 +53,15 @@ unsafe fn widened<L: Lanes>(job: &Job<'_>, groups: Range<usize>) {
 ///
 /// As for [`Lanes`].
 pub(crate) trait Pairs<L: Lanes>: Copy {
+    /// A value of the activations.
+    type Element;
+
+    /// Those it is multiplied with. [rows, blocks · 32]
+    fn elements(x: &Activations) -> &[Self::Element];
     /// [`PAIR_BYTES`] from memory: [16 rows][2 columns]
     unsafe fn load(from: *const u8) -> Self;
-    /// `sum` + odd · the value in the high half of `x`, + even · that in the low one.
-    unsafe fn dot(self, sum: L, x: u32) -> L;
+    /// `sum` + odd · x\[1\], + even · x\[0\].
+    unsafe fn dot(self, sum: L, x: *const Self::Element) -> L;
 }
 
 /// As two registers of floats.
@@ -65,18 +71,24 @@ struct Widened<L> {
     odd: L,
 }
 
-// SAFETY (both): as for the caller.
+// SAFETY (all): as for the caller.
 impl<L: Lanes> Pairs<L> for Widened<L> {
+    type Element = f32;
+
+    #[inline(always)]
+    fn elements(x: &Activations) -> &[f32] {
+        &x.rounded
+    }
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
         let (even, odd) = unsafe { L::load_bf16_pairs(from.cast()) };
         Widened { even, odd }
     }
     #[inline(always)]
-    unsafe fn dot(self, sum: L, x: u32) -> L {
+    unsafe fn dot(self, sum: L, x: *const f32) -> L {
         unsafe {
-            let odd = self.odd.mul_add(L::splat(f32::from_bits(x & 0xffff_0000)), sum);
-            self.even.mul_add(L::splat(f32::from_bits(x << 16)), odd)
+            let odd = self.odd.mul_add(L::splat(*x.add(1)), sum);
+            self.even.mul_add(L::splat(*x), odd)
         }
     }
 }
@@ -133,7 +145,8 @@ unsafe fn tile<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const AHEA
     first: usize,
 ) {
     let weights: [*const u8; G] = std::array::from_fn(|g| job.weight.group(group + g).as_ptr());
-    let x: [*const u32; R] = std::array::from_fn(|r| job.pairs(first + r));
+    let x = P::elements(job.x);
+    let x = std::array::from_fn(|r| x[job.rounded_row(first + r)..].as_ptr());
     let pairs = job.weight.columns().div_ceil(2);
     // SAFETY: the caller's level runs here; weights and rows hold `pairs` pairs.
     unsafe {
@@ -158,7 +171,7 @@ unsafe fn tile<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const AHEA
 #[inline(always)]
 unsafe fn add_pair<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const AHEAD: bool>(
     weights: &[*const u8; G],
-    x: &[*const u32; R],
+    x: &[*const P::Element; R],
     pair: usize,
     sums: &mut [[L; R]; G],
 ) {
@@ -173,9 +186,8 @@ unsafe fn add_pair<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const 
             }
         }
         for r in 0..R {
-            let value = x[r].add(pair).read_unaligned();
             for g in 0..G {
-                sums[g][r] = loaded[g].dot(sums[g][r], value);
+                sums[g][r] = loaded[g].dot(sums[g][r], x[r].add(2 * pair));
             }
         }
     }
@@ -184,7 +196,6 @@ unsafe fn add_pair<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::activations::Activations;
     use crate::block::BlockType;
     use crate::compute::Compute;
     use crate::level::Level;
@@ -209,6 +220,9 @@ mod tests {
             let weight = weight.expect("whole rows");
             let mut x = Activations::new();
             x.set(&compute, &values, rows, columns);
+            if x.rounded.is_empty() {
+                x.rounded = x.halves.iter().map(|half| crate::f16::bf16_to_f32(*half)).collect();
+            }
             for native in [false, true] {
                 let mut out = vec![f32::NAN; rows * outputs];
                 let (values, stride) = (Shares::new(&mut out), outputs);
