@@ -23,8 +23,9 @@ usage: cargo xtask COMMAND
                           many streams and many requests against a scripted server
   readme --python PATH    run the README's own commands
   bench --peers FOLDER [--models FOLDER] [--text FILE] [--rounds N] [--threads N] [--only NAME]
-                          measure Myriad, interleaved with llama.cpp, and write bench/record/
-                          (tools/llama_cpp.sh and tools/bench_models.py make the folders)
+        [--resume]        measure Myriad, interleaved with llama.cpp, and write bench/record/
+                          (tools/llama_cpp.sh and tools/bench_models.py make the folders);
+                          with --resume what the latest record lacks, if nothing has changed
   bench --guard [--write] count the instructions of three pieces of work, and compare with the
                           record (or write it); needs valgrind
   bench --table           write the README's tables from the latest record

@@ -1,7 +1,7 @@
 //! Turns a case into one measurement of each engine.
 
 use super::cases::{Case, Work};
-use super::record::{Row, Sample, median};
+use super::record::{self, Row, Sample, median};
 use crate::live::binary;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -74,10 +74,7 @@ impl Bench {
                 self.llama_bench(model, prompt, generate, depth, kv)?
             }
         };
-        // Pairs of BF16 are multiplied at half the rate of fours of int8, here as on every machine
-        // that has both, and the share is that of the products which a model is made of.
-        let peak_of = if case.model.ends_with("-bf16") { 0.5 } else { 1.0 };
-        let peak = own.peak.map(|share| share / peak_of);
+        let peak = own.peak.map(|share| share / peak_of(case.model));
         let prefill = Sample { myriad: own.prefill, peer: peer.prefill, share: peak };
         let decode = Sample { myriad: own.decode, peer: peer.decode, share: own.bandwidth };
         Ok(match case.work {
@@ -169,6 +166,17 @@ impl Bench {
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let decode = median(lines.filter_map(|line| line["speed_tg"].as_f64()));
         Ok(Speeds { decode, ..Speeds::default() })
+    }
+}
+
+/// The peak of the products which a model is made of, as a part of the int8 peak. Pairs of BF16 are
+/// multiplied at half the rate of fours of int8 on every machine that has both; others take one
+/// column at a time.
+fn peak_of(model: &str) -> f64 {
+    match model.ends_with("-bf16") {
+        true if record::has_flag("avx512_bf16") => 0.5,
+        true => 0.25,
+        false => 1.0,
     }
 }
 

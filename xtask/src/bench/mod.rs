@@ -39,7 +39,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     let only = option(arguments, "--only").unwrap_or_default();
     let text = option(arguments, "--text").map(PathBuf::from);
     let bench = Bench { tools: peers.join("bin"), threads, level: None, kernels: String::new() };
-    let record = Record {
+    let mut record = Record {
         unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         commit: record::commit()?,
         machine: record::machine(),
@@ -48,6 +48,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
         peer: format!("llama.cpp of {}, native build", read_version(&peers)),
         rows: Vec::new(),
     };
+    if has("--resume") {
+        record = Record::latest()?.1.resumed_as(record)?;
+    }
     let mut run = Run { bench, rounds, only, record };
     run.speeds(CASES, models.as_deref())?;
     run.portable(&peers.join("avx2/bin"), models.as_deref())?;
@@ -83,9 +86,11 @@ struct Run {
 }
 
 impl Run {
+    /// Whether some of the rows are asked for, and not yet in the record.
     fn wants(&self, rows: &[Row]) -> bool {
         let name = |row: &Row| format!("{} {} {}", row.group, row.model, row.work);
-        rows.iter().any(|row| name(row).contains(&self.only))
+        let is_known = |row: &Row| self.record.rows.iter().any(|known| name(known) == name(row));
+        rows.iter().any(|row| name(row).contains(&self.only)) && !rows.iter().all(is_known)
     }
 
     fn speeds(&mut self, cases: &[Case], models: Option<&Path>) -> Result<()> {
@@ -205,7 +210,7 @@ impl Run {
             );
         }
         self.record.rows.append(&mut rows);
-        if self.bench.level.is_none() {
+        if self.bench.level.is_none() && !self.bench.kernels.is_empty() {
             self.record.kernels.clone_from(&self.bench.kernels);
         }
         if self.only.is_empty() {

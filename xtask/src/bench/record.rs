@@ -1,7 +1,7 @@
 //! Turns samples of two engines into a record in `bench/record/`, and reads the latest one.
 
 use crate::root;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::PathBuf;
@@ -82,6 +82,17 @@ impl Row {
 }
 
 impl Record {
+    /// This record, if what `next` will measure belongs into it.
+    pub fn resumed_as(self, next: Record) -> Result<Record> {
+        let of = |record: &Record| {
+            let Record { commit, machine, threads, peer, .. } = record;
+            format!("commit {commit} on {machine}, {threads} threads, against {peer}")
+        };
+        let (own, its) = (of(&self), of(&next));
+        ensure!(own == its, "the latest record is of {own}, this is {its}: begin without --resume");
+        Ok(self)
+    }
+
     pub fn write(&self) -> Result<PathBuf> {
         let folder = root().join("bench/record");
         fs::create_dir_all(&folder)?;
@@ -120,20 +131,49 @@ pub fn commit() -> Result<String> {
 
 /// The processor's name and the number of cores, as Linux tells them.
 pub fn machine() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| {
-        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-        let found = lines.find(|(key, _)| key.trim() == name);
-        found.map_or("unknown", |(_, value)| value.trim()).to_string()
-    };
+    let text = processors();
+    let field = |name: &str| field(&text, name).unwrap_or("unknown");
     let cores = text.lines().filter(|line| line.starts_with("processor")).count();
     let (name, family, model) = (field("model name"), field("cpu family"), field("model"));
     format!("{name} (family {family}, model {model}), {cores} cores")
 }
 
+/// Whether the processor has some instructions, by Linux's name of them.
+pub fn has_flag(flag: &str) -> bool {
+    let text = processors();
+    field(&text, "flags").is_some_and(|flags| flags.split(' ').any(|name| name == flag))
+}
+
+fn processors() -> String {
+    fs::read_to_string("/proc/cpuinfo").unwrap_or_default()
+}
+
+/// The first processor's.
+fn field<'a>(processors: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = processors.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_goes_on_where_nothing_has_changed() {
+        let record = |commit: &str, unix_seconds| Record {
+            unix_seconds,
+            commit: commit.into(),
+            machine: "a machine".into(),
+            threads: 2,
+            kernels: String::new(),
+            peer: "llama.cpp".into(),
+            rows: Vec::new(),
+        };
+        let resumed = record("abc", 1).resumed_as(record("abc", 2)).expect("the same");
+        assert_eq!(resumed.unix_seconds, 1);
+        let error = record("abc", 1).resumed_as(record("def", 2)).err().expect("another commit");
+        assert!(error.to_string().contains("of commit abc"), "{error}");
+    }
 
     #[test]
     fn a_floor_is_reached_by_the_median() {

@@ -37,8 +37,8 @@ fn tables(name: &str, record: &Record) -> String {
         text,
         "Medians of {rounds} interleaved rounds (3 for long texts, 1 for exactness), {} threads, \
          {} kernels, on {}; {}. A share is that of the machine's own limit, measured in the same \
-         minute: of the int8 peak for prompts (half of it where weights are BF16), of the memory \
-         bandwidth for answers. Record: \
+         minute: of the int8 peak for prompts (for BF16 half of it, or a quarter where no \
+         instruction multiplies them), of the memory bandwidth for answers. Record: \
          `bench/record/{name}`. Machines differ: the ratios carry over better than the figures.",
         record.threads, record.kernels, record.machine, record.peer,
     );
