@@ -2,7 +2,7 @@
 
 use super::record::{Record, Row};
 use crate::{readme, root};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::fmt::Write;
 
 /// Groups in the order of the page, and what stands above each.
@@ -19,8 +19,44 @@ const GROUPS: [(&str, &str); 8] = [
 
 /// Writes them.
 pub fn write() -> Result<()> {
-    let (name, record) = Record::latest()?;
-    readme::replace_table(&root().join("README.md"), &tables(&name, &record))
+    let records = Record::latest_of_machines()?;
+    let (name, record) = records.first().context("bench/record holds no record yet")?;
+    let text = tables(name, record) + &others(&records[1..]);
+    readme::replace_table(&root().join("README.md"), &text)
+}
+
+/// What the latest records of other machines say, in a line each.
+fn others(records: &[(String, Record)]) -> String {
+    if records.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\n| Other machines | kernels | prompts of 512 tokens | answers of 128 | goals reached | \
+         record |\n|---|---|---:|---:|---:|---|\n",
+    );
+    for (name, record) in records {
+        let ratios = |work: &str| {
+            let rows = record.rows.iter().filter(|row| row.work == work);
+            let mut ratios: Vec<f64> = rows.map(Row::ratio).collect();
+            ratios.sort_by(f64::total_cmp);
+            match (ratios.first(), ratios.last()) {
+                (Some(only), _) if ratios.len() == 1 => format!("**{only:.2}×**"),
+                (Some(least), Some(most)) => format!("**{least:.2}× to {most:.2}×**"),
+                _ => String::new(),
+            }
+        };
+        let reached = record.rows.iter().filter(|row| row.is_reached()).count();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {reached} of {} | `bench/record/{name}` |",
+            record.machine,
+            record.kernels,
+            ratios("prefill, 512 tokens"),
+            ratios("decode, 128 tokens"),
+            record.rows.len(),
+        );
+    }
+    text
 }
 
 fn tables(name: &str, record: &Record) -> String {
