@@ -134,10 +134,12 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The commit that is measured.
+/// The commit that is measured: the last that changed what the binary is made of.
 pub fn commit() -> Result<String> {
     let mut git = Command::new("git");
-    let output = git.args(["rev-parse", "--short", "HEAD"]).current_dir(root()).output()?;
+    let sources = ["Cargo.toml", "Cargo.lock", "crates"];
+    git.args(["log", "-1", "--format=%h", "--"]).args(sources).current_dir(root());
+    let output = git.output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_string())
 }
 
