@@ -86,10 +86,7 @@ pub const CASES: &[Case] = &[
     short("qwen2.5-1.5b-bf16", 1.4, 1.0, Some(0.65), Some(0.90)),
     short("qwen3-moe-8-layers-q4_k_m", 2.5, 1.5, Some(0.35), Some(0.85)),
     short("deepseek-v2-lite-6-layers-q4_k_m", 2.8, 1.3, Some(0.35), Some(0.80)),
-    deep(DEFAULT, "f16", 3.0, Some(0.65)),
-    deep(DEFAULT, "q8_0", 3.0, Some(0.65)),
     prompt(DEFAULT, 2048, 6.0),
-    prompt(DEFAULT, 8192, 5.0),
     batch(DEFAULT, 4, 2.5),
     batch(DEFAULT, 8, 3.0),
     batch(DEFAULT, 16, 4.0),
@@ -99,6 +96,9 @@ pub const CASES: &[Case] = &[
 
 /// What takes one engine minutes a round: last, so that the rest is recorded by then.
 pub const LONG: &[Case] = &[
+    prompt(DEFAULT, 8192, 5.0),
+    deep(DEFAULT, "f16", 3.0, Some(0.65)),
+    deep(DEFAULT, "q8_0", 3.0, Some(0.65)),
     prompt("qwen2.5-1.5b-q4_k_m", 2048, 1.8),
     deep("qwen2.5-1.5b-q4_k_m", "f16", 1.7, Some(0.65)),
     prompt("qwen2.5-1.5b-q4_k_m", 8192, 1.8),
