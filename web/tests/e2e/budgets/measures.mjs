@@ -2,7 +2,8 @@
 //
 // Other programs take turns on the processor: what passes on the clock is theirs as well as the page's. So costs are
 // the processor's time on the page's own thread, which others do not lengthen. Frames are lost on the clock alone:
-// those that an idle page beside this one loses in the same seconds are the machine's, and taken off.
+// those that an idle page beside this one loses in the same seconds are the machine's, and taken off. What a slower
+// processor may take more of is told by the same work on each (slowness).
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 
@@ -72,6 +73,32 @@ export async function idlePage(page) {
   const idle = await context.newPage();
   await idle.setContent('<p>0</p>');
   return idle;
+}
+
+/** The processor's milliseconds that the work below takes on the machine which costs are budgeted for. */
+const WORK_MS = 140;
+
+/** How many times as long this machine's processor takes for the work of a page; 1 where it takes less. */
+export async function slowness(page) {
+  const idle = await idlePage(page);
+  const { busySeconds } = await meter(idle);
+  let least = Infinity;
+  for (let tried = 0; tried < TRIES; tried += 1) {
+    const before = await busySeconds();
+    await idle.evaluate(() => {
+      const row = '<tr><td>A <b>bold</b> word and <code>code</code></td><td>1</td></tr>';
+      for (let round = 0; round < 100; round += 1) {
+        const table = document.body.appendChild(document.createElement('table'));
+        table.innerHTML = row.repeat(20);
+        table.getBoundingClientRect();
+        table.remove();
+      }
+    });
+    least = Math.min(least, ((await busySeconds()) - before) * 1000);
+  }
+  await idle.context().close();
+  console.log(JSON.stringify({ work_ms: least }));
+  return Math.max(1, least / WORK_MS);
 }
 
 /** Counts frames from now on; the function it gives ends that, and says how many were drawn and what share dropped. */
