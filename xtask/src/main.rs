@@ -28,7 +28,7 @@ usage: cargo xtask COMMAND
                           with --resume what the latest record lacks, if nothing has changed
   bench --guard [--write] count the instructions of three pieces of work, and compare with the
                           record (or write it); needs valgrind
-  bench --table           write the README's tables from the latest record
+  bench --table           write the README's tables from the latest record that is whole
 ";
 
 /// The repository's root folder.

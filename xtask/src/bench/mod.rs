@@ -49,7 +49,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         rows: Vec::new(),
     };
     if has("--resume") {
-        record = Record::latest()?.1.resumed_as(record)?;
+        record = Record::latest()?.resumed_as(record)?;
     }
     let mut run = Run { bench, rounds, only, record };
     run.speeds(CASES, models.as_deref())?;

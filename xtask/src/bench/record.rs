@@ -101,30 +101,26 @@ impl Record {
         Ok(path)
     }
 
-    /// The latest, and its file's name.
-    pub fn latest() -> Result<(String, Record)> {
-        Record::latest_of_machines()?.into_iter().next().context("bench/record holds no record yet")
+    /// The latest.
+    pub fn latest() -> Result<Record> {
+        let latest = Record::all()?.into_iter().next();
+        latest.map(|(_, record)| record).context("bench/record holds no record yet")
     }
 
-    /// The latest of each machine, and its file's name; the latest of all first.
-    pub fn latest_of_machines() -> Result<Vec<(String, Record)>> {
+    /// All of them and their files' names, the latest first.
+    pub fn all() -> Result<Vec<(String, Record)>> {
         let mut paths: Vec<PathBuf> = fs::read_dir(root().join("bench/record"))
             .context("bench/record holds no record yet")?
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
             .collect();
         paths.sort();
-        let mut records: Vec<(String, Record)> = Vec::new();
-        for path in paths.iter().rev() {
+        let read = |path: &PathBuf| {
             let text = fs::read_to_string(path)?;
-            let record: Record =
-                serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-            if records.iter().all(|(_, known)| known.machine != record.machine) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                records.push((name, record));
-            }
-        }
-        Ok(records)
+            let record = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+            Ok((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), record))
+        };
+        paths.iter().rev().map(read).collect()
     }
 }
 

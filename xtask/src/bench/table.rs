@@ -1,4 +1,4 @@
-//! Turns the latest record into the README's tables.
+//! Turns the latest record that is whole, and those of other machines, into the README's tables.
 
 use super::record::{Record, Row};
 use crate::{readme, root};
@@ -19,14 +19,28 @@ const GROUPS: [(&str, &str); 8] = [
 
 /// Writes them.
 pub fn write() -> Result<()> {
-    let records = Record::latest_of_machines()?;
-    let (name, record) = records.first().context("bench/record holds no record yet")?;
-    let text = tables(name, record) + &others(&records[1..]);
+    let records = Record::all()?;
+    // One that was cut short says less than the one before.
+    let whole = records.iter().find(|(_, record)| is_whole(record));
+    let (name, record) = whole.or(records.first()).context("bench/record holds no record yet")?;
+    let mut latest: Vec<&(String, Record)> = Vec::new();
+    for other in &records {
+        let is_new = |known: &str| known != other.1.machine;
+        if is_new(&record.machine) && latest.iter().all(|(_, known)| is_new(&known.machine)) {
+            latest.push(other);
+        }
+    }
+    let text = tables(name, record) + &others(&latest);
     readme::replace_table(&root().join("README.md"), &text)
 }
 
+/// Whether it has something of each group.
+fn is_whole(record: &Record) -> bool {
+    GROUPS.iter().all(|(group, _)| record.rows.iter().any(|row| row.group == *group))
+}
+
 /// What the latest records of other machines say, in a line each.
-fn others(records: &[(String, Record)]) -> String {
+fn others(records: &[&(String, Record)]) -> String {
     if records.is_empty() {
         return String::new();
     }
