@@ -76,7 +76,7 @@ export async function idlePage(page) {
 }
 
 /** The processor's milliseconds that the work below takes on the machine which costs are budgeted for. */
-const WORK_MS = 140;
+const WORK_MS = 120;
 
 /** How many times as long this machine's processor takes for the work of a page; 1 where it takes less. */
 export async function slowness(page) {
