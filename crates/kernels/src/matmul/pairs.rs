@@ -145,9 +145,10 @@ unsafe fn tile<L: Lanes, P: Pairs<L>, const R: usize, const G: usize, const AHEA
     first: usize,
 ) {
     let weights: [*const u8; G] = std::array::from_fn(|g| job.weight.group(group + g).as_ptr());
-    let x = P::elements(job.x);
-    let x = std::array::from_fn(|r| x[job.rounded_row(first + r)..].as_ptr());
     let pairs = job.weight.columns().div_ceil(2);
+    let x = P::elements(job.x);
+    // Other kernels than these may have made the activations: then these elements are not there.
+    let x = std::array::from_fn(|r| x[job.rounded_row(first + r)..][..2 * pairs].as_ptr());
     // SAFETY: the caller's level runs here; weights and rows hold `pairs` pairs.
     unsafe {
         let mut sums = [[[L::splat(0.0); R]; G]; PARTS];
