@@ -117,6 +117,9 @@ impl Queues {
             let budget = budget.saturating_sub(pieces.len()).max(PAGE_TOKENS);
             self.plan_prompts(budget, pools, &mut pieces);
             if !pieces.is_empty() || self.running.len() < 2 {
+                // What begins alike stands together: attention reads that once for all of them.
+                let running = &self.running;
+                pieces.sort_by(|a, b| running[a.sequence].pages.cmp(&running[b.sequence].pages));
                 // Last, since those who were put back have no pieces.
                 for piece in &mut pieces {
                     let sequence = &mut self.running[piece.sequence];

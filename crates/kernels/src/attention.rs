@@ -3,9 +3,10 @@
 //! Rows are gathered into tiles (a decode row alone, neighbours of a prompt together, and those of
 //! a text that is read in both directions), so that each key and value is loaded once for all query
 //! heads that share it and all rows of the tile. A sequence is cut into segments of 256 absolute
-//! positions, whose parts are merged in ascending order. Hence the result of a row has the same
-//! bits whatever else is in the call. Segments in which a row sees nothing, before its window or
-//! between its selected positions, cost nothing.
+//! positions, whose parts are merged in ascending order. Segments that neighbouring sequences
+//! share are attended to by the rows of all of them together. Hence the result of a row has the
+//! same bits whatever else is in the call. Segments in which a row sees nothing, before its window
+//! or between its selected positions, cost nothing.
 
 mod mix;
 mod parts;
@@ -75,6 +76,14 @@ pub struct AttentionCall<'a> {
 #[derive(Default)]
 pub struct AttentionScratch {
     tiles: Tiles,
+    /// The parts of shared tiles.
+    prefixes: Floats,
+    tasks: Tasks,
+}
+
+/// What tasks need, of whichever tiles.
+#[derive(Default)]
+struct Tasks {
     workers: Vec<Worker>,
     parts: Floats,
     /// Segments that are still to come, for each tile and slot.
@@ -120,11 +129,28 @@ struct Slot {
     heads: usize,
 }
 
+/// Tiles that are attended to at once.
+struct Pass<'a> {
+    tiles: &'a Tiles,
+    all: &'a [Tile],
+    results: Results<'a>,
+}
+
+/// What becomes of tiles.
+enum Results<'a> {
+    /// Of shared ones: a part for each tile and slot.
+    Prefixes(Shares<f32>),
+    /// Of rows' own: outputs, each merged with what is here of its prefix.
+    Outputs { prefixes: &'a [f32], out: Shares<f32> },
+}
+
 /// What is attended to in one go: one of the segments of a tile, for one slot.
 #[derive(Clone, Copy)]
 struct Unit<'a> {
     tile: &'a Tile,
     slot: Slot,
+    /// Its place among all tiles and slots of the pass.
+    place: usize,
     index: usize,
 }
 
@@ -191,64 +217,67 @@ pub fn attention(
 impl Plan<'_> {
     fn run(&self, out: &mut [f32], scratch: &mut AttentionScratch) {
         let threads = self.compute.pool.threads();
-        scratch.tiles.cut(self.call.rows, self.tile_rows, self.call.window);
-        scratch.workers.resize_with(threads.max(scratch.workers.len()), Worker::default);
-        let slots = self.shape.kv_heads * self.chunks;
+        let AttentionScratch { tiles, prefixes, tasks } = scratch;
+        tiles.cut(self.call.rows, self.tile_rows, self.call.window);
+        tasks.workers.resize_with(threads.max(tasks.workers.len()), Worker::default);
+        let prefixes = prefixes.take(tiles.shared.len() * self.slots() * self.part_length());
+        let results = Results::Prefixes(Shares::new(prefixes));
+        self.run_pass(&Pass { tiles, all: &tiles.shared, results }, tasks);
+        let results = Results::Outputs { prefixes, out: Shares::new(out) };
+        self.run_pass(&Pass { tiles, all: &tiles.tiles, results }, tasks);
+    }
+
+    fn run_pass(&self, pass: &Pass<'_>, tasks: &mut Tasks) {
+        let threads = self.compute.pool.threads();
         let (mut units, mut longest) = (0, 0);
-        for tile in &scratch.tiles.tiles {
-            units += tile.segments * slots;
+        for tile in pass.all {
+            units += tile.segments * self.slots();
             longest = longest.max(tile.segments);
         }
         // With few and long tasks a thread would wait for the last one: share out the segments.
         let few = longest > 1 && threads > 1 && units < 4 * threads * longest;
         if few && units * self.part_length() <= PARTS_MAX {
-            self.run_segments(units, out, scratch);
-        } else {
-            self.run_tiles(out, scratch);
+            self.run_segments(pass, units, tasks);
+        } else if units > 0 {
+            self.run_tiles(pass, tasks);
         }
     }
 
     /// A task for each tile and slot.
-    fn run_tiles(&self, out: &mut [f32], scratch: &mut AttentionScratch) {
-        let AttentionScratch { tiles, workers, .. } = scratch;
-        let all = &tiles.tiles;
-        let (workers, out) = (Shares::new(workers), Shares::new(out));
-        let slots = self.shape.kv_heads * self.chunks;
-        let tasks = all.len() * slots;
+    fn run_tiles(&self, pass: &Pass<'_>, tasks: &mut Tasks) {
+        let workers = Shares::new(&mut tasks.workers);
+        let count = pass.all.len() * self.slots();
         // The last tiles of a prompt see most tokens: begin with them.
         let first_unit = |task: usize| {
-            let tile = &all[all.len() - 1 - task / slots];
-            Unit { tile, slot: self.slot(task % slots), index: 0 }
+            let tile = pass.all.len() - 1 - task / self.slots();
+            self.unit(pass, tile, task % self.slots(), 0)
         };
-        self.compute.pool.run(tasks, &|task, worker| {
+        self.compute.pool.run(count, &|task, worker| {
             // SAFETY: no two tasks that overlap have the same worker.
             let worker = unsafe { &mut workers.slice(worker, 1)[0] };
             let next_task = task + self.compute.pool.threads();
-            let next = (next_task < tasks).then(|| first_unit(next_task));
-            self.whole_tile(tiles, first_unit(task), next, worker, &out);
+            let next = (next_task < count).then(|| first_unit(next_task));
+            self.whole_tile(pass, first_unit(task), next, worker);
         });
     }
 
     /// A task for each segment, tile and slot; the last to be done of a tile merges the parts.
-    fn run_segments(&self, units: usize, out: &mut [f32], scratch: &mut AttentionScratch) {
-        let AttentionScratch { tiles, workers, parts, pending } = scratch;
-        let all = &tiles.tiles;
-        let (workers, out) = (Shares::new(workers), Shares::new(out));
-        let slots = self.shape.kv_heads * self.chunks;
-        let part_length = self.part_length();
+    fn run_segments(&self, pass: &Pass<'_>, units: usize, tasks: &mut Tasks) {
+        let Tasks { workers, parts, pending } = tasks;
+        let workers = Shares::new(workers);
+        let (slots, part_length) = (self.slots(), self.part_length());
         let parts = Shares::new(parts.take(units * part_length));
         pending.clear();
-        for tile in all {
+        for tile in pass.all {
             pending.extend((0..slots).map(|_| AtomicUsize::new(tile.segments)));
         }
-        let place = |task: usize| {
-            let index = all.partition_point(|tile| tile.segments_before <= task / slots) - 1;
-            let tile = &all[index];
-            let slot = self.slot(task % slots);
-            (index, Unit { tile, slot, index: task / slots - tile.segments_before })
+        let unit_of = |task: usize| {
+            let tile = pass.all.partition_point(|tile| tile.segments_before <= task / slots) - 1;
+            let index = task / slots - pass.all[tile].segments_before;
+            self.unit(pass, tile, task % slots, index)
         };
         self.compute.pool.run(units, &|task, worker| {
-            let (tile_index, unit) = place(task);
+            let unit = unit_of(task);
             let (tile, length) = (unit.tile, unit.part_length(self.shape));
             // SAFETY: no two tasks that overlap have the same worker.
             let worker = unsafe { &mut workers.slice(worker, 1)[0] };
@@ -259,49 +288,60 @@ impl Plan<'_> {
                 unsafe { parts.slice(start * part_length, length) }
             };
             let next_task = task + self.compute.pool.threads();
-            let next = (next_task < units).then(|| place(next_task).1);
+            let next = (next_task < units).then(|| unit_of(next_task));
             self.pack(unit, worker);
-            self.attend(tiles, unit, next, worker, part_of(unit.index));
+            self.attend(pass.tiles, unit, next, worker, part_of(unit.index));
             // Releases our part and acquires the others'.
-            let left = &pending[tile_index * slots + task % slots];
-            if left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            if pending[unit.place].fetch_sub(1, Ordering::AcqRel) > 1 {
                 return;
             }
-            let total = part_of(0);
-            for index in 1..tile.segments {
+            let (mut total, mut behind) = (worker.total.take(length), 0);
+            if !self.begin(pass, unit, total) {
+                (total, behind) = (part_of(0), 1);
+            }
+            for index in behind..tile.segments {
                 parts::merge(self.compute.kernels, total, part_of(index), unit.queries());
             }
-            self.finish(unit, total, &out);
+            self.finish(pass, unit, total);
         });
     }
 
     /// All segments of a tile, one after the other; `next` is what this thread probably does then.
     fn whole_tile(
         &self,
-        tiles: &Tiles,
+        pass: &Pass<'_>,
         first: Unit<'_>,
         next: Option<Unit<'_>>,
         worker: &mut Worker,
-        out: &Shares<f32>,
     ) {
         let length = first.part_length(self.shape);
         self.pack(first, worker);
         let (mut total, mut part) =
             (std::mem::take(&mut worker.total), std::mem::take(&mut worker.part));
+        let has_begun = self.begin(pass, first, total.take(length));
         for index in 0..first.tile.segments {
             let unit = Unit { index, ..first };
             let following = Unit { index: index + 1, ..first };
             let next = if following.index < first.tile.segments { Some(following) } else { next };
-            if index == 0 {
-                self.attend(tiles, unit, next, worker, total.take(length));
+            if index == 0 && !has_begun {
+                self.attend(pass.tiles, unit, next, worker, total.take(length));
             } else {
-                self.attend(tiles, unit, next, worker, part.take(length));
+                self.attend(pass.tiles, unit, next, worker, part.take(length));
                 let (total, part) = (total.take(length), part.take(length));
                 parts::merge(self.compute.kernels, total, part, unit.queries());
             }
         }
-        self.finish(first, total.take(length), out);
+        self.finish(pass, first, total.take(length));
         (worker.total, worker.part) = (total, part);
+    }
+
+    fn slots(&self) -> usize {
+        self.shape.kv_heads * self.chunks
+    }
+
+    fn unit<'a>(&self, pass: &Pass<'a>, tile: usize, slot: usize, index: usize) -> Unit<'a> {
+        let place = tile * self.slots() + slot;
+        Unit { tile: &pass.all[tile], slot: self.slot(slot), place, index }
     }
 
     /// Floats from one part to the next.
@@ -372,7 +412,7 @@ impl Plan<'_> {
         unit: Unit<'_>,
         next: Option<Unit<'_>>,
     ) -> Segment<'a, E> {
-        let Unit { tile, slot, index } = unit;
+        let Unit { tile, slot, index, .. } = unit;
         let (number, selection) = tiles.segment(tile, index);
         Segment {
             elements,
@@ -405,8 +445,30 @@ impl Plan<'_> {
         blocks
     }
 
-    /// Divides by the sums of weights and writes the tile's outputs.
-    fn finish(&self, unit: Unit<'_>, total: &mut [f32], out: &Shares<f32>) {
+    /// Puts the part of the segments before the tile into `total`, if it shares some with others.
+    fn begin(&self, pass: &Pass<'_>, unit: Unit<'_>, total: &mut [f32]) -> bool {
+        let (Results::Outputs { prefixes, .. }, Some(prefix)) = (&pass.results, unit.tile.prefix)
+        else {
+            return false;
+        };
+        let place = prefix * self.slots() + unit.place % self.slots();
+        let first_row = unit.tile.first_row - pass.tiles.shared[prefix].first_row;
+        let from = &prefixes[place * self.part_length()..];
+        parts::pick(from, first_row * unit.slot.heads, unit.queries(), total);
+        true
+    }
+
+    /// Keeps the part of a shared tile, or divides by the sums of weights and writes the outputs.
+    fn finish(&self, pass: &Pass<'_>, unit: Unit<'_>, total: &mut [f32]) {
+        let out = match &pass.results {
+            Results::Prefixes(parts) => {
+                // SAFETY: each tile and slot has a place of its own, and is finished once.
+                let part = unsafe { parts.slice(unit.place * self.part_length(), total.len()) };
+                part.copy_from_slice(total);
+                return;
+            }
+            Results::Outputs { out, .. } => out,
+        };
         let sinks = self.call.sinks.map(|all| {
             let mut sinks = [0.0; QUERIES_MAX];
             for (query, sink) in sinks.iter_mut().enumerate().take(unit.queries()) {

@@ -4,8 +4,8 @@
 mod common;
 
 use common::world::{Shape, World, shape};
-use common::{Random, best, compute};
-use myriad_kernels::{AttentionScratch, KvType, Level};
+use common::{Random, assert_same_bits, best, compute};
+use myriad_kernels::{AttentionScratch, KvType, Level, PAGE_TOKENS};
 
 const SHAPES: [Shape; 16] = [
     shape(1, 1, 16, 16),
@@ -79,6 +79,52 @@ fn batches_chunks_and_threads_do_not_show() {
                 let alone = &alone[sequence][position];
                 assert_eq!(out, alone, "{shape:?}, sequence {sequence}, position {position}");
             });
+        }
+    }
+}
+
+/// Sequences that begin alike, as behind one system prompt, with one or some rows each, next to
+/// each other or not: the bits of each row alone.
+#[test]
+fn what_sequences_share_does_not_show() {
+    for seed in 800..824 {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let shape = SHAPES[random.below(SHAPES.len())];
+        let count = 2 + random.below(8);
+        let lengths: Vec<usize> = (0..count).map(|_| 300 + random.below(600)).collect();
+        let kind = [KvType::F16, KvType::F32, KvType::Q8_0][random.below(3)];
+        let mut world = World::of(kind, shape, &lengths, seed);
+        if random.below(2) == 0 {
+            world.sinks = Some(random.values(shape.heads()));
+        }
+        for to in 1..count {
+            let from = random.below(to);
+            let most = lengths[from].min(lengths[to]) / PAGE_TOKENS;
+            let pages = [most, random.below(most + 1)][random.below(2)];
+            world.share(from, to, pages);
+        }
+        let mut rows = vec![];
+        for (sequence, &length) in lengths.iter().enumerate() {
+            let several = [1, 1, 5][random.below(3)];
+            let end = length - random.below(length - several);
+            rows.extend((end - several..end).map(|position| (sequence, position)));
+        }
+        if random.below(4) == 0 {
+            rows.reverse();
+        }
+        let one = compute(Level::Scalar, 1);
+        let mut scratch = AttentionScratch::new();
+        let alone: Vec<Vec<f32>> =
+            rows.iter().map(|&row| world.attend(&one, &[row], &mut scratch)).collect();
+        world.check(rows[0], &alone[0]);
+        for (round, level) in Level::available().into_iter().enumerate() {
+            let several = compute(level, 1 + (round + seed as usize) % 3);
+            let out = world.attend(&several, &rows, &mut scratch);
+            let all = rows.iter().zip(out.chunks_exact(shape.width())).zip(&alone);
+            for ((row, out), alone) in all {
+                assert_same_bits(&format!("{shape:?} at {level:?}, {row:?}"), out, alone);
+            }
         }
     }
 }

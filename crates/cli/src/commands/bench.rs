@@ -31,6 +31,8 @@ Examples:
   myriad bench                                    the default model
   myriad bench MODEL --depth 4096                 with 4,096 tokens in the cache already
   myriad bench MODEL --depth 128 --sequences 16   sixteen answers at once
+  myriad bench MODEL --depth 1000 --shared 992 --sequences 16
+                                                  the same behind one system prompt
   MYRIAD_KERNELS=avx2 myriad bench MODEL --json   one level of kernels, for scripts";
 
 /// Most tokens of a sequence: longer than any model's context, and no mistyped number.
@@ -63,6 +65,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1024))]
     sequences: u32,
+    /// How many tokens of --depth all sequences share, as those behind one system prompt do: whole
+    /// pages of 32.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shared: u32,
     /// Rounds; the median counts.
     #[arg(long, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -97,9 +103,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
     if needed > TOKENS_MAX {
         bail!("--depth with --prompt or --generate is {}; at most {TOKENS_MAX}", count(needed));
     }
+    let shared = arguments.shared as usize / PAGE_TOKENS;
+    if arguments.shared > arguments.depth {
+        bail!("--shared {} is more than --depth {depth}, of which it is a part", arguments.shared);
+    }
     let compute = load::compute(arguments.threads.count())?;
     let model = opened.model(&compute)?;
     let mut bench = Bench::new(&model, &compute, arguments.kv.kind, sequences, needed)?;
+    bench.share(shared);
     let before = Limits::measure(&compute);
     let mut rounds = Vec::new();
     bench.round(prompt, generate.min(8), depth); // warm: pages, caches, clock rates
@@ -120,6 +131,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
         generated_tokens: generate,
         depth,
         sequences,
+        shared: shared * PAGE_TOKENS,
         kv: arguments.kv.kind.name(),
         prefill_tokens_per_second: median(rounds.iter().map(|round| round.prefill)),
         decode_tokens_per_second: median(rounds.iter().map(|round| round.decode)),
@@ -129,7 +141,12 @@ pub fn run(arguments: Arguments) -> Result<()> {
         int8_operations_per_second: limits.int8_operations_per_second,
         operations_per_prefilled_token: 2.0 * layer_weights(model.config()) as f64,
         bytes_per_decoded_token: model.weight_bytes_per_token() as f64 / sequences as f64
-            + kv_bytes_read(&bench, depth as f64 + generate as f64 / 2.0),
+            + kv_bytes_read(
+                &bench,
+                (shared * PAGE_TOKENS) as f64 / sequences as f64
+                    + (depth - shared * PAGE_TOKENS) as f64
+                    + generate as f64 / 2.0,
+            ),
         rounds,
     };
     let report = report.with_shares();
@@ -151,6 +168,7 @@ struct Report {
     generated_tokens: usize,
     depth: usize,
     sequences: usize,
+    shared: usize,
     kv: &'static str,
     prefill_tokens_per_second: f64,
     decode_tokens_per_second: f64,
@@ -181,6 +199,9 @@ impl Report {
         };
         if self.sequences > 1 {
             at_depth += &format!(", {} sequences", self.sequences);
+        }
+        if self.shared > 0 {
+            at_depth += &format!(" that share {}", count(self.shared));
         }
         writeln!(
             out,
@@ -263,6 +284,14 @@ impl<'a> Bench<'a> {
             pages: pages.chunks(each).map(<[u32]>::to_vec).collect(),
             token: 1,
         })
+    }
+
+    /// Lets all sequences begin with so many pages of the first.
+    fn share(&mut self, pages: usize) {
+        let (first, others) = self.pages.split_at_mut(1);
+        for other in others {
+            other[..pages].copy_from_slice(&first[0][..pages]);
+        }
     }
 
     /// Prefill of one sequence and decode of all, each after `depth` tokens.

@@ -16,6 +16,16 @@ pub(super) fn part_length(queries: usize, shape: KvShape) -> usize {
     2 * QUERIES_MAX + queries * shape.value_stride()
 }
 
+/// Copies what some queries, from `first` on, have in the part of more into one of their own.
+pub(super) fn pick(from: &[f32], first: usize, queries: usize, to: &mut [f32]) {
+    let stride = (to.len() - 2 * QUERIES_MAX) / queries;
+    for start in [0, QUERIES_MAX] {
+        to[start..start + queries].copy_from_slice(&from[start + first..][..queries]);
+    }
+    let outputs = &from[2 * QUERIES_MAX + first * stride..][..queries * stride];
+    to[2 * QUERIES_MAX..].copy_from_slice(outputs);
+}
+
 leveled!(
     /// Merges the part of a later segment into `total`, both as [`part_length`] says.
     pub(super) fn merge(kernels, total: &mut [f32], part: &[f32], queries: usize) = merge_lanes

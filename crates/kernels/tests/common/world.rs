@@ -125,6 +125,18 @@ impl World {
         1.5 / (self.shape.key_size as f32).sqrt()
     }
 
+    /// Lets sequence `to` begin with so many pages of sequence `from`.
+    pub fn share(&mut self, from: usize, to: usize, pages: usize) {
+        let begin_alike = |all: &mut [Vec<f32>], width: usize| {
+            let prefix = all[from][..pages * PAGE_TOKENS * width].to_vec();
+            all[to][..prefix.len()].copy_from_slice(&prefix);
+        };
+        begin_alike(&mut self.k, self.shape.k_width());
+        begin_alike(&mut self.v, self.shape.v_width());
+        let prefix = self.pages[from][..pages].to_vec();
+        self.pages[to][..pages].copy_from_slice(&prefix);
+    }
+
     /// Attention of `rows` (sequence, position), in one call.
     pub fn attend(
         &self,
