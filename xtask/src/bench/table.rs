@@ -82,14 +82,17 @@ fn tables(name: &str, record: &Record) -> String {
             text += "\n";
         }
     }
-    let rounds = record.rows.iter().map(|row| row.rounds.len()).max().unwrap_or(0);
+    let judged = record.rows.iter().filter(|row| row.group != "quality");
+    let counts = || judged.clone().map(|row| row.rounds.len());
+    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
     let _ = writeln!(
         text,
-        "Medians of {rounds} interleaved rounds (3 for long texts, 1 for exactness), {} threads, \
-         {} kernels, on {}; {}. A share is that of the machine's own limit, measured in the same \
-         minute: of the int8 peak for prompts (for BF16 half of it, or a quarter where no \
-         instruction multiplies them), of the memory bandwidth for answers. Record: \
-         `bench/record/{name}`. Machines differ: the ratios carry over better than the figures.",
+        "Medians of {most} interleaved rounds (down to {least} for long texts, 1 for \
+         exactness), {} threads, {} kernels, on {}; {}. A share is that of the machine's own \
+         limit, measured in the same minute: of the int8 peak for prompts (for BF16 half of it, \
+         or a quarter where no instruction multiplies them), of the memory bandwidth for answers. \
+         Record: `bench/record/{name}`. Machines differ: the ratios carry over better than the \
+         figures.",
         record.threads, record.kernels, record.machine, record.peer,
     );
     text
