@@ -25,7 +25,8 @@ usage: cargo xtask COMMAND
   bench --peers FOLDER [--models FOLDER] [--text FILE] [--rounds N] [--threads N] [--only NAME]
         [--resume]        measure Myriad, interleaved with llama.cpp, and write bench/record/
                           (tools/llama_cpp.sh and tools/bench_models.py make the folders);
-                          with --resume what the latest record lacks, if nothing has changed
+                          with --only those whose name has it, and no record; with --resume
+                          what the latest record lacks is added to it, if nothing has changed
   bench --guard [--write] count the instructions of three pieces of work, and compare with the
                           record (or write it); needs valgrind
   bench --table           write the README's tables from the latest record that is whole
@@ -48,6 +49,10 @@ pub fn option(arguments: &[String], name: &str) -> Option<String> {
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(command) = arguments.first() else { bail!("{USAGE}") };
+    if arguments.iter().any(|argument| ["help", "--help", "-h"].contains(&argument.as_str())) {
+        print!("{USAGE}");
+        return Ok(());
+    }
     match command.as_str() {
         "tidy" => tidy::run(),
         "fuzz" => fuzz::run(&arguments),
@@ -55,10 +60,6 @@ fn main() -> Result<()> {
         "load" => load::run(&arguments),
         "readme" => readme::run(&arguments),
         "bench" => bench::run(&arguments),
-        "help" | "--help" | "-h" => {
-            print!("{USAGE}");
-            Ok(())
-        }
         other => bail!("unknown command {other:?}\n{USAGE}"),
     }
 }

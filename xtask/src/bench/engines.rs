@@ -137,6 +137,11 @@ impl Bench {
         let mut command = Command::new(self.tools.join("llama-bench"));
         command.arg("-m").arg(model).args(["-fa", "1", "-r", "1", "-o", "json"]);
         command.args(["-ctk", kv, "-ctv", kv]);
+        if prompt > 2048 {
+            // It would compute the whole prompt once more, minutes against the milliseconds of a
+            // first touch.
+            command.arg("--no-warmup");
+        }
         for (name, value) in [("-p", prompt), ("-n", generate), ("-d", depth), ("-t", self.threads)]
         {
             command.args([name, &value.to_string()]);

@@ -51,7 +51,8 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if has("--resume") {
         record = Record::latest()?.resumed_as(record)?;
     }
-    let mut run = Run { bench, rounds, only, record };
+    let joins = only.is_empty() || has("--resume");
+    let mut run = Run { bench, rounds, only, joins, record };
     run.speeds(CASES, models.as_deref())?;
     run.portable(&peers.join("avx2/bin"), models.as_deref())?;
     run.scaling(models.as_deref())?;
@@ -82,6 +83,8 @@ struct Run {
     rounds: usize,
     /// Part of the names of what is measured.
     only: String,
+    /// Whether what is measured is written to the record: it is a whole one, or what one lacks.
+    joins: bool,
     record: Record,
 }
 
@@ -213,7 +216,7 @@ impl Run {
         if self.bench.level.is_none() && !self.bench.kernels.is_empty() {
             self.record.kernels.clone_from(&self.bench.kernels);
         }
-        if self.only.is_empty() {
+        if self.joins {
             self.record.write()?;
         }
         Ok(())
