@@ -10,6 +10,7 @@
 
 mod mix;
 mod parts;
+mod score;
 mod segment;
 mod tiles;
 mod tokens;
@@ -17,10 +18,11 @@ mod tokens;
 pub(crate) use mix::ValuePairs;
 
 use crate::compute::Compute;
-use crate::kv::{Elements, KvCache, KvShape, PAGE_TOKENS};
+use crate::kv::{Elements, KvCache, KvShape, KvType, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::memory::Floats;
 use crate::pool::Shares;
 use parts::QUERIES_MAX;
+use score::{Queries, QueryBytes};
 use segment::{Attended, Buffers, SEGMENT_PAGES, Segment, VALUES_LENGTH};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tiles::{Tile, Tiles};
@@ -63,7 +65,8 @@ pub struct AttentionCall<'a> {
     pub scale: f32,
     /// Whether weights and values are multiplied as floats. Otherwise they are rounded to BF16, at
     /// up to twice the speed: less of a loss than int8, to which products of quantised weights
-    /// round what they read. A cache of floats is exact always.
+    /// round what they read. A cache of floats is exact always. Keys of a cache of bytes are
+    /// multiplied by queries that are rounded to bytes, too, either way.
     pub exact: bool,
     /// A row at position p sees p + 1 - window ..= p (sliding window); none: everything up to p.
     pub window: Option<usize>,
@@ -101,7 +104,9 @@ impl AttentionScratch {
 #[derive(Default)]
 struct Worker {
     queries: Floats,
+    query_bytes: Vec<QueryBytes>,
     scores: Floats,
+    scaled: Floats,
     values: Floats,
     part: Floats,
     total: Floats,
@@ -356,17 +361,29 @@ impl Plan<'_> {
         Slot { kv_head, first_head: kv_head * self.group + first, heads }
     }
 
-    /// Puts the unit's queries, scaled, in the order in which the kernel reads them: for each block
-    /// of queries [key_size][count].
+    /// Puts the unit's queries, scaled, in the order in which the kernel reads them, see
+    /// [`Queries`].
     fn pack(&self, unit: Unit<'_>, worker: &mut Worker) {
         let (size, scale) = (self.shape.key_size, self.call.scale);
-        let packed = worker.queries.take(unit.queries() * size);
-        for (first, count) in segment::query_blocks(unit.queries()) {
-            let block = &mut packed[first * size..(first + count) * size];
-            for index in 0..count {
+        let queries = segment::query_blocks(unit.queries()).flat_map(|(first, count)| {
+            (0..count).map(move |index| {
                 let (row, head) = unit.row_and_head(first + index);
                 let query = &self.call.q[row * self.call.q_stride + head * size..][..size];
-                for (to, from) in block[index..].iter_mut().step_by(count).zip(query) {
+                (first, index, count, query)
+            })
+        });
+        if self.call.cache.kind() == KvType::Q8_0 {
+            let length = size.div_ceil(SCALED_NUMBERS);
+            worker.query_bytes.resize(unit.queries() * length, QueryBytes::default());
+            for (first, index, count, query) in queries {
+                let to = &mut worker.query_bytes[first * length + index..];
+                score::pack_bytes(self.compute.kernels, query, scale, to, count);
+            }
+        } else {
+            let packed = worker.queries.take(unit.queries() * size);
+            for (first, index, count, query) in queries {
+                let to = packed[first * size + index..].iter_mut().step_by(count);
+                for (to, from) in to.zip(query) {
                     *to = scale * from;
                 }
             }
@@ -382,9 +399,13 @@ impl Plan<'_> {
         worker: &mut Worker,
         part: &mut [f32],
     ) {
+        let is_scaled = self.call.cache.kind() == KvType::Q8_0;
+        let floats = if is_scaled { 0 } else { unit.queries() * self.shape.key_size };
+        let floats = worker.queries.take(floats);
         let buffers = Buffers {
-            queries: worker.queries.take(unit.queries() * self.shape.key_size),
+            queries: Queries { floats, bytes: &worker.query_bytes },
             scores: worker.scores.take(QUERIES_MAX * SEGMENT_TOKENS),
+            scaled: worker.scaled.take(if is_scaled { QUERIES_MAX * SEGMENT_TOKENS } else { 0 }),
             values: worker.values.take(VALUES_LENGTH),
             part,
         };

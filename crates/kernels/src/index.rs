@@ -7,7 +7,7 @@
 
 use crate::attention::AttentionRow;
 use crate::compute::Compute;
-use crate::kv::{Element, Elements, GROUP_TOKENS, KvCache, PAGE_TOKENS, SCALED_NUMBERS};
+use crate::kv::{Element, Elements, GROUP_TOKENS, KvCache, KvShape, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use crate::pool::Shares;
@@ -172,8 +172,9 @@ unsafe fn score_page<L: Lanes, E: Element>(
     keys: &[E],
     scores: &mut [f32; PAGE_TOKENS],
 ) {
-    let wanted = (query.size + E::scales(query.size)) * PAGE_TOKENS;
-    assert_eq!(keys.len(), wanted, "keys: [size][PAGE_TOKENS], and their scales");
+    let shape = KvShape { kv_heads: 1, key_size: query.size, value_size: 0 };
+    let wanted = shape.key_length::<E>();
+    assert_eq!(keys.len(), wanted, "the keys of a page, and their scales");
     assert_eq!(query.q.len(), query.size * query.weights.len(), "q: [heads][size]");
     // SAFETY: the caller's promise; both groups of tokens lie in the page.
     unsafe {
@@ -191,7 +192,7 @@ unsafe fn score_page<L: Lanes, E: Element>(
 ///
 /// # Safety
 ///
-/// `keys` is a page of [size][PAGE_TOKENS] and its scales, `scores` is good for 16 N, and the
+/// `keys` are those of a page and their scales, `scores` is good for 16 N, and the
 /// processor has the instructions of `L`.
 #[inline(always)]
 unsafe fn score_groups<L: Lanes, E: Element, const N: usize>(
@@ -236,12 +237,13 @@ unsafe fn add_heads<L: Lanes, E: Element, const M: usize, const N: usize>(
     let q = query.q[first * query.size..][..M * query.size].as_ptr();
     // SAFETY: the caller's promise.
     unsafe {
-        let scales = keys.as_ptr().wrapping_add(query.size * PAGE_TOKENS + 2 * token);
-        let keys = keys.as_ptr().add(token);
+        let numbers = query.size.next_multiple_of(E::KEY_STEP) * PAGE_TOKENS;
+        let scales = keys.as_ptr().wrapping_add(numbers + 2 * token);
+        let keys = keys.as_ptr().add(token * E::KEY_STEP);
         let mut dots = [[L::splat(0.0); N]; M];
         let mut scale = [L::splat(1.0); N];
         for d in 0..query.size {
-            if E::scales(1) > 0 && d % SCALED_NUMBERS == 0 {
+            if E::HAS_SCALES && d % SCALED_NUMBERS == 0 {
                 let row = scales.add(d / SCALED_NUMBERS * 2 * PAGE_TOKENS);
                 for (n, scale) in scale.iter_mut().enumerate() {
                     *scale = E::load_scales(row.add(2 * n * GROUP_TOKENS));
@@ -249,7 +251,10 @@ unsafe fn add_heads<L: Lanes, E: Element, const M: usize, const N: usize>(
             }
             let mut key = [L::splat(0.0); N];
             for (n, key) in key.iter_mut().enumerate() {
-                *key = E::load(keys.add(d * PAGE_TOKENS + n * GROUP_TOKENS), scale[n]);
+                *key = E::load_key(keys.add(n * GROUP_TOKENS * E::KEY_STEP), d);
+                if E::HAS_SCALES {
+                    *key = key.mul(scale[n]);
+                }
             }
             for (m, dots) in dots.iter_mut().enumerate() {
                 let q = L::splat(*q.add(m * query.size + d));

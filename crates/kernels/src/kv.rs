@@ -7,8 +7,9 @@
 //!   across its lanes, and the page is read from its first byte to its last;
 //! - values, `[PAGE_TOKENS][value_stride]`, the value size rounded up to whole registers.
 //!
-//! Behind each, in a cache of bytes, stand the scales: `[key_size / 32][PAGE_TOKENS]` and
-//! `[PAGE_TOKENS][value_stride / 32]` half floats, rounded up.
+//! In a cache of bytes keys are `[key_size / 4][PAGE_TOKENS][4]`, and behind each stand the scales:
+//! `[key_size / 32][PAGE_TOKENS]` and `[value_stride / 32][PAGE_TOKENS]` half floats. All are
+//! rounded up.
 
 mod element;
 
@@ -19,7 +20,7 @@ use crate::lanes::Lanes;
 use crate::level::{Kernels, leveled};
 use crate::memory::Memory;
 use crate::pool::Shares;
-pub(crate) use element::{Element, SCALED_NUMBERS};
+pub(crate) use element::{BYTE_BIAS, Element, SCALED_NUMBERS};
 use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -157,13 +158,13 @@ impl KvShape {
     }
 
     /// The keys of one block, without their scales.
-    pub(crate) fn key_numbers(self) -> usize {
-        PAGE_TOKENS * self.key_size
+    pub(crate) fn key_numbers<E: Element>(self) -> usize {
+        PAGE_TOKENS * self.key_size.next_multiple_of(E::KEY_STEP)
     }
 
     /// The keys of one block and their scales.
     pub(crate) fn key_length<E: Element>(self) -> usize {
-        self.key_numbers() + PAGE_TOKENS * E::scales(self.key_size)
+        self.key_numbers::<E>() + PAGE_TOKENS * E::scales(self.key_size)
     }
 
     /// The values of one block, without their scales.
@@ -251,9 +252,9 @@ impl KvCache {
     /// Bytes that one page takes, all layers together; `usize::MAX` if that is no number.
     pub fn bytes_per_page(kind: KvType, layers: &[KvShape]) -> usize {
         let bytes = layers.iter().map(|shape| {
-            let value_stride =
-                shape.value_size.saturating_add(GROUP_TOKENS - 1) / GROUP_TOKENS * GROUP_TOKENS;
-            let token = kind.bytes(shape.key_size).saturating_add(kind.bytes(value_stride));
+            let padded = |size: usize, step| size.saturating_add(step - 1) / step * step;
+            let key = kind.bytes(padded(shape.key_size, kind.key_step()));
+            let token = key.saturating_add(kind.bytes(padded(shape.value_size, GROUP_TOKENS)));
             token.saturating_mul(PAGE_TOKENS).saturating_mul(shape.kv_heads)
         });
         bytes.fold(0, usize::saturating_add)
@@ -451,8 +452,8 @@ stored!(u16);
 stored!(f32);
 stored!(u8);
 
-/// x: [value_size] → row `token` of values: [PAGE_TOKENS][value_stride], zeros behind, and of
-/// their scales.
+/// x: [value_size] → row `token` of values: [PAGE_TOKENS][value_stride], zeros behind, and column
+/// `token` of their scales.
 ///
 /// # Safety
 ///
@@ -460,15 +461,16 @@ stored!(u8);
 #[inline(always)]
 unsafe fn convert_value_lanes<V: Lanes, E: Element>(x: &[f32], values: &mut [E], token: usize) {
     let stride = x.len().next_multiple_of(GROUP_TOKENS);
-    let (values, scales) = values.split_at_mut(PAGE_TOKENS * stride);
-    let count = E::scales(stride);
-    let (values, scales) =
-        (&mut values[token * stride..][..stride], &mut scales[token * count..][..count]);
+    let (values, value_scales) = values.split_at_mut(PAGE_TOKENS * stride);
+    let mut scales = [E::default(); 2 * VALUE_SIZE_MAX / SCALED_NUMBERS];
+    let scales = &mut scales[..E::scales(stride)];
     // SAFETY: passed on.
-    unsafe { E::convert::<V>(x, values, scales) }
+    unsafe { E::convert::<V>(x, &mut values[token * stride..][..stride], scales) };
+    store_scales(scales, value_scales, token);
 }
 
-/// x: [key_size] → column `token` of keys: [key_size][PAGE_TOKENS], and of their scales.
+/// x: [key_size] → column `token` of keys: [key_size / step][PAGE_TOKENS][step], and of their
+/// scales.
 ///
 /// # Safety
 ///
@@ -480,12 +482,20 @@ unsafe fn convert_key_lanes<V: Lanes, E: Element>(x: &[f32], keys: &mut [E], tok
     let scales = &mut scales[..E::scales(x.len())];
     // SAFETY: passed on.
     unsafe { E::convert::<V>(x, &mut elements, scales) };
-    let (keys, key_scales) = keys.split_at_mut(x.len() * PAGE_TOKENS);
-    for (key, element) in keys.chunks_exact_mut(PAGE_TOKENS).zip(&elements[..x.len()]) {
-        key[token] = *element;
+    let numbers = x.len().next_multiple_of(E::KEY_STEP);
+    let (keys, key_scales) = keys.split_at_mut(numbers * PAGE_TOKENS);
+    let rows = keys.chunks_exact_mut(E::KEY_STEP * PAGE_TOKENS);
+    for (row, numbers) in rows.zip(elements[..numbers].chunks_exact(E::KEY_STEP)) {
+        for (to, number) in row[token * E::KEY_STEP..].iter_mut().zip(numbers) {
+            *to = number.as_key();
+        }
     }
-    // A scale is two elements.
-    for (to, scale) in key_scales.chunks_exact_mut(2 * PAGE_TOKENS).zip(scales.chunks_exact(2)) {
+    store_scales(scales, key_scales, token);
+}
+
+/// The scales of one token, two elements each → column `token` of `to`: [scales][PAGE_TOKENS].
+fn store_scales<E: Element>(scales: &[E], to: &mut [E], token: usize) {
+    for (to, scale) in to.chunks_exact_mut(2 * PAGE_TOKENS).zip(scales.chunks_exact(2)) {
         to[2 * token..2 * token + 2].copy_from_slice(scale);
     }
 }

@@ -4,10 +4,11 @@
 //! score is one chain over the head's dimensions, each output one chain over pairs of tokens, both
 //! ascending; the sum of the weights is one chain per lane, then a tree over the lanes.
 
-use super::mix::{Halves, ValuePairs, mix_all};
+use super::mix::{Halves, ValuePairs, Weights, mix_all};
 use super::parts::{QUERIES_MAX, part_length};
+use super::score::{Queries, Scored, score_all};
 use super::tokens::{Runs, SEGMENT_TOKENS, TokenSet};
-use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS, SCALED_NUMBERS};
+use crate::kv::{Element, GROUP_TOKENS, KvShape, PAGE_TOKENS};
 use crate::lanes::Lanes;
 use crate::lanes::scalar::Scalar;
 use crate::level::{Kernels, leveled};
@@ -44,7 +45,7 @@ pub(super) struct Segment<'a, E> {
 }
 
 impl<E: Element> Segment<'_, E> {
-    fn queries(&self) -> usize {
+    pub(super) fn queries(&self) -> usize {
         self.rows * self.heads
     }
 
@@ -60,7 +61,7 @@ impl<E: Element> Segment<'_, E> {
     }
 
     /// The groups of keys that are needed, in runs.
-    fn groups(&self) -> Runs {
+    pub(super) fn groups(&self) -> Runs {
         let Range { start, end } = self.tokens();
         let (start, end) = (start / GROUP_TOKENS, end.div_ceil(GROUP_TOKENS));
         let all = u64::MAX >> (64 - end) & u64::MAX << start;
@@ -96,13 +97,19 @@ impl<E: Element> Segment<'_, E> {
     }
 
     /// What the pointers of the kernels rely on.
-    fn check<P>(&self, queries: &[f32], scores: &[f32], values: &[f32], part: &[f32]) {
+    fn check<P>(&self, buffers: &Buffers<'_>)
+    where
+        E: Scored,
+    {
+        let Buffers { queries, scores, scaled, values, part } = buffers;
         assert!(self.queries() <= QUERIES_MAX && (self.selection.is_none() || self.rows == 1));
         // Whether the later rows see something here; so does the first, then.
         assert!(!self.tokens_of(0).is_empty() && !self.tokens_of(self.rows - 1).is_empty());
-        assert!(queries.len() >= self.queries() * self.shape.key_size);
+        let length = self.queries() * E::query_length(self.shape.key_size);
+        assert!(E::select(queries).len() >= length);
+        assert!(!E::HAS_SCALES || scaled.len() >= self.queries() * SEGMENT_TOKENS);
         assert!(scores.len() >= self.queries() * SEGMENT_TOKENS);
-        assert!(size_of_val(values) >= SEGMENT_TOKENS / 2 * COLUMNS_MAX * size_of::<P>());
+        assert!(size_of_val(&**values) >= SEGMENT_TOKENS / 2 * COLUMNS_MAX * size_of::<P>());
         assert!(part.len() >= part_length(self.queries(), self.shape));
         let Range { start, end } = self.tokens();
         let pages = &self.blocks[start / PAGE_TOKENS..end.div_ceil(PAGE_TOKENS)];
@@ -110,10 +117,6 @@ impl<E: Element> Segment<'_, E> {
         assert!(pages.iter().all(|&block| limit.is_some_and(|limit| block <= limit)));
     }
 }
-
-/// Dimensions after which some more of the values are called. (The loop over them stays a loop:
-/// unrolled, so many would need more registers than AVX2 has.)
-const STEP: usize = 8;
 
 /// The blocks of queries that a kernel takes at a time: first query and how many, of equal size as
 /// far as possible (7 = 4 + 3, since 6 + 1 would load every key for a single query).
@@ -178,19 +181,20 @@ impl Registers for crate::lanes::neon::Neon {
     const COLUMNS: usize = 1;
 }
 
-/// What [`Attended::attend`] reads and writes. `queries`: for each block of [`query_blocks`]
-/// [key_size][count]; `scores`: [queries][256] and `values`: [`VALUES_LENGTH`], scratch; `part`:
-/// the result, see [`part_length`].
+/// What [`Attended::attend`] reads and writes. `scores`: [queries][256], `scaled`: the same where
+/// values have scales, and `values`: [`VALUES_LENGTH`], scratch; `part`: the result, see
+/// [`part_length`].
 pub(super) struct Buffers<'a> {
-    pub(super) queries: &'a [f32],
+    pub(super) queries: Queries<'a>,
     pub(super) scores: &'a mut [f32],
+    pub(super) scaled: &'a mut [f32],
     pub(super) values: &'a mut [f32],
     pub(super) part: &'a mut [f32],
 }
 
 /// Elements of a cache, and the kernels for them.
-pub(super) trait Attended: Element {
-    /// Attends to one segment; `exact`: in floats.
+pub(super) trait Attended: Scored {
+    /// Attends to one segment; `exact`: weights and values in floats.
     fn attend(kernels: &Kernels, segment: &Segment<'_, Self>, exact: bool, buffers: Buffers<'_>);
 }
 
@@ -265,90 +269,41 @@ leveled!(
 );
 
 #[inline(always)]
-unsafe fn attend_rounded<V: Registers, E: Element>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
+unsafe fn attend_rounded<V: Registers, E: Scored>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
     // SAFETY: the caller's level runs here.
     unsafe { attend_lanes::<V, Halves<V, true>, E>(segment, buffers) }
 }
 
 #[inline(always)]
-unsafe fn attend_exactly<V: Registers, E: Element>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
+unsafe fn attend_exactly<V: Registers, E: Scored>(segment: &Segment<'_, E>, buffers: Buffers<'_>) {
     // SAFETY: the caller's level runs here.
     unsafe { attend_lanes::<V, Halves<V, false>, E>(segment, buffers) }
-}
-
-/// The keys of sixteen tokens: [key_size] rows, PAGE_TOKENS elements from one to the next.
-#[derive(Clone, Copy)]
-struct Group<E> {
-    keys: *const E,
-    /// [key_size / 32] rows, as many scales from one to the next.
-    scales: *const E,
 }
 
 /// # Safety
 ///
 /// The processor has the instructions of `V` and `P`.
 #[inline(always)]
-unsafe fn attend_lanes<V: Registers, P: ValuePairs<V>, E: Element>(
+unsafe fn attend_lanes<V: Registers, P: ValuePairs<V>, E: Scored>(
     segment: &Segment<'_, E>,
     buffers: Buffers<'_>,
 ) {
-    let Buffers { queries, scores, values, part } = buffers;
-    segment.check::<P>(queries, scores, values, part);
+    segment.check::<P>(&buffers);
+    let Buffers { queries, scores, scaled, values, part } = buffers;
     let (greatest, rest) = part.split_at_mut(QUERIES_MAX);
     let (sums, outputs) = rest.split_at_mut(QUERIES_MAX);
     outputs.fill(0.0);
     // SAFETY: `check` saw that the slices and the cache hold what the segment names.
     unsafe {
-        score_all::<V, E>(segment, queries.as_ptr(), scores.as_mut_ptr());
+        score_all::<V, E>(segment, E::select(&queries).as_ptr(), scores.as_mut_ptr());
         for query in 0..segment.queries() {
             let tokens = segment.tokens_of(query / segment.heads);
             let scores = scores.as_mut_ptr().add(query * SEGMENT_TOKENS);
             (greatest[query], sums[query]) =
-                softmax::<V, P>(scores, tokens, segment.selection.as_ref());
+                softmax::<V, P, E>(scores, tokens, segment.selection.as_ref());
         }
-        let (weights, values) = (scores.as_ptr(), values.as_mut_ptr().cast::<P>());
-        mix_all::<V, P, E>(segment, weights, values, outputs.as_mut_ptr());
-    }
-}
-
-/// Scores of all queries with whole groups of keys; those that a row does not see mean nothing.
-///
-/// # Safety
-///
-/// As [`Segment::check`] says, and the processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn score_all<V: Registers, E: Element>(
-    segment: &Segment<'_, E>,
-    queries: *const f32,
-    scores: *mut f32,
-) {
-    let elements = segment.elements.as_ptr();
-    let mut keys = [Group { keys: elements, scales: elements }; SEGMENT_TOKENS / GROUP_TOKENS];
-    let blocks = query_blocks(segment.queries());
-    for Range { start, end } in segment.groups() {
-        for (group, keys) in (start..).zip(&mut keys[start..end]) {
-            let (page, token) =
-                (group * GROUP_TOKENS / PAGE_TOKENS, group * GROUP_TOKENS % PAGE_TOKENS);
-            // SAFETY: the page's block lies inside the cache; so do its scales, where it has some.
-            unsafe {
-                let block = elements.add(segment.blocks[page]);
-                let scales = block.wrapping_add(segment.shape.key_numbers() + 2 * token);
-                *keys = Group { keys: block.add(token), scales };
-            }
-        }
-        let mut group = start;
-        while group < end {
-            let columns = columns_now::<V>(end - group);
-            for (first, count) in blocks {
-                // SAFETY: `columns` groups are left; the block of queries lies inside both slices.
-                unsafe {
-                    let queries = queries.add(first * segment.shape.key_size);
-                    let scores = scores.add(first * SEGMENT_TOKENS + group * GROUP_TOKENS);
-                    score_columns::<V, E>(columns, count, segment, queries, &keys[group..], scores);
-                }
-            }
-            group += columns;
-        }
+        let weights = Weights { weights: scores.as_ptr(), scaled: scaled.as_mut_ptr() };
+        mix_all::<V, P, E>(segment, weights, values.as_mut_ptr().cast(), outputs.as_mut_ptr());
     }
 }
 
@@ -382,74 +337,6 @@ macro_rules! by_count {
 }
 pub(super) use by_count;
 
-/// # Safety
-///
-/// As for [`score_block`]; `keys` has `columns` groups.
-#[inline(always)]
-unsafe fn score_columns<V: Registers, E: Element>(
-    columns: usize,
-    count: usize,
-    segment: &Segment<'_, E>,
-    queries: *const f32,
-    keys: &[Group<E>],
-    scores: *mut f32,
-) {
-    // SAFETY: passed on.
-    unsafe { by_count!(score_block, (V, E), columns, count, (segment, queries, keys, scores)) }
-}
-
-/// queries: [key_size][M], keys: N × [key_size][16] → scores: [M][256], 16 N of them.
-///
-/// # Safety
-///
-/// The pointers are good for these shapes, and the processor has the instructions of `V`.
-#[inline(always)]
-unsafe fn score_block<V: Lanes, E: Element, const M: usize, const N: usize>(
-    segment: &Segment<'_, E>,
-    queries: *const f32,
-    keys: &[Group<E>],
-    scores: *mut f32,
-) {
-    let keys: &[Group<E>; N] = keys.first_chunk().expect("N groups");
-    let (size, value_offset) = (segment.shape.key_size, segment.shape.key_length::<E>());
-    // One page's values for every two groups of its keys: most often they fill as many bytes.
-    let called = if segment.next.is_some() { segment.shape.value_stride() } else { 0 };
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums = [[V::splat(0.0); N]; M];
-        let mut scale = [V::splat(1.0); N];
-        for d in 0..size {
-            if E::scales(1) > 0 && d % SCALED_NUMBERS == 0 {
-                for (scale, group) in scale.iter_mut().zip(keys) {
-                    let row = d / SCALED_NUMBERS * 2 * PAGE_TOKENS;
-                    *scale = E::load_scales(group.scales.add(row));
-                }
-            }
-            if d % STEP == 0 && d < called {
-                for group in keys.iter().step_by(2) {
-                    let values = group.keys.wrapping_add(d * PAGE_TOKENS + value_offset);
-                    call(values, STEP * PAGE_TOKENS);
-                }
-            }
-            let mut key = [V::splat(0.0); N];
-            for ((key, group), scale) in key.iter_mut().zip(keys).zip(scale) {
-                *key = E::load(group.keys.add(d * PAGE_TOKENS), scale);
-            }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let query = V::splat(*queries.add(d * M + m));
-                for (sum, key) in sums.iter_mut().zip(key) {
-                    *sum = query.mul_add(key, *sum);
-                }
-            }
-        }
-        for (m, sums) in sums.iter().enumerate() {
-            for (n, sum) in sums.iter().enumerate() {
-                sum.store(scores.add(m * SEGMENT_TOKENS + n * GROUP_TOKENS));
-            }
-        }
-    }
-}
-
 /// Calls the cache lines of so many elements. The address need not be valid.
 #[inline(always)]
 pub(super) fn call<E: Element>(start: *const E, elements: usize) {
@@ -463,14 +350,15 @@ pub(super) fn call<E: Element>(start: *const E, elements: usize) {
 const LEAST_WEIGHT: f32 = -41.0;
 
 /// Turns the scores of `tokens` (those in the selection) into weights e^(score - greatest), and all
-/// others in their groups into 0, two to each of [`ValuePairs::Weights`]. Returns the greatest
-/// score and the sum of the weights.
+/// others in their groups into 0, two to each of [`ValuePairs::Weights`], or where they have yet to
+/// be scaled, floats in the places of the scores. Returns the greatest score and the sum of the
+/// weights.
 ///
 /// # Safety
 ///
 /// `scores` is good for whole groups, and the processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn softmax<V: Lanes, P: ValuePairs<V>>(
+unsafe fn softmax<V: Lanes, P: ValuePairs<V>, E: Element>(
     scores: *mut f32,
     tokens: Range<usize>,
     selection: Option<&TokenSet>,
@@ -502,8 +390,13 @@ unsafe fn softmax<V: Lanes, P: ValuePairs<V>>(
         let mut sum = V::splat(0.0);
         for group in 0..groups {
             let at = scores.add(group * GROUP_TOKENS);
-            let (exponents, to) = (V::load(at).sub(shift), weights.add(group * GROUP_TOKENS / 2));
-            sum = sum.add(P::store_weights(exponents, LEAST_WEIGHT, to));
+            let weight = P::exp(V::load(at).sub(shift), LEAST_WEIGHT);
+            sum = if E::HAS_SCALES {
+                weight.store(at);
+                sum.add(weight)
+            } else {
+                sum.add(P::store_weights(weight, weights.add(group * GROUP_TOKENS / 2)))
+            };
         }
         (greatest, sum.sum())
     }
@@ -538,8 +431,9 @@ mod tests {
         let part = |run: &dyn Fn(Buffers<'_>)| {
             let mut part = vec![0.0; part_length(rows * heads, shape)];
             run(Buffers {
-                queries: &queries,
+                queries: Queries { floats: &queries, bytes: &[] },
                 scores: &mut vec![f32::NAN; QUERIES_MAX * SEGMENT_TOKENS],
+                scaled: &mut [],
                 values: &mut vec![f32::NAN; VALUES_LENGTH],
                 part: &mut part,
             });

@@ -1,5 +1,6 @@
 //! Turns sixteen lanes into stored numbers and back: what a cache may be made of.
 
+use super::PAGE_TOKENS;
 use crate::f16::{f16_to_f32, f32_to_f16};
 use crate::lanes::Lanes;
 use std::fmt;
@@ -7,6 +8,9 @@ use std::str::FromStr;
 
 /// Numbers of one token that share a scale, in caches of bytes.
 pub(crate) const SCALED_NUMBERS: usize = 32;
+
+/// Keys of bytes are stored without a sign, this much greater: as products of bytes read them.
+pub(crate) const BYTE_BIAS: i32 = 128;
 
 /// The type of the numbers that a cache stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,15 @@ impl KvType {
             KvType::F16 => "f16",
             KvType::F32 => "f32",
             KvType::Q8_0 => "q8_0",
+        }
+    }
+
+    /// Numbers of one key that stand side by side.
+    pub(crate) fn key_step(self) -> usize {
+        match self {
+            KvType::F16 => u16::KEY_STEP,
+            KvType::F32 => f32::KEY_STEP,
+            KvType::Q8_0 => u8::KEY_STEP,
         }
     }
 
@@ -79,15 +92,32 @@ const HALF_MAX: f32 = 65504.0;
 
 /// A number in a cache: the bits of a half float, a float, or a byte that has a scale.
 pub(crate) trait Element: Copy + Default + Send + Sync {
+    /// Whether numbers have scales.
+    const HAS_SCALES: bool;
+
+    /// Numbers of one key that stand side by side, before those of the next token.
+    const KEY_STEP: usize;
+
     /// Elements that the scales of so many numbers of one token take.
     fn scales(numbers: usize) -> usize;
 
-    /// Sixteen numbers from memory, widened, times `scale` where numbers have one.
+    /// Sixteen numbers of a value from memory, widened, without their scale.
     ///
     /// # Safety
     ///
     /// As for [`Lanes::load`].
-    unsafe fn load<V: Lanes>(from: *const Self, scale: V) -> V;
+    unsafe fn load<V: Lanes>(from: *const Self) -> V;
+
+    /// Number `d` of the keys of sixteen tokens, widened, without their scales. `keys`: those of a
+    /// page, from the first of the tokens on.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes::load`].
+    unsafe fn load_key<V: Lanes>(keys: *const Self, d: usize) -> V;
+
+    /// A number as keys store it.
+    fn as_key(self) -> Self;
 
     /// The scales of sixteen tokens side by side.
     ///
@@ -95,13 +125,6 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
     ///
     /// Where numbers have scales, `from` is good for sixteen of them.
     unsafe fn load_scales<V: Lanes>(from: *const Self) -> V;
-
-    /// One scale in all lanes.
-    ///
-    /// # Safety
-    ///
-    /// Where numbers have scales, `from` is good for one.
-    unsafe fn splat_scale<V: Lanes>(from: *const Self) -> V;
 
     /// x: [n] → elements: [n rounded up to 16], zeros behind, and their scales.
     ///
@@ -115,24 +138,32 @@ pub(crate) trait Element: Copy + Default + Send + Sync {
 macro_rules! unscaled {
     ($element:ident, $from:ident => $load:expr, $lanes:ident, $to:ident => $store:expr) => {
         impl Element for $element {
+            const HAS_SCALES: bool = false;
+            const KEY_STEP: usize = 1;
+
             fn scales(_numbers: usize) -> usize {
                 0
             }
 
             #[inline(always)]
-            unsafe fn load<V: Lanes>($from: *const $element, _scale: V) -> V {
+            unsafe fn load<V: Lanes>($from: *const $element) -> V {
                 // SAFETY: passed on to the caller.
                 unsafe { $load }
             }
 
             #[inline(always)]
-            unsafe fn load_scales<V: Lanes>(_from: *const $element) -> V {
+            unsafe fn load_key<V: Lanes>(keys: *const $element, d: usize) -> V {
                 // SAFETY: passed on to the caller.
-                unsafe { V::splat(1.0) }
+                unsafe { Self::load(keys.add(d * PAGE_TOKENS)) }
             }
 
             #[inline(always)]
-            unsafe fn splat_scale<V: Lanes>(_from: *const $element) -> V {
+            fn as_key(self) -> $element {
+                self
+            }
+
+            #[inline(always)]
+            unsafe fn load_scales<V: Lanes>(_from: *const $element) -> V {
                 // SAFETY: passed on to the caller.
                 unsafe { V::splat(1.0) }
             }
@@ -167,23 +198,38 @@ unsafe fn clamp<V: Lanes>(lanes: V) -> V {
 
 // SAFETY (of all): passed on to the caller.
 impl Element for u8 {
+    const HAS_SCALES: bool = true;
+    // What one instruction multiplies and adds up.
+    const KEY_STEP: usize = 4;
+
     fn scales(numbers: usize) -> usize {
         numbers.div_ceil(SCALED_NUMBERS) * size_of::<u16>()
     }
 
     #[inline(always)]
-    unsafe fn load<V: Lanes>(from: *const u8, scale: V) -> V {
-        unsafe { V::load_i8(from.cast()).mul(scale) }
+    unsafe fn load<V: Lanes>(from: *const u8) -> V {
+        unsafe { V::load_i8(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_key<V: Lanes>(keys: *const u8, d: usize) -> V {
+        unsafe {
+            let levels = V::load_bytes(keys.add(d / 4 * 4 * PAGE_TOKENS));
+            // This one number of the four, times 1.
+            let chain = V::begin_chain::<true>(-BYTE_BIAS);
+            let chain = V::dot4::<true>(chain, levels, 1 << (8 * (d % 4)));
+            V::from_ints(V::end_chain::<true>(chain, -BYTE_BIAS))
+        }
+    }
+
+    #[inline(always)]
+    fn as_key(self) -> u8 {
+        self ^ BYTE_BIAS as u8
     }
 
     #[inline(always)]
     unsafe fn load_scales<V: Lanes>(from: *const u8) -> V {
         unsafe { V::load_f16(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat_scale<V: Lanes>(from: *const u8) -> V {
-        unsafe { V::splat_f16(from.cast()) }
     }
 
     #[inline(always)]

@@ -15,6 +15,16 @@ impl KvCache {
         }
     }
 
+    /// Number `d` of the key of a token.
+    fn key_element(&self, block: usize, d: usize, token: usize) -> f32 {
+        match self.elements() {
+            Elements::Q8(bytes) => {
+                f32::from(bytes[block + (d / 4 * PAGE_TOKENS + token) * 4 + d % 4]) - 128.0
+            }
+            _ => self.element(block + d * PAGE_TOKENS + token),
+        }
+    }
+
     /// A scale; 1 where numbers have none.
     fn scale(&self, at: usize) -> f32 {
         match self.elements() {
@@ -28,18 +38,20 @@ impl KvCache {
         let KvShape { key_size, value_size, .. } = self.shape(layer);
         let block = self.block(slot.page, layer, kv_head);
         let token = slot.slot as usize;
-        let key_scales = block + PAGE_TOKENS * key_size;
+        let has_scales = matches!(self.elements(), Elements::Q8(_));
+        let numbers = if has_scales { key_size.div_ceil(4) * 4 } else { key_size };
+        let key_scales = block + PAGE_TOKENS * numbers;
         let key = |d: usize| {
             let scale = self.scale(key_scales + 2 * (d / 32 * PAGE_TOKENS + token));
-            self.element(block + d * PAGE_TOKENS + token) * scale
+            self.key_element(block, d, token) * scale
         };
-        let has_scales = matches!(self.elements(), Elements::Q8(_));
         let scales = |numbers: usize| if has_scales { 2 * numbers.div_ceil(32) } else { 0 };
         let stride = value_size.div_ceil(16) * 16;
         let values = key_scales + PAGE_TOKENS * scales(key_size);
-        let value_scales = values + PAGE_TOKENS * stride + token * scales(stride);
+        let value_scales = values + PAGE_TOKENS * stride;
         let value = |d: usize| {
-            self.element(values + token * stride + d) * self.scale(value_scales + 2 * (d / 32))
+            let scale = self.scale(value_scales + 2 * (d / 32 * PAGE_TOKENS + token));
+            self.element(values + token * stride + d) * scale
         };
         ((0..key_size).map(key).collect(), (0..value_size).map(value).collect())
     }

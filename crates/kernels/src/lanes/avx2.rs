@@ -113,13 +113,6 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn splat_f16(from: *const u16) -> Self {
-        unsafe {
-            let lanes = _mm256_cvtph_ps(_mm_set1_epi16(from.read_unaligned().cast_signed()));
-            Avx2(lanes, lanes)
-        }
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         unsafe {
             let mask = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());

@@ -56,10 +56,6 @@ impl Lanes for Avx512 {
         unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
     #[inline(always)]
-    unsafe fn splat_f16(from: *const u16) -> Self {
-        unsafe { Avx512(_mm512_cvtph_ps(_mm256_set1_epi16(from.read_unaligned().cast_signed()))) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         unsafe {
             let pairs = _mm512_loadu_si512(from.cast());
@@ -327,7 +323,7 @@ impl ValuePairs<Avx512> for PairsOfBf16 {
     type Weights = u32;
 
     #[inline(always)]
-    unsafe fn join(even: Avx512, odd: Avx512) -> Self {
+    unsafe fn join(even: Avx512, odd: Avx512, _fit: bool) -> Self {
         /// Halves of the even register and of the odd one in turns.
         const TURNS: [u16; 32] = {
             let mut turns = [0; 32];
@@ -345,13 +341,16 @@ impl ValuePairs<Avx512> for PairsOfBf16 {
         }
     }
     #[inline(always)]
-    unsafe fn dot(self, sum: Avx512, weights: u32) -> Avx512 {
-        unsafe { self.dot_word(sum, weights) }
+    unsafe fn dot(self, sum: Avx512, weights: *const u32) -> Avx512 {
+        unsafe { self.dot_word(sum, weights.read_unaligned()) }
     }
     #[inline(always)]
-    unsafe fn store_weights(exponents: Avx512, floor: f32, to: *mut u32) -> Avx512 {
+    unsafe fn exp(exponents: Avx512, floor: f32) -> Avx512 {
+        unsafe { exponents.exp_for_bf16(floor) }
+    }
+    #[inline(always)]
+    unsafe fn store_weights(weights: Avx512, to: *mut u32) -> Avx512 {
         unsafe {
-            let weights = exponents.exp_for_bf16(floor);
             let halves: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(weights.0));
             _mm256_storeu_si256(to.cast(), halves);
             let wide = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves));

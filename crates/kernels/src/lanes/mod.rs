@@ -59,8 +59,6 @@ pub(crate) trait Lanes: Copy {
     }
     /// Sixteen f16 from memory, widened.
     unsafe fn load_f16(from: *const u16) -> Self;
-    /// One f16 from memory in all lanes, widened.
-    unsafe fn splat_f16(from: *const u16) -> Self;
     /// Thirty-two bf16 from memory, widened: those at even places, and those at odd ones.
     unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self);
     /// Sixteen i8 from memory, converted.

@@ -126,10 +126,6 @@ impl Lanes for Neon {
         Neon(std::array::from_fn(|i| unsafe { widen_f16(vld1_u16(from.add(4 * i))) }))
     }
     #[inline(always)]
-    unsafe fn splat_f16(from: *const u16) -> Self {
-        unsafe { Neon([widen_f16(vdup_n_u16(from.read_unaligned())); 4]) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         let pairs: [uint32x4_t; 4] = std::array::from_fn(|i| unsafe { vld1q_u32(from.add(4 * i)) });
         let even = |pairs| unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs)) };

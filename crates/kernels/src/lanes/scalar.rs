@@ -37,10 +37,6 @@ impl Lanes for Scalar {
         Scalar(from_fn(|i| f16_to_f32(unsafe { *from.add(i) })))
     }
     #[inline(always)]
-    unsafe fn splat_f16(from: *const u16) -> Self {
-        unsafe { Self::splat(f16_to_f32(from.read_unaligned())) }
-    }
-    #[inline(always)]
     unsafe fn load_bf16_pairs(from: *const u32) -> (Self, Self) {
         let pairs: [u32; 16] = from_fn(|i| unsafe { from.add(i).read_unaligned() });
         let even = pairs.map(|pair| f32::from_bits(pair << 16));

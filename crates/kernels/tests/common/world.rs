@@ -198,9 +198,13 @@ impl World {
         let mut out = vec![0.0; self.shape.width()];
         for (head, out) in out.chunks_exact_mut(value_size).enumerate() {
             let q = &self.q[sequence][position * self.shape.q_width() + head * key_size..];
+            let q: Vec<f32> = match self.cache.kind() {
+                KvType::Q8_0 => q[..key_size].chunks(32).flat_map(multiplied_q8).collect(),
+                _ => q[..key_size].to_vec(),
+            };
             let score = |token: &usize| {
                 let at = token * self.shape.k_width() + head / group * key_size;
-                let products = q[..key_size].iter().zip(&self.k[sequence][at..]);
+                let products = q.iter().zip(&self.k[sequence][at..]);
                 let dot: f64 = products.map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
                 dot * f64::from(self.scale())
             };
@@ -231,9 +235,14 @@ impl World {
         segments.collect()
     }
 
-    /// A weight or value as it is multiplied: in BF16 unless the call or the cache is exact.
+    /// A weight or value as it is multiplied: in BF16 unless the call or the cache is exact. (Where
+    /// values have scales, weights are multiplied by them first: see the tolerance.)
     fn rounded(&self, x: f64) -> f64 {
-        if self.is_exact() { x } else { bf16_to_f32(f32_to_bf16(x as f32)).into() }
+        if self.is_exact() || self.cache.kind() == KvType::Q8_0 {
+            x
+        } else {
+            bf16_to_f32(f32_to_bf16(x as f32)).into()
+        }
     }
 
     fn is_exact(&self) -> bool {
@@ -307,6 +316,13 @@ fn stored_q8(block: &[f32], half: impl Fn(f32) -> f32) -> Vec<f32> {
     let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
     let level = |x: &f32| (x * inverse).clamp(-127.0, 127.0).round_ties_even();
     block.iter().map(|x| level(x) * step).collect()
+}
+
+/// Thirty-two numbers of a query as they are multiplied by keys of bytes.
+fn multiplied_q8(block: &[f32]) -> Vec<f32> {
+    let greatest = block.iter().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
+    let inverse = if greatest > 0.0 { 127.0 / greatest } else { 0.0 };
+    block.iter().map(|x| (x * inverse).round_ties_even() * (greatest / 127.0)).collect()
 }
 
 fn slot(pages: &[u32], token: usize) -> RowSlot {
