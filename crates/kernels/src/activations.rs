@@ -451,8 +451,15 @@ unsafe fn fill_row_lanes<L: Lanes>(row: Row<'_>) {
 }
 
 /// The first (up to) 32 floats as int8; gives the scale and the sums of both halves.
+///
+/// # Safety
+///
+/// The level of `L` runs here, and `values` has 32 places.
 #[inline(always)]
-unsafe fn quantise_block<L: Lanes>(floats: &[f32], values: &mut [i8]) -> (f32, [i32; 2]) {
+pub(crate) unsafe fn quantise_block<L: Lanes>(
+    floats: &[f32],
+    values: &mut [i8],
+) -> (f32, [i32; 2]) {
     let count = floats.len().min(BLOCK);
     // SAFETY: the caller's level runs here; at most `count` floats are read, 32 values written.
     unsafe {

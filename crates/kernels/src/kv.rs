@@ -20,7 +20,7 @@ use crate::lanes::Lanes;
 use crate::level::{Kernels, leveled};
 use crate::memory::Memory;
 use crate::pool::Shares;
-pub(crate) use element::{BYTE_BIAS, Element, SCALED_NUMBERS};
+pub(crate) use element::{Element, SCALED_NUMBERS};
 use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};

@@ -5,7 +5,8 @@
 
 use super::segment::{Registers, Segment, by_count, call, columns_now, query_blocks};
 use super::tokens::SEGMENT_TOKENS;
-use crate::kv::{BYTE_BIAS, Element, GROUP_TOKENS, PAGE_TOKENS, SCALED_NUMBERS};
+use crate::activations::{CORRECTED_BIAS, quantise_block};
+use crate::kv::{Element, GROUP_TOKENS, PAGE_TOKENS, SCALED_NUMBERS};
 use crate::lanes::Lanes;
 use crate::level::leveled;
 use std::ops::Range;
@@ -53,22 +54,18 @@ unsafe fn pack_bytes_lanes<V: Lanes>(
 ) {
     for (numbers, to) in query.chunks(SCALED_NUMBERS).zip(to.iter_mut().step_by(stride)) {
         let mut values = [0i8; SCALED_NUMBERS];
-        let (low, high) = numbers.split_at(numbers.len().min(GROUP_TOKENS));
-        // SAFETY: both halves are of at most sixteen floats, `values` has room for both.
-        unsafe {
-            let low = V::load_first(low.as_ptr(), low.len());
-            let high = V::load_first(high.as_ptr(), high.len());
-            // A NaN, the second operand, is none of the greatest, but makes NaN of the sum.
-            let greatest = low.abs().max(high.abs()).max(V::splat(0.0)).greatest();
-            let poison = low.sub(low).add(high.sub(high)).sum();
-            let inverse = V::splat(if greatest > 0.0 { 127.0 / greatest } else { 0.0 });
-            let limit = V::splat(127.0);
-            let low = low.mul(inverse).min(limit).store_rounded_i8(values.as_mut_ptr());
-            let high = high.mul(inverse).min(limit);
-            let high = high.store_rounded_i8(values.as_mut_ptr().add(GROUP_TOKENS));
-            to.correction = -BYTE_BIAS * (low + high);
-            to.scale = (greatest / 127.0 + poison) * scale;
-        }
+        // One NaN makes NaN of all: what is broken must show.
+        let mut poison = 0.0;
+        // SAFETY: the caller's promise; chunks are of at most sixteen floats.
+        let (step, sums) = unsafe {
+            for numbers in numbers.chunks(GROUP_TOKENS) {
+                let lanes = V::load_first(numbers.as_ptr(), numbers.len());
+                poison += lanes.sub(lanes).sum();
+            }
+            quantise_block::<V>(numbers, &mut values)
+        };
+        to.correction = -CORRECTED_BIAS * (sums[0] + sums[1]);
+        to.scale = (step + poison) * scale;
         for (to, values) in to.values.iter_mut().zip(values.chunks_exact(4)) {
             *to = i32::from_le_bytes([0, 1, 2, 3].map(|i| values[i].cast_unsigned()));
         }

@@ -1,6 +1,7 @@
 //! Turns sixteen lanes into stored numbers and back: what a cache may be made of.
 
 use super::PAGE_TOKENS;
+use crate::activations::CORRECTED_BIAS;
 use crate::f16::{f16_to_f32, f32_to_f16};
 use crate::lanes::Lanes;
 use std::fmt;
@@ -8,9 +9,6 @@ use std::str::FromStr;
 
 /// Numbers of one token that share a scale, in caches of bytes.
 pub(crate) const SCALED_NUMBERS: usize = 32;
-
-/// Keys of bytes are stored without a sign, this much greater: as products of bytes read them.
-pub(crate) const BYTE_BIAS: i32 = 128;
 
 /// The type of the numbers that a cache stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -216,15 +214,16 @@ impl Element for u8 {
         unsafe {
             let levels = V::load_bytes(keys.add(d / 4 * 4 * PAGE_TOKENS));
             // This one number of the four, times 1.
-            let chain = V::begin_chain::<true>(-BYTE_BIAS);
+            let chain = V::begin_chain::<true>(-CORRECTED_BIAS);
             let chain = V::dot4::<true>(chain, levels, 1 << (8 * (d % 4)));
-            V::from_ints(V::end_chain::<true>(chain, -BYTE_BIAS))
+            V::from_ints(V::end_chain::<true>(chain, -CORRECTED_BIAS))
         }
     }
 
+    /// Without a sign: as products of bytes read it.
     #[inline(always)]
     fn as_key(self) -> u8 {
-        self ^ BYTE_BIAS as u8
+        self ^ CORRECTED_BIAS as u8
     }
 
     #[inline(always)]
