@@ -163,12 +163,15 @@ fn far_apart_scores_give_the_greatest_key_alone() {
 #[test]
 fn a_query_that_is_no_number_gives_none() {
     let shape = shape(1, 2, 16, 16);
-    for level in Level::available() {
-        let mut world = World::new(shape, &[300], 8);
+    let kinds = [KvType::F16, KvType::F32, KvType::Q8_0];
+    for (level, kind) in
+        Level::available().into_iter().flat_map(|level| kinds.map(|kind| (level, kind)))
+    {
+        let mut world = World::of(kind, shape, &[300], 8);
         world.q[0][299 * 32 + 3] = f32::NAN;
         let out = world.attend(&compute(level, 1), &[(0, 299)], &mut AttentionScratch::new());
-        assert!(out[..16].iter().all(|x| x.is_nan()), "{level:?}");
-        assert!(out[16..].iter().all(|x| x.is_finite()), "{level:?}");
+        assert!(out[..16].iter().all(|x| x.is_nan()), "{kind:?} at {level:?}");
+        assert!(out[16..].iter().all(|x| x.is_finite()), "{kind:?} at {level:?}");
     }
 }
 
